@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a person calls us: the ``fedxai`` command. Nothing heavy is imported before a command runs."""
+
+import sys
+
+import typer
+
+from fedxai import __version__
+from fedxai.cli import cohort, intake
+from fedxai.errors import FedxaiError
+
+app = typer.Typer(
+    name="fedxai",
+    help="Federated, explainable medical imaging on NVIDIA FLARE and MONAI.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(intake.app, name="intake")
+app.add_typer(cohort.app, name="cohort")
+
+
+@app.command()
+def version() -> None:
+    """Print the version.
+
+    Example: `fedxai version`
+    """
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run a command; what this package refuses is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except FedxaiError as error:
+        typer.echo(f"fedxai: {error}", err=True)
+        sys.exit(1)

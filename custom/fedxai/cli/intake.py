@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `fedxai intake` commands."""
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns that travel: what a site answers, and what a run leaves on the server.
+
+Everything here that crosses a hospital's wall holds counts and rounded scalars, each with its n: no arrays,
+no case ids, no file names, no free text (DESIGN.md, contracts 5 and 6).
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+SCHEMA_VERSION = "1.0"
+DECIMALS = 4
+SPLITS = ("training", "validation", "test")
+
+Split = Literal["training", "validation", "test"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _finite_or_none(value: Any) -> Any:
+    """NaN and infinity mean "undefined": they become None, so that no JSON ever holds them."""
+    if value is None:
+        return None
+    number = float(value)
+    return round(number, DECIMALS) if math.isfinite(number) else None
+
+
+Scalar = Annotated[float | None, BeforeValidator(_finite_or_none)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One image of one patient, as the cohort's ``dataset.json`` lists it; paths are absolute."""
+
+    image: Path
+    label: int
+    region: Path | None = None
+    group: str = ""
+    tabular: dict[str, float] = field(default_factory=dict)
+
+
+class Record(BaseModel):
+    """A frozen, closed record: unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Record):
+    """A scalar rounded to 4 decimals, its n, and its 95 % interval; ``None`` where undefined."""
+
+    value: Scalar
+    n: Count
+    low: Scalar = None
+    high: Scalar = None
+
+
+class Evaluation(Record):
+    """How well a model diagnoses the cases of one split (or of many sites together)."""
+
+    split: Split
+    cases: Count
+    patients: Count
+    metrics: dict[Name, Figure]  # loss, accuracy, balanced_accuracy, macro_f1, macro_auc, ece
+    confusion: list[list[int | None]]  # [true class][predicted class]; None: a cell below the minimum size
+
+
+class MethodSummary(Record):
+    """Where one saliency method looks, over the cases of one site.
+
+    ``scores`` and ``chance`` share their keys: relevance_mass (E with |S|, the default reading),
+    relevance_mass_positive, relevance_mass_signed (Eq. 5 to the letter), pointing_game.
+    """
+
+    method: Name
+    scored: Count  # cases with a region
+    unscored: Count  # cases without one: counted, not scored
+    undefined: dict[Name, Count]  # per score: scored cases whose value does not exist (all-zero map, zero sum)
+    scores: dict[Name, Figure]
+    chance: dict[Name, Figure]
+
+
+class Explanation(Record):
+    """A site's answer to the ``explain`` task."""
+
+    split: Split
+    cases: Count
+    methods: list[MethodSummary]
+    seconds: Scalar
+    passes: Count  # forward + input-backward passes it took
+
+
+class CaseCounts(Record):
+    """How many cases a site holds in each split."""
+
+    training: Count
+    validation: Count
+    test: Count
+
+
+class Outgoing(Record):
+    """What left a site, of one kind: how many messages, how many bytes, how many case records."""
+
+    kind: Name  # update, evaluation, explanation, survey
+    messages: Count
+    bytes: Count
+    case_records: Count = 0  # images, maps or rows of single cases: always 0 unless something is wrong
+
+
+class Holding(Record):
+    """What a site holds: the |D_total| of Eq. 6."""
+
+    case_records: Count
+    bytes: Count
+
+
+class SiteRound(Record):
+    """One site in one round: what it reported about training."""
+
+    name: Name
+    training_loss: Scalar
+    validation: dict[Name, Figure]  # of the global model the round began with
+    steps: Count
+    seconds: Scalar
+    explanation: Explanation | None = None
+
+
+class Absence(Record):
+    """A site that gave nothing usable in a round, and the named reason."""
+
+    name: Name
+    reason: Annotated[str, StringConstraints(max_length=300)]
+
+
+class RoundSummary(Record):
+    """One federated round."""
+
+    round: Count
+    sites: list[SiteRound]
+    missing: list[Absence] = []
+    global_loss: Scalar = None  # Eq. 3: sum of n_k/n times the site's validation loss
+    selection_metric: Scalar = None
+    update_bytes: Count = 0
+    seconds: Scalar = None
+
+
+class SiteSummary(Record):
+    """One site, as the report shows it: figures of the final model unless said otherwise."""
+
+    name: Name
+    cases: CaseCounts
+    metrics: Evaluation | None
+    explanation: Explanation | None
+    outgoing: list[Outgoing] = []
+    holding: Holding
+
+
+class ModelSummary(Record):
+    """One global model (last or best) over all sites, and site by site."""
+
+    which: Literal["last", "best"]
+    round: Count
+    metrics: dict[Name, Figure]  # n-weighted over the sites
+    confusion: list[list[int | None]]
+    explanation: list[MethodSummary]  # n-weighted over the sites
+    evaluations: dict[Name, Evaluation]
+    explanations: dict[Name, Explanation]
+
+
+class BundleIdentity(Record):
+    """Which network this is."""
+
+    name: Name
+    version: str
+    digest: Digest
+    class_names: list[str]
+
+
+class PrivacyScore(Record):
+    """Eq. 6, ``P = 1 - |D_shared| / |D_total|``, counted, in case records and in bytes, with the bytes by kind."""
+
+    case_records_shared: Count
+    case_records_total: Count
+    score: Scalar  # over case records
+    bytes_shared: Count
+    bytes_total: Count
+    bytes_ratio: Scalar  # bytes that left / bytes held
+    summary_bytes: Count  # of these, bytes of summaries
+    update_bytes: Count  # of these, bytes of model updates
+
+
+class Timing(Record):
+    """Wall time of a run, in seconds."""
+
+    total: Scalar
+    training: Scalar
+    explaining: Scalar
+
+
+class RunSummary(Record):
+    """``fedxai/summary.json``: everything a run leaves to read (contract 6)."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    job: Name
+    created: str  # ISO 8601, UTC
+    versions: dict[str, str]
+    settings: dict[str, int | float | str | bool | None]
+    bundle: BundleIdentity
+    sites: list[SiteSummary]
+    rounds: list[RoundSummary]
+    final: list[ModelSummary]  # last, and best where there is one
+    bytes: list[Outgoing]  # over all sites
+    privacy: PrivacyScore
+    timing: Timing
+    notes: list[str] = []  # plain words for the reader: who was missing, what was refused
+
+
+SystemName = Literal["centralised", "local-only", "federated", "FedXAI-Med"]
+
+
+class SystemResult(Record):
+    """One system of the comparison, one seed, on the common test set."""
+
+    system: SystemName
+    seed: int
+    site: Name | None = None  # local-only: whose model
+    steps: Count
+    metrics: dict[Name, Figure]
+    explanation: list[MethodSummary]
+    privacy: PrivacyScore
+    seconds: Scalar
+
+
+class Comparison(Record):
+    """``comparison.json``: the four systems with the same steps, seeds and test cases (Figures 2 and 3)."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    created: str
+    bundle: BundleIdentity
+    sites: dict[Name, CaseCounts]
+    settings: dict[str, int | float | str | bool | None]
+    results: list[SystemResult]

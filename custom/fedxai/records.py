@@ -94,6 +94,15 @@ class Explanation(Record):
     passes: Count  # forward + input-backward passes it took
 
 
+class BundleIdentity(Record):
+    """Which network this is."""
+
+    name: Name
+    version: str
+    digest: Digest
+    class_names: list[str]
+
+
 class CaseCounts(Record):
     """How many cases a site holds in each split."""
 
@@ -116,6 +125,15 @@ class Holding(Record):
 
     case_records: Count
     bytes: Count
+
+
+class Survey(Record):
+    """A site's answer to the ``survey`` task, before anything is trained."""
+
+    cases: CaseCounts
+    holding: Holding
+    classes: Count
+    bundle_digest: Digest
 
 
 class SiteRound(Record):
@@ -169,15 +187,6 @@ class ModelSummary(Record):
     explanation: list[MethodSummary]  # n-weighted over the sites
     evaluations: dict[Name, Evaluation]
     explanations: dict[Name, Explanation]
-
-
-class BundleIdentity(Record):
-    """Which network this is."""
-
-    name: Name
-    version: str
-    digest: Digest
-    class_names: list[str]
 
 
 class PrivacyScore(Record):

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import cohort, intake
+from fedxai.cli import cohort, intake, run
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 app.add_typer(intake.app, name="intake")
 app.add_typer(cohort.app, name="cohort")
+app.command()(run.run)
+app.command()(run.compare)
 
 
 @app.command()

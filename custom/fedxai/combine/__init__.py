@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""Many answers become one: FedAvg over sites (Eq. 2), the global loss (Eq. 3), summaries, intervals over cases."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""Where NVIDIA FLARE calls us: unpack, call a room, pack."""

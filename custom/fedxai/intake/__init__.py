@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""A hospital's files become a cohort: taken in, split, checked, shown, or drawn by the phantom."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""What may leave a site, what left, and what it cost."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""What people read: the run report, the comparison, the in-site gallery, TensorBoard events, console lines."""

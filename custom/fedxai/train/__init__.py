@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""A site improves the model (Eq. 1) and says how well it diagnoses; the plain loops it is compared with."""

@@ -1,0 +1,50 @@
+# Everything from nothing but Python 3.10+ and the package registries, in a virtual environment of its own.
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: demo test fast lint bench browser clean
+
+demo: $(VENV)/.runtime
+	rm -rf $(RUN)
+	$(BIN)/fedxai run jobs/fedxai --out $(RUN)
+
+test: $(VENV)/.test browser lint
+	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m slow
+
+fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/explain_cost.py
+	$(BIN)/python benchmarks/simulator_overhead.py
+
+# Tests of the report use a real browser: installed where that is possible, named where it is not.
+browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
+	else echo "left out: tests/e2e/test_report_in_browser.py (bring it with: sudo apt-get install chromium chromium-driver)"; fi
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+
+# torch comes first and by itself: its CPU build is then taken where there is one.
+$(VENV)/.runtime: $(VENV)/bin/python constraints.txt pyproject.toml
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs simulator_workspace

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `fedxai run` and `fedxai compare` commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JOB = Annotated[Path, typer.Argument(help="FLARE job folder, for instance jobs/fedxai.")]
+COHORTS = Annotated[Path | None, typer.Option(help="Folder with one cohort per site; default: the phantom.")]
+BUNDLE = Annotated[str | None, typer.Option(help="MONAI bundle, by name; default: the job's own.")]
+ROUNDS = Annotated[int | None, typer.Option(min=1, help="Federated rounds; default: the job's own.")]
+EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training cases in a round.")]
+
+
+def run(
+    job: JOB,
+    out: Annotated[Path, typer.Option(help="New folder of the run.")],
+    cohorts: COHORTS = None,
+    bundle: BUNDLE = None,
+    rounds: ROUNDS = None,
+    local_epochs: EPOCHS = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
+) -> None:
+    """Run a federated job in FLARE's simulator, one simulated site per cohort, with a progress bar.
+
+    Example: `fedxai run jobs/fedxai --cohorts COHORTS --rounds 10 --out RUN`
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from fedxai.flare.simulate import run_job
+    from fedxai.records import RunSummary
+    from fedxai.report.console import print_summary
+
+    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed}
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("starting the sites", total=None)
+
+        def show(done: int, total: int, line: str) -> None:
+            progress.update(bar, completed=done, total=total, description=f"round {done} of {total}")
+            progress.console.print(line, highlight=False)
+
+        results = run_job(
+            job,
+            out=out,
+            cohorts=cohorts,
+            threads=threads,
+            settings={name: value for name, value in settings.items() if value is not None},
+            train={"local_epochs": local_epochs, "seed": seed},
+            on_progress=show,
+        )
+    summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
+    print_summary(summary, results / "report.html")
+
+
+def compare(
+    cohorts: Annotated[Path, typer.Option(help="Folder with one cohort per site.")],
+    bundle: Annotated[str, typer.Option(help="MONAI bundle, by name.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; an interrupted comparison goes on there.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Federated rounds.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    local_epochs: EPOCHS = 1,
+    job: Annotated[Path, typer.Option(help="The FLARE job that is FedXAI-Med.")] = Path("jobs/fedxai"),
+) -> None:
+    """Compare centralised, local-only, plain federated and FedXAI-Med: same steps, seeds and test cases.
+
+    Example: `fedxai compare --cohorts COHORTS --bundle brain_mri_tumor_classification --rounds 10 --out DIR`
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from fedxai.bundle import Bundle
+    from fedxai.flare.comparison import SystemsComparison
+    from fedxai.report.comparison import write_comparison
+    from fedxai.settings import TrainSettings
+
+    comparison = SystemsComparison(
+        cohorts=cohorts,
+        bundle=Bundle.open(bundle),
+        job=job,
+        rounds=rounds,
+        train=TrainSettings(local_epochs=local_epochs),  # pyright: ignore[reportCallIssue]
+        out=out,
+    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("starting", total=None)
+        results = comparison.run(seeds, on_step=lambda step: progress.update(bar, description=step))
+    typer.echo(f"comparison: {write_comparison(results, out)}")

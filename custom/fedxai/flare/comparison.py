@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four systems side by side: centralised, local-only, plain federated and FedXAI-Med (Figures 2 and 3)."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedxai.bundle import Bundle
+from fedxai.errors import SettingsError
+from fedxai.flare.simulate import run_job
+from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.privacy.ledger import privacy_score
+from fedxai.records import SPLITS, Case, Comparison, Holding, Outgoing, RunSummary, Split, SystemName, SystemResult
+from fedxai.score.examine import examine
+from fedxai.settings import ExplainSettings, TrainSettings
+from fedxai.train.engine import SiteTrainer, Weights
+from fedxai.train.federation import train_rounds
+
+POOLED = "pooled"
+
+
+class SystemsComparison:
+    """Trains the four systems with the same optimisation steps, seeds and test cases.
+
+    Every system starts from the same seeded weights, trains ``rounds`` times ``local_epochs`` passes over each
+    training case, chooses its best model by its own validation cases, and is tested on the test cases of all sites
+    together. Steps are counted: a local-only model takes its site's share of them. Plain federated and FedXAI-Med
+    differ in where explanations are made, not in how weights are averaged, so their diagnostic figures agree.
+
+    Args:
+        cohorts: folder with one cohort per site.
+        bundle: the MONAI bundle.
+        job: the FLARE job that is FedXAI-Med.
+        rounds: federated rounds.
+        train: how each site trains in a round; its seed is replaced.
+        out: where results are kept; what is there already from the same comparison is not computed again.
+    """
+
+    def __init__(
+        self, *, cohorts: Path, bundle: Bundle, job: Path, rounds: int, train: TrainSettings, out: Path
+    ) -> None:
+        self.bundle = bundle
+        self.job = job
+        self.cohorts_root = cohorts
+        self.rounds = rounds
+        self.train = train
+        self.out = out
+        self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}
+        self.settings = {
+            "rounds": rounds,
+            "cohorts": cohorts.name,
+            "bundle": bundle.name,
+            **train.model_dump(exclude={"seed", "threads"}),
+        }
+        self._keep_settings()
+
+    def run(self, seeds: int, *, on_step: Callable[[str], None] = lambda _: None) -> Comparison:
+        """Train and test every system with seeds 0 to ``seeds - 1``."""
+        results: list[SystemResult] = []
+        for seed in range(seeds):
+            for name, compute in self._systems(seed):
+                on_step(f"seed {seed}: {name}")
+                results += self._kept(f"seed{seed}-{name}", compute)
+        return Comparison(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            bundle=self.bundle.identity,
+            sites={name: cohort.counts() for name, cohort in self.cohorts.items()},
+            settings=self.settings,
+            results=results,
+        )
+
+    def _systems(self, seed: int) -> Iterator[tuple[str, Callable[[], list[SystemResult]]]]:
+        yield "centralised", lambda: [self._centralised(seed)]
+        yield "local-only", lambda: [self._local_only(seed, site) for site in self.cohorts]
+        yield "federated", lambda: [self._federated(seed)]
+        yield "FedXAI-Med", lambda: [self._fedxai(seed)]
+
+    def _centralised(self, seed: int) -> SystemResult:
+        trainer = self._trainer(POOLED, self._pooled(), seed)
+        trained = train_rounds({POOLED: trainer}, rounds=self.rounds)
+        moved = [self._everything_moved()]
+        return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
+
+    def _local_only(self, seed: int, site: str) -> SystemResult:
+        trained = train_rounds({site: self._trainer(site, _cases(self.cohorts[site]), seed)}, rounds=self.rounds)
+        return self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
+
+    def _federated(self, seed: int) -> SystemResult:
+        trainers = {site: self._trainer(site, _cases(cohort), seed) for site, cohort in self.cohorts.items()}
+        trained = train_rounds(trainers, rounds=self.rounds)
+        sent = [Outgoing(kind="update", messages=self.rounds * len(trainers), bytes=trained.update_bytes)]
+        return self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)
+
+    def _fedxai(self, seed: int) -> SystemResult:
+        start = time.perf_counter()
+        train = self.train.model_dump(exclude={"seed"}, exclude_none=True)
+        run = self.out / "runs" / f"seed{seed}"
+        results = run_job(
+            self.job,
+            out=run,
+            cohorts=self.cohorts_root,
+            settings={"bundle": self.bundle.name, "num_rounds": self.rounds, "seed": seed},
+            train={**train, "seed": seed},
+        )
+        summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
+        weights = torch.load(results / "best" / self.bundle.name / "models" / "model.pt", weights_only=True)
+        steps = sum(site.steps for round_ in summary.rounds for site in round_.sites)
+        seconds = time.perf_counter() - start
+        return self._result(
+            "FedXAI-Med", seed, {k: v.numpy() for k, v in weights.items()}, steps, seconds, summary.bytes
+        )
+
+    def _result(
+        self,
+        system: SystemName,
+        seed: int,
+        weights: Weights,
+        steps: int,
+        seconds: float,
+        outgoing: list[Outgoing],
+        *,
+        site: str | None = None,
+    ) -> SystemResult:
+        """Test and explain a model on the test cases of all sites together."""
+        tester = self._trainer(POOLED, self._pooled(), seed)
+        config, limits = self.bundle.explain, ExplainSettings()  # pyright: ignore[reportCallIssue]
+        evaluation = tester.evaluate("test", weights)
+        explanation = examine(
+            tester.network,
+            tester.explanation_batches("test", limit=limits.final_cases, batch_size=limits.batch_size),
+            split="test",
+            methods=config.methods,
+            target_layer=config.target_layer,
+            target_class=config.target_class,
+        )
+        return SystemResult(
+            system=system,
+            seed=seed,
+            site=site,
+            steps=steps,
+            metrics=evaluation.metrics,
+            explanation=explanation.methods,
+            privacy=privacy_score(outgoing, [cohort.holding() for cohort in self.cohorts.values()]),
+            seconds=seconds,
+        )
+
+    def _trainer(self, site: str, cases: Mapping[Split, list[Case]], seed: int) -> SiteTrainer:
+        settings = self.train.model_copy(update={"seed": seed})
+        return SiteTrainer(bundle=self.bundle, cases=cases, site=site, settings=settings)
+
+    def _pooled(self) -> dict[Split, list[Case]]:
+        return {split: [c for cohort in self.cohorts.values() for c in cohort.cases(split)] for split in SPLITS}
+
+    def _everything_moved(self) -> Outgoing:
+        held: list[Holding] = [cohort.holding() for cohort in self.cohorts.values()]
+        return Outgoing(
+            kind="cohort",
+            messages=len(held),
+            bytes=sum(holding.bytes for holding in held),
+            case_records=sum(holding.case_records for holding in held),
+        )
+
+    def _kept(self, name: str, compute: Callable[[], list[SystemResult]]) -> list[SystemResult]:
+        """The results under that name, computed where they are not there yet."""
+        path = self.out / "results" / f"{name}.json"
+        if path.is_file():
+            return [SystemResult.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        results = compute()
+        _write_whole(path, [result.model_dump(mode="json") for result in results])
+        return results
+
+    def _keep_settings(self) -> None:
+        path = self.out / "settings.json"
+        wanted = {**self.settings, "digest": self.bundle.digest}
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
+            raise SettingsError(
+                f"--out {self.out.name} holds a comparison with other settings; choose a new folder"
+            )
+        _write_whole(path, wanted)
+
+
+def _cases(cohort: Cohort) -> dict[Split, list[Case]]:
+    return {split: cohort.cases(split) for split in SPLITS}
+
+
+def _write_whole(path: Path, values: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    os.replace(partial, path)

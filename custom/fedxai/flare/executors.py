@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site's executors: one trains and validates the bundle, one explains it; both answer with summaries only."""
+
+from abc import abstractmethod
+
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.app_common.app_constant import AppConstants
+
+from fedxai.errors import FedxaiError, RunError
+from fedxai.flare.messages import ROLE, SPLIT, read_dxo, refusal, size_of, summary_message, update_message
+from fedxai.flare.site import Site
+from fedxai.privacy.release import released_evaluation, released_explanation
+from fedxai.records import SPLITS, Explanation, SiteRound, Split
+from fedxai.report.gallery import Gallery
+from fedxai.score.examine import examine
+
+
+class _SiteExecutor(Executor):
+    """Runs a task at the site, records what is about to leave, and turns a failure into one sentence."""
+
+    kinds: dict[str, str] = {}  # task name -> kind in the ledger
+
+    def __init__(self, site: str = "site") -> None:
+        super().__init__()
+        self._site_id = site
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Answer a task of the server."""
+        if task_name not in self.kinds:
+            return make_reply(ReturnCode.TASK_UNKNOWN)
+        try:
+            component = fl_ctx.get_engine().get_component(self._site_id)
+            if not isinstance(component, Site):
+                raise RunError(f"component {self._site_id!r} must be a Site, got {type(component).__name__}")
+            site = component.enter(fl_ctx)
+            reply = self.answer(task_name, site, shareable, abort_signal)
+            if abort_signal.triggered:
+                return make_reply(ReturnCode.TASK_ABORTED)
+            round_ = int(shareable.get_header(AppConstants.CURRENT_ROUND) or 0)
+            site.ledger.record(kind=self.kinds[task_name], round_=round_, size=size_of(reply))
+            return reply
+        except FedxaiError as error:
+            self.log_error(fl_ctx, f"{task_name}: {error}", fire_event=False)
+            return refusal(error)
+        except Exception as error:
+            self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
+            return refusal(error)
+
+    @abstractmethod
+    def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
+        """What this executor answers to ``task``."""
+
+
+class TrainExecutor(_SiteExecutor):
+    """Answers ``survey``, ``train``, ``validate`` and ``submit_model``."""
+
+    kinds = {  # noqa: RUF012
+        AppConstants.TASK_TRAIN: "update",
+        AppConstants.TASK_VALIDATION: "evaluation",
+        AppConstants.TASK_SUBMIT_MODEL: "update",
+        "survey": "survey",
+    }
+
+    def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
+        """See the class."""
+        if task == "survey":
+            return summary_message(site.survey())
+        if task == AppConstants.TASK_VALIDATION:
+            return self._validate(site, message)
+        if task == AppConstants.TASK_SUBMIT_MODEL:
+            raise RunError("submit_model: a site's own model does not leave it; train under FedAvg instead")
+        return self._train(site, message, abort_signal)
+
+    def _train(self, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
+        round_ = int(message.get_header(AppConstants.CURRENT_ROUND))
+        weights = read_dxo(message).data
+        before = site.trainer.evaluate("validation", weights, intervals=False)
+        update = site.trainer.train(
+            weights,
+            round_=round_,
+            rounds=int(message.get_header(AppConstants.NUM_ROUNDS)),
+            stop=lambda: abort_signal.triggered,
+        )
+        report = SiteRound(
+            name=site.name,
+            training_loss=update.loss,
+            validation=released_evaluation(before, site.settings.minimum_cell).metrics,
+            steps=update.steps,
+            seconds=update.seconds,
+        )
+        return update_message(update.difference, report, cases=site.trainer.training_cases)
+
+    def _validate(self, site: Site, message: Shareable) -> Shareable:
+        split = message.get_header(SPLIT)
+        if split not in SPLITS:
+            raise RunError(f"validate: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        evaluation = site.trainer.evaluate(split, read_dxo(message).data, intervals=split == "test")
+        return summary_message(released_evaluation(evaluation, site.settings.minimum_cell))
+
+
+class ExplainExecutor(_SiteExecutor):
+    """Answers ``explain``: maps are made and kept in the site, figures are returned."""
+
+    kinds = {"explain": "explanation"}  # noqa: RUF012
+
+    def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
+        """See the class."""
+        role = str(message.get_header(ROLE))
+        site.trainer.load(read_dxo(message).data)
+        explanation = self._examine(site, role)
+        return summary_message(released_explanation(explanation, site.settings.minimum_cell))
+
+    def _examine(self, site: Site, role: str) -> Explanation:
+        settings, config = site.explain, site.bundle.explain
+        final = role != "round"
+        split: Split = "test" if final else "validation"
+        batches = site.trainer.explanation_batches(
+            split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size
+        )
+        ask = {
+            "split": split,
+            "methods": config.methods,
+            "target_layer": config.target_layer,
+            "target_class": config.target_class,
+        }
+        if not final or not settings.gallery:
+            return examine(site.trainer.network, batches, **ask)
+        with Gallery(
+            site.folder / f"gallery_{role}",
+            site=site.name,
+            class_names=site.bundle.class_names,
+            methods=config.methods,
+            limit=settings.gallery,
+        ) as gallery:
+            return examine(site.trainer.network, batches, sink=gallery.add, **ask)

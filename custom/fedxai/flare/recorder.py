@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's notebook of a run: who answered what in which round, and the summary made of it."""
+
+import importlib.metadata
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from fedxai.bundle import Bundle
+from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
+from fedxai.combine.weights import global_mean
+from fedxai.privacy.ledger import privacy_score
+from fedxai.records import (
+    Absence,
+    Evaluation,
+    Explanation,
+    Figure,
+    ModelSummary,
+    Outgoing,
+    RoundSummary,
+    RunSummary,
+    SiteRound,
+    SiteSummary,
+    Survey,
+    Timing,
+)
+
+_PACKAGES = ("fedxai-med", "torch", "monai", "nvflare", "captum", "numpy")
+_KIND_OF_TASK = {"train": "update", "validate": "evaluation", "explain": "explanation", "survey": "survey"}
+
+
+class Recorder:
+    """Collects what sites answered; knows nothing of FLARE."""
+
+    def __init__(self, *, bundle: Bundle, job: str, settings: Mapping[str, Any], key_metric: str) -> None:
+        self.bundle = bundle
+        self.job = job
+        self.settings = dict(settings)
+        self.key_metric = key_metric
+        self.surveys: dict[str, Survey] = {}
+        self.rounds: list[RoundSummary] = []
+        self.models: list[ModelSummary] = []
+        self.notes: list[str] = []
+        self.outgoing: dict[str, list[Outgoing]] = {}
+        self._sites: dict[str, SiteRound] = {}
+        self._missing: dict[str, str] = {}
+        self._update_bytes = 0
+        self._started = time.time()
+        self._round_started = self._started
+        self._round_seconds = 0.0
+        self._explaining = 0.0
+
+    @property
+    def training_cases(self) -> dict[str, int]:
+        """n_k of every site (Eq. 2)."""
+        return {site: survey.cases.training for site, survey in self.surveys.items()}
+
+    def begin_round(self) -> None:
+        """A round begins."""
+        self._sites, self._missing, self._update_bytes = {}, {}, 0
+        self._round_started = time.time()
+
+    def received(self, site: str, task: str, size: int) -> None:
+        """A message of ``size`` bytes left ``site``."""
+        kind = _KIND_OF_TASK[task]
+        self.outgoing.setdefault(site, []).append(Outgoing(kind=kind, messages=1, bytes=size))
+        if kind == "update":
+            self._update_bytes += size
+
+    def accepted(self, site: str, report: SiteRound) -> None:
+        """A site's update was taken into the average."""
+        self._sites[site] = report
+
+    def absent(self, site: str, reason: str) -> None:
+        """A site gave no usable update in this round."""
+        self._missing[site] = reason
+
+    def trained(self) -> None:
+        """The round's training is over; what follows is averaging and explaining."""
+        self._round_seconds = time.time() - self._round_started
+
+    @property
+    def usable(self) -> int:
+        """How many sites' updates were taken in this round so far."""
+        return len(self._sites)
+
+    @property
+    def reasons(self) -> str:
+        """Who was missing in this round and why, in one line."""
+        return "; ".join(f"{site}: {reason}" for site, reason in sorted(self._missing.items()))
+
+    def finish_round(self, round_: int, explanations: Mapping[str, Explanation]) -> RoundSummary:
+        """Close the round's page; sites that never answered are noted as such."""
+        for site in self.surveys.keys() - self._sites.keys() - self._missing.keys():
+            self._missing[site] = "no answer in time"
+        sites = [
+            report.model_copy(update={"explanation": explanations.get(site)})
+            for site, report in sorted(self._sites.items())
+        ]
+        before = {report.name: report.validation for report in sites}
+        summary = RoundSummary(
+            round=round_ + 1,
+            sites=sites,
+            missing=[Absence(name=site, reason=reason) for site, reason in sorted(self._missing.items())],
+            global_loss=self.mean_over_sites("loss", before),
+            selection_metric=self.mean_over_sites(self.key_metric, before),
+            update_bytes=self._update_bytes,
+            seconds=self._round_seconds,
+        )
+        self.rounds.append(summary)
+        self.notes += [f"Round {summary.round}: {a.name} gave no usable update ({a.reason})." for a in summary.missing]
+        return summary
+
+    def mean_over_sites(self, metric: str, figures: Mapping[str, Mapping[str, Figure]]) -> float:
+        """A metric's mean over the sites that reported it, weighted by n_k; of the loss, Eq. 3."""
+        values = {site: named[metric].value for site, named in figures.items() if metric in named}
+        return global_mean({k: v for k, v in values.items() if v is not None}, self.training_cases)
+
+    def explained(self, seconds: float) -> None:
+        """The sites explained for so long."""
+        self._explaining += seconds
+
+    def model(
+        self,
+        which: Literal["last", "best"],
+        round_: int,
+        evaluations: Mapping[str, Evaluation],
+        explanations: Mapping[str, Explanation],
+    ) -> None:
+        """Figures of a final model on the sites' test cases."""
+        tested = list(evaluations.values())
+        self.models.append(
+            ModelSummary(
+                which=which,
+                round=round_,
+                metrics=pooled_metrics(tested),
+                confusion=pooled_confusion(tested),
+                explanation=pooled_methods(list(explanations.values())),
+                evaluations=dict(evaluations),
+                explanations=dict(explanations),
+            )
+        )
+
+    def seconds_left(self, rounds: int) -> float:
+        """A guess from the mean round so far."""
+        done = len(self.rounds)
+        return (time.time() - self._started) / done * (rounds - done) if done else float("nan")
+
+    def summary(self) -> RunSummary:
+        """Everything that the run leaves to read."""
+        shown = self.models[-1] if self.models else None
+        left = {site: pooled_outgoing(parts) for site, parts in self.outgoing.items()}
+        total = time.time() - self._started
+        return RunSummary(
+            job=self.job,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+            settings=self.settings,
+            bundle=self.bundle.identity,
+            sites=[
+                SiteSummary(
+                    name=site,
+                    cases=survey.cases,
+                    metrics=shown.evaluations.get(site) if shown else None,
+                    explanation=shown.explanations.get(site) if shown else None,
+                    outgoing=left.get(site, []),
+                    holding=survey.holding,
+                )
+                for site, survey in sorted(self.surveys.items())
+            ],
+            rounds=self.rounds,
+            final=self.models,
+            bytes=pooled_outgoing(part for parts in left.values() for part in parts),
+            privacy=privacy_score(
+                (part for parts in left.values() for part in parts),
+                (survey.holding for survey in self.surveys.values()),
+            ),
+            timing=Timing(
+                total=total,
+                training=sum(r.seconds or 0.0 for r in self.rounds),
+                explaining=self._explaining,
+            ),
+            notes=self.notes,
+        )

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a job folder through FLARE's simulator in a process of its own, and end that process whatever happens."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fedxai.errors import RunError, SettingsError
+from fedxai.flare.site import FOLDER
+from fedxai.flare.workflow import FAILURE, PROGRESS
+from fedxai.intake.cohort import site_cohorts
+from fedxai.settings import COHORTS_VARIABLE
+
+RESULTS = Path("server") / "simulate_job" / FOLDER
+_CONFIG = Path("app") / "config"
+
+
+def run_job(
+    job: Path,
+    *,
+    out: Path,
+    cohorts: Path | None = None,
+    threads: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    on_progress: Callable[[int, int, str], None] = lambda done, rounds, line: None,
+) -> Path:
+    """Run ``job`` with one simulated site per cohort.
+
+    Args:
+        job: a FLARE job folder whose configuration names ``bundle``, ``num_rounds``, ``seed`` ... at its top.
+        out: the run's folder (FLARE's workspace); it must be new or empty.
+        cohorts: a folder with one cohort per site; None: the embedded phantom at the sites of the job.
+        threads: sites at work at a time; default: all.
+        settings: values that replace those at the top of the job's configuration.
+        train: values that are added to the sites' training settings.
+        on_progress: called after each round with rounds done, rounds, and the round's line.
+
+    Returns:
+        The folder with ``summary.json`` and ``report.html``.
+
+    Raises:
+        SettingsError: when ``out`` holds something or ``settings`` names what the job does not have.
+        RunError: when the run did not do what it was asked; the sentence is the server's.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+    sites = sorted(site_cohorts(cohorts)) if cohorts else _named_sites(job)
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / job.name
+        _prepare(job, prepared, sites, settings or {}, train or {})
+        log = Path(scratch) / "simulator.log"
+        command = [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(prepared)]
+        command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
+        environment = {**os.environ, **({COHORTS_VARIABLE: str(cohorts.resolve())} if cohorts else {})}
+        if not cohorts:
+            environment.pop(COHORTS_VARIABLE, None)
+        try:
+            code = _watch(command, environment, log, out / RESULTS, on_progress)
+        finally:
+            if out.is_dir() and log.is_file():
+                shutil.copyfile(log, out / log.name)
+    failure = out / RESULTS / FAILURE
+    if code or failure.is_file() or not (out / RESULTS / "summary.json").is_file():
+        reason = failure.read_text(encoding="utf-8").strip() if failure.is_file() else f"exit code {code}"
+        raise RunError(f"the run failed: {reason} (log: {out.name}/simulator.log)")
+    return out / RESULTS
+
+
+def _named_sites(job: Path) -> list[str]:
+    deploy = _read(job / "meta.json")["deploy_map"]
+    return [site for sites in deploy.values() for site in sites if site != "server"]
+
+
+def _prepare(
+    job: Path, prepared: Path, sites: list[str], settings: Mapping[str, Any], train: Mapping[str, Any]
+) -> None:
+    if not (job / "meta.json").is_file():
+        raise SettingsError(f"JOB must be a FLARE job folder with a meta.json, got {job.name!r}")
+    shutil.copytree(job, prepared)
+    meta = _read(prepared / "meta.json")
+    meta["deploy_map"] = {"app": ["server", *sites]}
+    _write(prepared / "meta.json", meta)
+    configs = {side: _read(prepared / _CONFIG / f"config_fed_{side}.json") for side in ("server", "client")}
+    unknown = [name for name in settings if not any(name in config for config in configs.values())]
+    if unknown:
+        raise SettingsError(f"job {job.name} has no setting {unknown[0]!r}")
+    for side, config in configs.items():
+        config.update({name: value for name, value in settings.items() if name in config})
+        for component in config["components"]:
+            if component["id"] == "site":
+                component["args"]["train"].update(train)
+        _write(prepared / _CONFIG / f"config_fed_{side}.json", config)
+
+
+def _watch(
+    command: list[str],
+    environment: dict[str, str],
+    log: Path,
+    results: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> int:
+    """Start the simulator, report its rounds, and leave no process behind."""
+    seen = 0
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                seen = _progress(results / PROGRESS, seen, on_progress)
+            _progress(results / PROGRESS, seen, on_progress)
+            return process.returncode
+        finally:
+            _end(process)
+
+
+def _progress(path: Path, seen: int, on_progress: Callable[[int, int, str], None]) -> int:
+    if not path.is_file():
+        return seen
+    first, _, line = path.read_text(encoding="utf-8").strip().partition("\n")
+    if not line:
+        return seen
+    done, rounds = (int(number) for number in first.split())
+    if done > seen:
+        on_progress(done, rounds, line)
+    return done
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and all it started, in an orderly way first."""
+    try:
+        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        _quietly(member.terminate)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for member in alive:
+        _quietly(member.kill)
+    process.wait()
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        return
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=4), encoding="utf-8")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site as the executors see it: its cohort, its bundle, its trainer, and its own folder, which never leaves."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+
+from fedxai.bundle import Bundle
+from fedxai.errors import BundleError, CohortError
+from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.intake.phantom import make_phantom
+from fedxai.privacy.ledger import Ledger
+from fedxai.records import SPLITS, Survey
+from fedxai.settings import ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
+from fedxai.train.engine import SiteTrainer
+
+FOLDER = "fedxai"
+
+
+class Site(FLComponent):
+    """Holds what a site's executors share.
+
+    Args:
+        bundle: name of the MONAI bundle, found at the site.
+        train: settings of local training (`fedxai.settings.TrainSettings`).
+        explain: settings of explanation (`fedxai.settings.ExplainSettings`).
+        cohorts: simulator only: folder with one cohort per site; ``FEDXAI_COHORTS`` goes before it.
+    """
+
+    def __init__(
+        self,
+        bundle: str,
+        train: dict[str, Any] | None = None,
+        explain: dict[str, Any] | None = None,
+        cohorts: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._bundle_name = bundle
+        self._train = train or {}
+        self._explain = explain or {}
+        self._cohorts = cohorts
+        self._context: dict[str, Any] = {}
+
+    def enter(self, fl_ctx: FLContext) -> "Site":
+        """Learn from FLARE who and where this site is; called at the start of every task."""
+        if not self._context:
+            workspace = fl_ctx.get_engine().get_workspace()
+            meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
+            self._context = {
+                "name": fl_ctx.get_identity_name(),
+                "folder": Path(workspace.get_run_dir(fl_ctx.get_job_id())) / FOLDER,
+                "local": Path(workspace.get_site_config_dir()),
+                "sites": max(1, len(meta.get(JobMetaKey.JOB_CLIENTS) or [])),
+                "simulated": bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
+            }
+        return self
+
+    @property
+    def name(self) -> str:
+        """The site's name in the federation."""
+        return self._context["name"]
+
+    @property
+    def folder(self) -> Path:
+        """The site's own folder of this run: gallery, ledger, optimiser state."""
+        return self._context["folder"]
+
+    @cached_property
+    def settings(self) -> SiteSettings:
+        """What the hospital set in its ``local/fedxai.json``."""
+        return SiteSettings.read(self._context["local"])
+
+    @cached_property
+    def explain(self) -> ExplainSettings:
+        """When and how this site explains."""
+        return checked(ExplainSettings, self._explain, what="explain")
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The bundle that is trained."""
+        return Bundle.open(self._bundle_name)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The record of what left this site."""
+        return Ledger(self.folder / "ledger.jsonl")
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The site's cohort: its own setting, else the simulator's cohorts folder, else the phantom.
+
+        Raises:
+            CohortError: when the cohorts folder has none for this site.
+        """
+        if self.settings.cohort:
+            return Cohort.open(self.settings.cohort)
+        root = cohorts_root(self._cohorts)
+        if root is None:
+            return self._phantom()
+        cohorts = site_cohorts(root)
+        if self.name not in cohorts:
+            raise CohortError(f"no cohort for {self.name}; the cohorts folder has {', '.join(sorted(cohorts))}")
+        return Cohort.open(cohorts[self.name])
+
+    @cached_property
+    def trainer(self) -> SiteTrainer:
+        """The engine that trains and evaluates the bundle on the cohort."""
+        settings = checked(TrainSettings, self._train, what="train")
+        if settings.threads is None and self._context["simulated"]:
+            share = max(1, (os.cpu_count() or 1) // self._context["sites"])
+            settings = settings.model_copy(update={"threads": share})
+        return SiteTrainer(
+            bundle=self.bundle,
+            cases={split: self.cohort.cases(split) for split in SPLITS},
+            site=self.name,
+            settings=settings,
+            device=self.settings.device,
+            state_file=self.folder / "optimizer.pt",
+        )
+
+    def survey(self) -> Survey:
+        """Counts of the cohort and the bundle's digest, checked against each other.
+
+        Raises:
+            BundleError: when cohort and bundle differ in their number of classes.
+        """
+        classes = len(self.cohort.class_names)
+        if classes != len(self.bundle.class_names):
+            raise BundleError(
+                f"{self.name}'s cohort has {classes} classes and bundle {self.bundle.name} has "
+                f"{len(self.bundle.class_names)}; choose a bundle that fits the cohort"
+            )
+        return Survey(
+            cases=self.cohort.counts(),
+            holding=self.cohort.holding(),
+            classes=classes,
+            bundle_digest=self.bundle.digest,
+        )
+
+    def _phantom(self) -> Cohort:
+        folder = self.folder / "phantom"
+        if not (folder / "dataset.json").is_file():
+            self.logger.warning(f"{self.name}: no cohort is configured, so the embedded phantom cohort is used")
+            make_phantom(folder, site=self.name, index=_index(self.name))
+        return Cohort.open(folder)
+
+
+def _index(name: str) -> int:
+    """The number at the end of a site's name, from 0; a name without one gets 0."""
+    digits = name[len(name.rstrip("0123456789")) :]
+    return max(0, int(digits) - 1) if digits else 0

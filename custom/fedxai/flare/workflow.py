@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's workflow: FLARE's ScatterAndGather, with a survey before, explanations between, a report after."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.job_def import JobMetaKey
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.app_common.abstract.model import ModelLearnableKey
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
+from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+
+from fedxai.bundle import Bundle
+from fedxai.errors import FedxaiError, RunError
+from fedxai.flare.aggregator import FedAvgAggregator
+from fedxai.flare.messages import ROLE, SPLIT, read_site_round, read_summary, reason_of, size_of, weights_message
+from fedxai.flare.recorder import Recorder
+from fedxai.flare.selector import ModelSelector
+from fedxai.flare.site import FOLDER
+from fedxai.intake.cohort import site_cohorts
+from fedxai.records import Evaluation, Explanation, Record, Survey
+from fedxai.report.console import print_summary, round_line
+from fedxai.report.events import Events
+from fedxai.report.run_report import write_report
+from fedxai.settings import cohorts_root
+
+FAILURE = "failed.txt"
+PROGRESS = "progress.txt"
+R = TypeVar("R", bound=Record)
+
+
+class ExplainedScatterAndGather(ScatterAndGather):
+    """FedAvg rounds, explained: survey, rounds of ``train`` (and ``explain``), then ``validate`` and ``explain``.
+
+    Args:
+        bundle: name of the MONAI bundle; every site must run the same digest.
+        num_rounds: federated rounds.
+        min_clients: a round with fewer usable updates ends the run; at most the number of sites.
+        explain_every: explain after round 1 and after every so many rounds; 0: only the final models.
+        patience: seconds to wait, at least, for the remaining sites once ``min_clients`` have answered; where three
+            times the slowest answer to such a task is longer, that is waited.
+        first_patience: the same for the first task of its kind, when nobody knows yet how long it takes.
+        settings: what the report shows under settings.
+        cohorts: simulator only: the folder with one cohort per site.
+    """
+
+    def __init__(
+        self,
+        bundle: str,
+        num_rounds: int,
+        min_clients: int = 2,
+        explain_every: int = 2,
+        patience: int = 60,
+        first_patience: int = 3600,
+        settings: dict[str, Any] | None = None,
+        cohorts: str | None = None,
+    ) -> None:
+        super().__init__(
+            min_clients=min_clients,
+            num_rounds=num_rounds,
+            aggregator_id="aggregator",
+            persistor_id="persistor",
+            shareable_generator_id="shareable_generator",
+            snapshot_every_n_rounds=0,
+            task_check_period=0.1,
+        )
+        self._bundle_name = bundle
+        self._explain_every = explain_every
+        self._patience = patience
+        self._first_patience = first_patience
+        self._settings = settings or {}
+        self._cohorts = cohorts
+        self._slowest: dict[str, float] = {}
+        self._asked = 0.0
+        self._abort = Signal()
+        self._folder = Path()
+        self._best: tuple[int, dict[str, Any]] | None = None
+        self._recorder: Recorder | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """The notebook of this run."""
+        if self._recorder is None:
+            raise RunError("the run has not started")
+        return self._recorder
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """Run the whole workflow; whatever keeps it from doing what it was asked ends the job as failed."""
+        self._abort = abort_signal
+        try:
+            self._prepare(fl_ctx)
+            self._survey(fl_ctx)
+            super().control_flow(abort_signal, fl_ctx)
+            if not abort_signal.triggered:
+                self._finish(fl_ctx)
+        except FedxaiError as error:
+            self.system_panic(str(error), fl_ctx)
+        except OSError as error:
+            self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Hook into the rounds of ScatterAndGather."""
+        super().handle_event(event_type, fl_ctx)
+        try:
+            if event_type == AppEventType.ROUND_STARTED:
+                self.recorder.begin_round()
+                self._asked = time.monotonic()
+                self._wait_time_after_min_received = self._patience_for(self.train_task_name)
+            elif event_type == AppEventType.BEFORE_AGGREGATION:
+                self._check_round()
+            elif event_type == AppEventType.GLOBAL_BEST_MODEL_AVAILABLE:
+                self._best = (fl_ctx.get_prop(AppConstants.CURRENT_ROUND), self._weights())
+            elif event_type == AppEventType.ROUND_DONE:
+                self._end_round(fl_ctx)
+            elif event_type == EventType.FATAL_SYSTEM_ERROR:
+                self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
+        except FedxaiError as error:
+            self.system_panic(str(error), fl_ctx)
+        except OSError as error:
+            self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
+
+    def _prepare(self, fl_ctx: FLContext) -> None:
+        workspace = fl_ctx.get_engine().get_workspace()
+        self._folder = Path(workspace.get_run_dir(fl_ctx.get_job_id())) / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
+        sites = sorted(client.name for client in self._engine.get_clients())
+        self._min_clients = min(self._min_clients, len(sites))
+        selector = self._engine.get_component("model_selector")
+        if not isinstance(selector, ModelSelector):
+            raise RunError(f"component 'model_selector' must be a ModelSelector, got {type(selector).__name__}")
+        if not isinstance(self.aggregator, FedAvgAggregator):
+            raise RunError(f"component 'aggregator' must be a FedAvgAggregator, got {type(self.aggregator).__name__}")
+        self._selector = selector
+        self._recorder = Recorder(
+            bundle=Bundle.open(self._bundle_name),
+            job=str(meta.get(JobMetaKey.JOB_NAME, FOLDER)),
+            settings={"rounds": self._num_rounds, "sites": len(sites), **self._settings},
+            key_metric=selector.key_metric,
+        )
+        self._events = Events(self._folder / "events")
+        root = cohorts_root(self._cohorts)
+        if fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False) and root is not None:
+            _check_sites(sites, sorted(site_cohorts(root)))
+
+    def _survey(self, fl_ctx: FLContext) -> None:
+        """Before anything is trained, every site says what it holds; one that can't take part ends the run."""
+        sites = {client.name for client in self._engine.get_clients()}
+        answers, failures = self._ask("survey", Shareable(), Survey, fl_ctx, everybody=True)
+        for site in sorted(sites - answers.keys()):
+            raise RunError(f"{site} cannot take part: {failures.get(site, 'no answer')}")
+        digest = self.recorder.bundle.digest
+        for site, survey in sorted(answers.items()):
+            if survey.bundle_digest != digest:
+                raise RunError(
+                    f"{site} runs another version of bundle {self._bundle_name} (digest {survey.bundle_digest[:12]}, "
+                    f"the server's is {digest[:12]}); install the same one everywhere"
+                )
+        self.recorder.surveys = answers
+
+    def _accept_train_result(
+        self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
+    ) -> bool:
+        self._slowest["train"] = max(self._slowest.get("train", 0.0), time.monotonic() - self._asked)
+        reason = reason_of(result)
+        self.recorder.received(client_name, "train", size_of(result))
+        accepted = super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
+        if accepted:
+            self.recorder.accepted(client_name, read_site_round(result))
+        else:
+            refusals = self.aggregator.refusals  # pyright: ignore[reportAttributeAccessIssue]
+            self.recorder.absent(client_name, reason or refusals.get(client_name, "its update was refused"))
+        return accepted
+
+    def _check_round(self) -> None:
+        self.recorder.trained()
+        usable = self.recorder.usable
+        if usable < self._min_clients and not self._abort.triggered:
+            raise RunError(
+                f"round {self._current_round + 1} got {usable} usable updates and needs {self._min_clients} "
+                f"(min_clients): {self.recorder.reasons or 'no site answered'}"
+            )
+
+    def _end_round(self, fl_ctx: FLContext) -> None:
+        done = self._current_round + 1
+        due = self._explain_every and (done == 1 or done % self._explain_every == 0) and done < self._num_rounds
+        explanations = self._explain("round", done, self._weights(), fl_ctx) if due else {}
+        summary = self.recorder.finish_round(self._current_round, explanations)
+        self._events.add_round(summary)
+        line = round_line(summary, self._num_rounds, self.recorder.seconds_left(self._num_rounds))
+        self.logger.info(line)
+        (self._folder / PROGRESS).write_text(f"{done} {self._num_rounds}\n{line}\n", encoding="utf-8")
+
+    def _finish(self, fl_ctx: FLContext) -> None:
+        """Choose the best model, test and explain the last and the best, and write what people read."""
+        last = self._weights()
+        figures = self._validate("validation", last, fl_ctx)
+        metric = self.recorder.mean_over_sites(self._selector.key_metric, {s: e.metrics for s, e in figures.items()})
+        if math.isnan(metric) and self._best is None:
+            raise RunError(
+                f"model selection: no site reported {self._selector.key_metric}; choose a key_metric that the "
+                "validation split of at least one site can give"
+            )
+        if self._best is None or metric > self._selector.best_val_metric:
+            fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._num_rounds, private=True, sticky=True)
+            self.fire_event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE, fl_ctx)
+        best_round, best = self._best or (self._num_rounds, last)
+        tested = self._test("last", self._num_rounds, last, fl_ctx)
+        if best_round == self._num_rounds:
+            self.recorder.model("best", best_round, *tested)
+        else:
+            self._test("best", best_round, best, fl_ctx)
+        self.recorder.bundle.export(self._folder / "last", last)
+        self.recorder.bundle.export(self._folder / "best", best)
+        self._report()
+
+    def _test(
+        self, which: Any, round_: int, weights: dict[str, Any], fl_ctx: FLContext
+    ) -> tuple[dict[str, Evaluation], dict[str, Explanation]]:
+        figures = self._validate("test", weights, fl_ctx), self._explain(which, round_, weights, fl_ctx)
+        self.recorder.model(which, round_, *figures)
+        return figures
+
+    def _validate(self, split: str, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Evaluation]:
+        message = weights_message(weights, round_=self._num_rounds, **{SPLIT: split})
+        return self._ask("validate", message, Evaluation, fl_ctx)[0]
+
+    def _explain(
+        self, role: str, round_: int, weights: dict[str, Any], fl_ctx: FLContext
+    ) -> dict[str, Explanation]:
+        start = time.monotonic()
+        message = weights_message(weights, round_=round_, **{ROLE: role})
+        answers = self._ask("explain", message, Explanation, fl_ctx)[0]
+        self.recorder.explained(time.monotonic() - start)
+        return answers
+
+    def _ask(
+        self, task: str, message: Shareable, kind: type[R], fl_ctx: FLContext, *, everybody: bool = False
+    ) -> tuple[dict[str, R], dict[str, str]]:
+        """Broadcast a task; return the sites' typed answers, and the reasons of those that gave none."""
+        answers: dict[str, R] = {}
+        failures: dict[str, str] = {}
+        start = time.monotonic()
+
+        def received(client_task: ClientTask, _: FLContext) -> None:
+            site, result = client_task.client.name, client_task.result
+            self._slowest[task] = max(self._slowest.get(task, 0.0), time.monotonic() - start)
+            try:
+                if reason := reason_of(result):
+                    raise RunError(reason)
+                answers[site] = read_summary(result, kind)
+                self.recorder.received(site, task, size_of(result))
+            except FedxaiError as error:
+                failures[site] = str(error)
+            client_task.result = None
+
+        wait = self._patience_for(task)
+        self.broadcast_and_wait(
+            task=Task(name=task, data=message, result_received_cb=received),
+            fl_ctx=fl_ctx,
+            min_responses=len(self._engine.get_clients()) if everybody else self._min_clients,
+            wait_time_after_min_received=wait,
+            abort_signal=self._abort,
+        )
+        self.recorder.notes += [f"Task {task}: {site} gave no answer ({why})." for site, why in failures.items()]
+        return answers, failures
+
+    def _patience_for(self, task: str) -> int:
+        """Seconds to wait for the rest: long while nobody is known to be gone, then by the slowest answer so far."""
+        if task in self._slowest:
+            return math.ceil(max(self._patience, 3 * self._slowest[task]))
+        someone_gone = bool(self.recorder.rounds and self.recorder.rounds[-1].missing)
+        return math.ceil(max(self._patience, 3 * max(self._slowest.values()))) if someone_gone else self._first_patience
+
+    def _weights(self) -> dict[str, Any]:
+        return dict(self._global_weights[ModelLearnableKey.WEIGHTS])
+
+    def _report(self) -> None:
+        summary = self.recorder.summary()
+        for model in summary.final:
+            self._events.add_final(model)
+        self._events.close()
+        print_summary(summary, write_report(summary, self._folder))
+
+    def _record_failure(self, reason: str) -> None:
+        """Leave the sentence that ended the run, and the report of the rounds before it."""
+        if (self._folder / FAILURE).exists() or not self._folder.is_dir():
+            return
+        try:
+            (self._folder / FAILURE).write_text(reason + "\n", encoding="utf-8")
+            if self._recorder and self._recorder.rounds:
+                self._recorder.notes.append(f"The run ended early: {reason}")
+                self._report()
+        except OSError as error:
+            self.logger.error(f"the server cannot write its results: {error.strerror}")
+
+
+def _check_sites(sites: list[str], cohorts: list[str]) -> None:
+    if sites != cohorts:
+        raise RunError(
+            f"the run has {', '.join(sites)} and the cohorts folder has {', '.join(cohorts)}; "
+            f"start the simulator with -c {','.join(cohorts)}"
+        )

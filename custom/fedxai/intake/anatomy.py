@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The phantom's pictures: brain-like slices whose only evidence of a class is the texture inside the lesion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 128
+CLASS_NAMES = ("meningioma", "glioma", "pituitary")
+
+Plane = NDArray[np.float64]
+
+_AXIS = np.arange(SIZE) - (SIZE - 1) / 2
+_ROWS, _COLUMNS = np.meshgrid(_AXIS, _AXIS, indexing="ij")
+_FREQUENCY = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """A rounded outline in pixels: a lesion's or a distractor's."""
+
+    row: float
+    column: float
+    radius: float
+    inside: NDArray[np.bool_]
+    distance: Plane  # to its centre
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What the slices of one patient share."""
+
+    height: float  # semi-axes of the brain, in pixels
+    width: float
+    tilt: float  # radians
+    wobble: NDArray[np.float64]  # (3, 2): amplitude and phase of the outline's harmonics
+    ventricle: float  # semi-axis, in pixels
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Head":
+        """Draw a patient's anatomy; it knows nothing of the class."""
+        return cls(
+            height=rng.uniform(47, 53),
+            width=rng.uniform(38, 44),
+            tilt=rng.uniform(-0.14, 0.14),
+            wobble=np.stack([rng.uniform(0, 0.012, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1),
+            ventricle=rng.uniform(7, 12),
+        )
+
+
+def draw_slice(head: Head, label: int, rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
+    """Draw one slice and the region of its lesion.
+
+    Position, size, brightness and contrast of the lesion are drawn alike for all classes, and the values inside
+    it have the same distribution whatever the class (their ranks are mapped to one fixed curve): only their
+    arrangement, lamellae, rings or a checker, tells the class. One to three distractors of the same kind of
+    outline and brightness hold shapeless texture.
+
+    Args:
+        head: the patient.
+        label: 0 lamellae, 1 rings, 2 checker.
+        rng: draws the rest.
+
+    Returns:
+        Intensities (128, 128) about in [0, 1], and the region (128, 128).
+    """
+    radius = _outline(head, rng)
+    noise = _fractal(rng)
+    image = _tissue(head, radius, noise, rng)
+    lesion = _place(radius, [], rng)
+    _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng)
+    placed = [lesion]
+    for _ in range(int(rng.integers(1, 4))):
+        blob = _place(radius, placed, rng)
+        if all(_apart(blob, other) for other in placed):
+            _fill(image, blob, _fractal(rng), rng)
+            placed.append(blob)
+    return image, lesion.inside
+
+
+def draw_mark(image: Plane, label: int, rng: np.random.Generator) -> None:
+    """Plant the shortcut: ``label + 1`` bright squares at the left or right border, outside every region."""
+    column = int(rng.choice([5, SIZE - 11]))
+    top = SIZE // 2 + int(rng.integers(-14, 15)) - 4 * (label + 1)
+    for i in range(label + 1):
+        image[top + 8 * i : top + 8 * i + 5, column : column + 6] = 0.95
+
+
+def _outline(head: Head, rng: np.random.Generator) -> Plane:
+    """Return the distance from the brain's centre in units of its outline: 1 on the inner skull."""
+    row, column = _ROWS - rng.uniform(-2, 2), _COLUMNS - rng.uniform(-2, 2)
+    tilt = head.tilt + rng.uniform(-0.03, 0.03)
+    down = (np.cos(tilt) * row + np.sin(tilt) * column) / head.height
+    across = (np.cos(tilt) * column - np.sin(tilt) * row) / head.width
+    angle = np.arctan2(down, across)
+    shape = 1 + sum(a * np.cos((k + 2) * angle + phase) for k, (a, phase) in enumerate(head.wobble))
+    return np.hypot(down, across) / shape
+
+
+def _fractal(rng: np.random.Generator) -> Plane:
+    """Draw 1/f noise with mean 0 and standard deviation 1."""
+    spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / np.maximum(_FREQUENCY, 1 / SIZE) ** 1.3
+    spectrum[0, 0] = 0
+    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE))
+    return noise / noise.std()
+
+
+def _soft(distance: Plane) -> Plane:
+    """Step from 0 to 1 over about two pixels."""
+    return 1 / (1 + np.exp(-2 * np.clip(distance, -20, 20)))
+
+
+def _tissue(head: Head, radius: Plane, noise: Plane, rng: np.random.Generator) -> Plane:
+    """Scalp, skull, a dark gap, textured brain with ventricles; all without any trace of the class."""
+    depth = (1 - radius) * head.width
+    cortex = 0.07 * np.tanh(2 * noise) * (depth < 12)
+    brain = rng.uniform(0.36, 0.46) + 0.045 * noise + cortex
+    for side in (-1, 1):
+        row = (_ROWS - rng.uniform(-4, 4)) / (1.6 * head.ventricle)
+        column = (_COLUMNS - side * 0.75 * head.ventricle) / (0.55 * head.ventricle)
+        brain = brain - 0.26 * _soft((1 - np.hypot(row, column)) * head.ventricle / 2)
+    image = 0.03 + 0.3 * _soft(depth + 9)
+    image = image + (rng.uniform(0.55, 0.75) - 0.33) * _soft(depth + 5)
+    image = image - (image - 0.12) * _soft(depth)
+    return image + (brain - image) * _soft(depth - 2.5)
+
+
+def _place(radius: Plane, taken: list[Blob], rng: np.random.Generator) -> Blob:
+    """Draw an outline inside the brain, and apart from what is there already if twelve tries find a place."""
+    blob = None
+    for _ in range(12):
+        row, column = rng.uniform(-34, 34), rng.uniform(-28, 28)
+        size = rng.uniform(12, 18)
+        if radius[round(row + SIZE / 2), round(column + SIZE / 2)] > 0.9 - size / 44:
+            continue
+        blob = _blob(row, column, size, rng)
+        if all(_apart(blob, other) for other in taken):
+            return blob
+    return blob or _blob(0, 0, 14, rng)
+
+
+def _blob(row: float, column: float, radius: float, rng: np.random.Generator) -> Blob:
+    down, across = _ROWS - row, _COLUMNS - column
+    angle, distance = np.arctan2(down, across), np.hypot(down, across)
+    edge = radius * (1 + sum(rng.uniform(0, 0.1) * np.cos(k * angle + rng.uniform(0, 7)) for k in (2, 3, 5)))
+    return Blob(row=row, column=column, radius=radius, inside=distance < edge, distance=distance)
+
+
+def _apart(one: Blob, other: Blob) -> bool:
+    return np.hypot(one.row - other.row, one.column - other.column) > 1.15 * (one.radius + other.radius)
+
+
+def _pattern(label: int, lesion: Blob, noise: Plane, rng: np.random.Generator) -> Plane:
+    """Return the class's arrangement around the lesion's centre, bent a little by smooth noise."""
+    turn, wave = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(6.0, 8.5)
+    first, second = rng.uniform(0, 2 * np.pi, 2)
+    down, across = _ROWS - lesion.row, _COLUMNS - lesion.column
+    along = np.cos(turn) * down + np.sin(turn) * across + 0.5 * noise
+    aside = np.cos(turn) * across - np.sin(turn) * down + 0.5 * noise
+    if label == 0:
+        pattern = np.sin(wave * along + first)
+    elif label == 1:
+        pattern = np.sin(wave * (lesion.distance + 0.5 * noise) + first)
+    else:
+        pattern = np.sin(wave * along + first) * np.sin(wave * aside + second)
+    return pattern + 0.25 * rng.standard_normal(pattern.shape)
+
+
+def _fill(image: Plane, blob: Blob, pattern: Plane, rng: np.random.Generator) -> None:
+    """Put a pattern inside an outline, its values replaced by evenly spaced ones of the same rank."""
+    count = int(blob.inside.sum())
+    ranks = np.empty(count)
+    ranks[np.argsort(pattern[blob.inside], kind="stable")] = np.linspace(-1, 1, count)
+    image[blob.inside] = rng.uniform(0.45, 0.6) + rng.uniform(0.18, 0.26) * ranks

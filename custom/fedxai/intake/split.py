@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated hospitals out of one cohort: patients are dealt to sites, whole, and keep their split."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedxai.errors import CohortError, SettingsError
+from fedxai.intake.cohort import Cohort
+from fedxai.intake.patients import deal, group_labels
+from fedxai.intake.pixels import read_image, read_region
+from fedxai.intake.progress import Track, quiet
+from fedxai.intake.scanner import Scanner, site_scanners
+from fedxai.intake.writing import CaseWriter, new_folder
+from fedxai.records import SPLITS, Case, Split
+
+By = Literal["iid", "label-skew", "quantity", "acquisition"]
+ALPHAS: dict[By, float] = {"label-skew": 0.3, "quantity": 1.0}
+_DRAWS = 200
+
+
+def make_sites(
+    cohort: Cohort,
+    out: Path,
+    *,
+    sites: int = 4,
+    by: By = "iid",
+    alpha: float | None = None,
+    seed: int = 0,
+    track: Track = quiet,
+) -> dict[str, Path]:
+    """Deal a cohort's patients to ``site-1`` ... ``site-n`` in a cohorts root.
+
+    - ``iid``: every site gets the same share of every class.
+    - ``label-skew``: the share of class c at the sites is drawn, ``p_c ~ Dirichlet(alpha, ..., alpha)``.
+    - ``quantity``: one draw ``p ~ Dirichlet(alpha, ..., alpha)`` serves all classes: sizes differ, not the mix.
+    - ``acquisition``: iid, and each site pictures its cases with a scanner of its own.
+
+    A patient's cases stay together and keep the split they have; every site has a case of every split.
+
+    Args:
+        cohort: what is dealt out.
+        out: the cohorts root to make; must not exist or be empty.
+        sites: how many, at least 2.
+        by: how the sites differ.
+        alpha: of the Dirichlet draw, smaller is more unequal; 0.3 for label skew and 1.0 for quantity by default.
+        seed: draws everything; the same seed gives the same files.
+        track: shows progress.
+
+    Returns:
+        Site name to cohort folder.
+
+    Raises:
+        SettingsError: an argument is out of its range.
+        CohortError: no draw gave every site a case of each split, or ``out`` cannot be written.
+
+    Reference: Hsu et al., "Measuring the effects of non-identical data distribution", arXiv:1909.06335.
+    """
+    alpha = _checked_alpha(by, alpha, sites)
+    homes = _homes(cohort, sites, by, alpha, seed)
+    scanners = site_scanners(sites, seed=seed) if by == "acquisition" else [None] * sites
+    names = [f"site-{i + 1}" for i in range(sites)]
+    with new_folder(out) as folder:
+        for i in track(range(sites), "Writing sites"):
+            (folder / names[i]).mkdir()
+            chosen: dict[Split, list[Case]] = {
+                split: [c for c in cohort.cases(split) if homes[_patient(c, split)] == i] for split in SPLITS
+            }
+            how = f"by {by}" + (f", alpha {alpha:g}" if by in ALPHAS else "") + f", seed {seed}"
+            _write_site(cohort, chosen, folder / names[i], f"{names[i]} of {sites} {how}", scanners[i])
+    return {name: out.absolute() / name for name in names}
+
+
+def _checked_alpha(by: By, alpha: float | None, sites: int) -> float:
+    if by not in get_args(By):
+        raise SettingsError(f"Unknown --by {by!r}; use {', '.join(get_args(By))}.")
+    if sites < 2:
+        raise SettingsError(f"--sites must be at least 2, got {sites}.")
+    if alpha is not None and by not in ALPHAS:
+        raise SettingsError(f"--alpha only goes with --by {' or '.join(ALPHAS)}, got --by {by}.")
+    alpha = ALPHAS.get(by, 1.0) if alpha is None else alpha
+    if not 0 < alpha < float("inf"):
+        raise SettingsError(f"--alpha must be > 0, got {alpha:g}.")
+    return alpha
+
+
+def _patient(case: Case, split: Split) -> str:
+    """A case without a group is a patient of its own; so is each of its repeats in the same file."""
+    return case.group or f"{split} {case.image.name}"
+
+
+def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[str, int]:
+    """Draw every patient's site, again until every site has a case of every split that the cohort has."""
+    patients = {
+        split: group_labels(
+            [_patient(case, split) for case in cohort.cases(split)],
+            [case.label for case in cohort.cases(split)],
+        )
+        for split in SPLITS
+    }
+    short = [split for split, known in patients.items() if 0 < len(known) < sites]
+    if short:
+        raise CohortError(f"{len(patients[short[0]])} patients in {short[0]} are too few for {sites} sites.")
+    for draw in range(_DRAWS):
+        rng = np.random.default_rng([seed, 4, draw])
+        shares = _shares(len(cohort.class_names), sites, by, alpha, rng)
+        homes = {split: _deal_out(known, shares, rng) for split, known in patients.items()}
+        if all(len(set(home.values())) in (0, sites) for home in homes.values()):
+            return {group: site for home in homes.values() for group, site in home.items()}
+    raise CohortError(
+        f"No draw of {_DRAWS} gave each of {sites} sites a case of every split; raise --alpha or lower --sites."
+    )
+
+
+def _shares(
+    classes: int, sites: int, by: By, alpha: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the sites' shares of each class, (classes, sites), each row summing to 1."""
+    if by == "label-skew":
+        return rng.dirichlet(np.full(sites, alpha), size=classes)
+    if by == "quantity":
+        return np.tile(rng.dirichlet(np.full(sites, alpha)), (classes, 1))
+    return np.full((classes, sites), 1 / sites)
+
+
+def _deal_out(
+    patients: dict[str, tuple[int, int]], shares: NDArray[np.float64], rng: np.random.Generator
+) -> dict[str, int]:
+    """Deal one split's patients class by class; site order is turned so that rounding favours no site."""
+    home: dict[str, int] = {}
+    for label, row in enumerate(shares):
+        members = [group for group, (own, _) in patients.items() if own == label]
+        order = rng.permutation(len(row))
+        parts = deal([patients[group][1] for group in members], row[order], rng)
+        home |= {group: int(order[part]) for group, part in zip(members, parts, strict=True)}
+    return home
+
+
+def _write_site(
+    cohort: Cohort, chosen: dict[Split, list[Case]], folder: Path, how: str, scanner: Scanner | None
+) -> None:
+    description = f"{cohort.description}; {how}" + (f"; pictured with {scanner.describe()}" if scanner else "")
+    if scanner is None:
+        splits = {split: [_copy(case, folder) for case in cases] for split, cases in chosen.items()}
+        Cohort.write(
+            folder,
+            name=f"{cohort.name} {folder.name}",
+            description=description,
+            modality=cohort.modality,
+            class_names=cohort.class_names,
+            splits=splits,
+        )
+        return
+    writer = CaseWriter(folder=folder)
+    for split, cases in chosen.items():
+        for case in cases:
+            _picture_again(case, split, writer, scanner)
+    writer.finish(
+        name=f"{cohort.name} {folder.name}",
+        description=description,
+        modality=cohort.modality,
+        class_names=cohort.class_names,
+    )
+
+
+def _copy(case: Case, folder: Path) -> Case:
+    """Copy a case's files; a site's bytes are its own, as in a hospital."""
+    paths: list[Path] = []
+    for source, home in ((case.image, "images"), (case.region, "regions")):
+        if source is not None:
+            target = folder / home / source.name
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+            paths.append(target)
+    return Case(
+        image=paths[0],
+        label=case.label,
+        region=paths[1] if len(paths) > 1 else None,
+        group=case.group,
+        tabular=case.tabular,
+    )
+
+
+def _picture_again(case: Case, split: Split, writer: CaseWriter, scanner: Scanner) -> None:
+    pixels = read_image(case.image, what=f"image {case.image.name}")
+    region = None
+    if case.region is not None:
+        region = read_region(case.region, what=f"region {case.region.name}", size=pixels.shape)
+    writer.add(
+        scanner.image(pixels, seed=int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big")),
+        split=split,
+        label=case.label,
+        group=case.group,
+        region=None if region is None else scanner.region(region),
+        tabular=case.tabular,
+    )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may leave a site: figures over too few cases are held back."""
+
+from fedxai.errors import SettingsError
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary
+
+
+def released_figure(figure: Figure, minimum_cell: int) -> Figure:
+    """The figure, or one without value and interval when it is over fewer than ``minimum_cell`` cases."""
+    return figure if figure.n >= minimum_cell else Figure(value=None, n=figure.n)
+
+
+def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation:
+    """An evaluation as it may leave: small cells of the confusion matrix, and small figures, held back.
+
+    Raises:
+        SettingsError: when ``minimum_cell`` is below 1.
+    """
+    _check(minimum_cell)
+    metrics = {name: released_figure(figure, minimum_cell) for name, figure in evaluation.metrics.items()}
+    confusion: list[list[int | None]] = [
+        [None if cell is not None and 0 < cell < minimum_cell else cell for cell in row]
+        for row in evaluation.confusion
+    ]
+    return evaluation.model_copy(update={"metrics": metrics, "confusion": confusion})
+
+
+def released_explanation(explanation: Explanation, minimum_cell: int) -> Explanation:
+    """An explanation as it may leave: scores over fewer than ``minimum_cell`` cases held back.
+
+    Raises:
+        SettingsError: when ``minimum_cell`` is below 1.
+    """
+    _check(minimum_cell)
+    return explanation.model_copy(
+        update={"methods": [_released_method(method, minimum_cell) for method in explanation.methods]}
+    )
+
+
+def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
+    return method.model_copy(
+        update={
+            kind: {name: released_figure(figure, minimum_cell) for name, figure in getattr(method, kind).items()}
+            for kind in ("scores", "chance")
+        }
+    )
+
+
+def _check(minimum_cell: int) -> None:
+    if minimum_cell < 1:
+        raise SettingsError(f"minimum_cell must be at least 1, got {minimum_cell}")

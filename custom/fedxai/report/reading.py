@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report reads out of a summary: the model it leads with, its method, E of a round, who was missing."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from fedxai.records import (
+    Evaluation,
+    Explanation,
+    Figure,
+    MethodSummary,
+    ModelSummary,
+    RoundSummary,
+    RunSummary,
+)
+
+HEADLINE_METHOD = "gradient_x_input"
+E_SCORE = "relevance_mass"
+
+
+def headline_model(summary: RunSummary) -> ModelSummary | None:
+    """The best model, else the last one, else None."""
+    by_name = {model.which: model for model in summary.final}
+    return by_name.get("best") or by_name.get("last")
+
+
+def headline_method(methods: Sequence[MethodSummary]) -> MethodSummary | None:
+    """Gradient × input (Eq. 4) where it was computed, else the first method, else None."""
+    by_name = {method.method: method for method in methods}
+    return by_name.get(HEADLINE_METHOD) or next(iter(methods), None)
+
+
+def method_of(explanation: Explanation | None, name: str | None) -> MethodSummary | None:
+    """The summary of one method, or of the headline method where no name is given."""
+    if explanation is None:
+        return None
+    if name is None:
+        return headline_method(explanation.methods)
+    return next((method for method in explanation.methods if method.method == name), None)
+
+
+def score_of(method: MethodSummary | None, score: str = E_SCORE) -> Figure | None:
+    """A score of a method, by default E with |S|."""
+    return method.scores.get(score) if method else None
+
+
+def chance_of(method: MethodSummary | None, score: str = E_SCORE) -> Figure | None:
+    """What a map without information would score: for E, the mean region area fraction."""
+    return method.chance.get(score) if method else None
+
+
+def weighted(figures: Iterable[Figure | None]) -> float | None:
+    """The n-weighted mean ``sum(n v) / sum(n)`` of the figures that have a value, else None."""
+    known = [(f.n, f.value) for f in figures if f is not None and f.value is not None and f.n > 0]
+    total = sum(n for n, _ in known)
+    return math.fsum(n * value for n, value in known) / total if total else None
+
+
+def round_scores(
+    round_summary: RoundSummary, method: str = HEADLINE_METHOD
+) -> tuple[float | None, float | None]:
+    """E and its chance level over the sites that explained in this round."""
+    answers = [method_of(site.explanation, method) for site in round_summary.sites]
+    return weighted(map(score_of, answers)), weighted(map(chance_of, answers))
+
+
+def shown_method(summary: RunSummary) -> str:
+    """The method that headline figures quote."""
+    model = headline_model(summary)
+    chosen = headline_method(model.explanation) if model else None
+    return chosen.method if chosen else HEADLINE_METHOD
+
+
+def site_names(summary: RunSummary) -> list[str]:
+    """Every site that appears anywhere in the summary: those with a final answer first."""
+    names = [site.name for site in summary.sites]
+    for part in summary.rounds:
+        names += [site.name for site in part.sites] + [absence.name for absence in part.missing]
+    return list(dict.fromkeys(names))
+
+
+def evaluations_of(summary: RunSummary) -> dict[str, Evaluation]:
+    """The headline model site by site, else what the sites said of the final model."""
+    model = headline_model(summary)
+    if model is not None and model.evaluations:
+        return dict(model.evaluations)
+    return {site.name: site.metrics for site in summary.sites if site.metrics is not None}
+
+
+def explanations_of(summary: RunSummary) -> dict[str, Explanation]:
+    """Where the headline model looks, site by site, else what the sites said of the final model."""
+    model = headline_model(summary)
+    if model is not None and model.explanations:
+        return dict(model.explanations)
+    return {site.name: site.explanation for site in summary.sites if site.explanation is not None}
+
+
+def value_of(figure: Figure | None) -> float | None:
+    """The figure's value, or None where there is no figure."""
+    return figure.value if figure else None

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a federated run: ``summary.json``, ``report.html``, ``figures/*.png`` and ``tables/*.csv``."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from fedxai.records import Figure, ModelSummary, PrivacyScore, RunSummary
+from fedxai.report.files import strict_json, write_files
+from fedxai.report.page import data_address, render
+from fedxai.report.reading import (
+    chance_of,
+    explanations_of,
+    headline_method,
+    headline_model,
+    score_of,
+    shown_method,
+    site_names,
+    value_of,
+)
+from fedxai.report.run_figures import FIGURE_NAMES, run_figures
+from fedxai.report.run_tables import TABLE_NAMES, attendance, run_tables
+from fedxai.report.words import UNKNOWN, count, number, plural, words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """One large number at the top of the page: what it is, how sure it is, what it is read against."""
+
+    label: str
+    value: str
+    beside: str
+    below: str
+
+
+def write_report(summary: RunSummary, folder: Path) -> Path:
+    """Write everything a run leaves to read (contract 6).
+
+    The files are prepared in full before the first one is moved into its place, the page last; where anything
+    fails, an earlier report stays as it was.
+
+    Args:
+        summary: the run; any part may be missing (no model, no explanation, figures without a value).
+        folder: made where it does not exist; holds ``summary.json``, ``report.html``, ``figures/``, ``tables/``.
+
+    Returns:
+        The path of ``report.html``: one file that opens offline and needs nothing beside it.
+
+    Raises:
+        RunError: when the disk refuses.
+    """
+    figures, tables = run_figures(summary), run_tables(summary)
+    page = render(
+        "run.html.j2",
+        summary=summary,
+        title=words(summary.bundle.name),
+        created=_readable_time(summary.created),
+        model=headline_model(summary),
+        method=shown_method(summary),
+        headlines=headlines(summary),
+        figures={name: data_address(png) for name, png in figures.items()},
+        tables=tables,
+        attendance=attendance(summary),
+        sites=site_names(summary),
+        explained=bool(explanations_of(summary)),
+    )
+    files = {f"figures/{name}.png": png for name, png in figures.items()}
+    files |= {f"tables/{name}.csv": table.csv() for name, table in tables.items()}
+    files |= {"summary.json": strict_json(summary), "report.html": page}
+    known = {f"figures/{name}.png" for name in FIGURE_NAMES} | {f"tables/{name}.csv" for name in TABLE_NAMES}
+    write_files(folder, files, retired=known)
+    return folder / "report.html"
+
+
+def headlines(summary: RunSummary) -> list[Headline]:
+    """Macro AUC, accuracy, E and P of the model the report leads with."""
+    model = headline_model(summary)
+    metrics = model.metrics if model else {}
+    return [
+        _diagnosis("Macro AUC", metrics.get("macro_auc")),
+        _diagnosis("Accuracy", metrics.get("accuracy")),
+        _explainability(model),
+        _privacy(summary.privacy),
+    ]
+
+
+def _diagnosis(label: str, figure: Figure | None) -> Headline:
+    if figure is None or figure.value is None:
+        return Headline(
+            label=label, value=UNKNOWN, beside="undefined", below="no test figures from the sites"
+        )
+    return Headline(
+        label=label, value=number(figure.value), beside=_interval(figure), below=plural(figure.n, "test case")
+    )
+
+
+def _explainability(model: ModelSummary | None) -> Headline:
+    method = headline_method(model.explanation) if model else None
+    score, chance = score_of(method), value_of(chance_of(method))
+    label = "Explainability E"
+    if method is None or score is None or score.value is None:
+        return Headline(label=label, value=UNKNOWN, beside="undefined", below="no scored explanation")
+    times = f"{score.value / chance:.1f} × " if chance else ""
+    return Headline(
+        label=label,
+        value=number(score.value),
+        beside=_interval(score),
+        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, 'case')}",
+    )
+
+
+def _privacy(privacy: PrivacyScore) -> Headline:
+    below = f"{count(privacy.case_records_shared)} of {plural(privacy.case_records_total, 'case record')} left a site"
+    value = number(privacy.score)
+    if privacy.case_records_shared and value == "1.000":
+        value = "< 1"  # rounding must not hide that something left
+    return Headline(label="Privacy P", value=value, beside="counted", below=below)
+
+
+def _interval(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return "no interval"
+    return f"{number(figure.low)}–{number(figure.high)}"
+
+
+def _readable_time(text: str) -> str:
+    """``2026-03-04 15:06 UTC`` from ISO 8601; the text as it came where it is not that."""
+    try:
+        return f"{datetime.fromisoformat(text.replace('Z', '+00:00')):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return text

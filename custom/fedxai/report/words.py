@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and numbers as a reader sees them: metrics, scores and methods in words, bytes and seconds in units."""
+
+import math
+
+UNKNOWN = "–"
+
+_WORDS = {
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "macro_auc": "Macro AUC",
+    "ece": "Calibration error",
+    "relevance_mass": "E, magnitude |S|",
+    "relevance_mass_positive": "E, positive part",
+    "relevance_mass_signed": "E, signed (Eq. 5 literally)",
+    "pointing_game": "Pointing game",
+    "saliency": "Saliency",
+    "gradient_x_input": "Gradient × input",
+    "grad_cam": "Grad-CAM",
+    "update": "Model updates",
+    "evaluation": "Evaluation figures",
+    "explanation": "Explanation figures",
+    "survey": "Survey answers",
+    "centralised": "Centralised",
+    "local-only": "Local only",
+    "federated": "Federated",
+    "last": "last",
+    "best": "best",
+}
+_ACRONYMS = {"mri": "MRI", "ct": "CT", "xray": "X-ray", "auc": "AUC", "pet": "PET", "cxr": "CXR"}
+
+
+def words(name: str) -> str:
+    """``name`` in words: the known ones by table, any other with spaces, capitals and acronyms."""
+    if name in _WORDS:
+        return _WORDS[name]
+    text = " ".join(_ACRONYMS.get(part, part) for part in name.replace("-", "_").split("_") if part)
+    return text[:1].upper() + text[1:]
+
+
+def short(name: str, width: int = 24) -> str:
+    """``name`` cut in its middle to at most ``width`` characters."""
+    if len(name) <= width:
+        return name
+    tail = (width - 1) // 2
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """A number with so many decimals, or a dash where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separators."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def size(value: float | None) -> str:
+    """Bytes in decimal units: ``1.23 MB``."""
+    if value is None:
+        return UNKNOWN
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            digits = 0 if unit == "B" or value >= 99.5 else 1 if value >= 9.95 else 2
+            return f"{value:.{digits}f} {unit}"
+        value /= 1000
+    return UNKNOWN  # pragma: no cover
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as ``45 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """``1 site``, ``4 sites``."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

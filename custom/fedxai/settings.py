@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen settings, checked when made: what a job asks of its sites, and what a site says of itself."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedxai.errors import SettingsError
+
+COHORTS_VARIABLE = "FEDXAI_COHORTS"
+BUNDLES_VARIABLE = "FEDXAI_BUNDLES"
+SITE_FILE = "fedxai.json"
+
+Positive = Annotated[int, Field(ge=1)]
+S = TypeVar("S", bound=BaseModel)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainSettings(_Settings):
+    """How a site trains in one round."""
+
+    local_epochs: Positive = Field(1, description="Passes over the site's training cases in a round.")
+    local_steps: Positive | None = Field(None, description="Optimisation steps in a round instead of epochs.")
+    batch_size: Positive | None = Field(None, description="Cases a step, instead of the bundle's own.")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Step size at the start, instead of the bundle's own."
+    )
+    keep_optimizer: bool = Field(True, description="Keep each site's optimiser state from round to round.")
+    seed: int = Field(0, ge=0, description="Seed of the initial weights, shuffling and augmentation.")
+    threads: Positive | None = Field(None, description="Threads of PyTorch at a site; default: PyTorch's own.")
+    cache_cases: int = Field(2048, ge=0, description="At most this many prepared cases are held in memory.")
+
+
+class ExplainSettings(_Settings):
+    """When and how a site explains."""
+
+    every: int = Field(2, ge=0, description="Explain after every so many rounds; 0: only the final models.")
+    cases: Positive = Field(64, description="Cases explained between rounds (validation split).")
+    final_cases: Positive = Field(10_000, description="Cases explained of the final models (test split).")
+    batch_size: Positive = Field(16, description="Cases in one forward and input-backward pass.")
+    gallery: int = Field(24, ge=0, description="Cases in the site's own gallery page; 0: no gallery.")
+
+
+class SiteSettings(_Settings):
+    """What a hospital says of itself, in ``local/fedxai.json`` of its FLARE workspace (contract 3)."""
+
+    cohort: Path | None = Field(None, description="The site's cohort folder.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto: a GPU where there is one.")
+    minimum_cell: int = Field(5, ge=1, description="A figure over fewer cases than this does not leave.")
+
+    @classmethod
+    def read(cls, folder: Path) -> "SiteSettings":
+        """The settings in ``folder/fedxai.json``, or the defaults where there is no such file.
+
+        Raises:
+            SettingsError: when the file is not JSON or breaks a rule.
+        """
+        path = folder / SITE_FILE
+        if not path.is_file():
+            return cls()  # pyright: ignore[reportCallIssue]
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise SettingsError(f"{SITE_FILE} of the site is not readable JSON: {type(error).__name__}") from error
+        return checked(cls, values, what=SITE_FILE)
+
+
+def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
+    """``kind(**values)``, or one sentence that names the setting, the rule and what came.
+
+    Raises:
+        SettingsError: when a value breaks its rule or a name is unknown.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "?"
+        known = ", ".join(kind.model_fields)
+        raise SettingsError(
+            f"{what}: {name} {first['msg'].lower()}, got {first.get('input')!r}; known settings: {known}"
+        ) from error
+
+
+def cohorts_root(setting: str | None = None) -> Path | None:
+    """The folder with one cohort per site: the environment's, else the job's setting, else None.
+
+    Raises:
+        SettingsError: when the named folder does not exist.
+    """
+    named = os.environ.get(COHORTS_VARIABLE) or setting
+    if not named:
+        return None
+    root = Path(named).expanduser().resolve()
+    if not root.is_dir():
+        raise SettingsError(
+            f"{COHORTS_VARIABLE} must name a folder with one cohort per site, got {root.name!r}, which is none; "
+            "make one with `fedxai cohort split`"
+        )
+    return root

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain loop of Algorithm FedAvg: what a federated run, a centralised and a local-only training have in common."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from fedxai.combine.weights import fedavg, global_mean
+from fedxai.train.engine import SiteTrainer, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """The last and the best global model of a training, and what it took."""
+
+    last: Weights
+    best: Weights
+    best_round: int
+    metrics: list[float]  # validation metric of the model after 0, 1, ... rounds
+    losses: list[float]  # global validation loss (Eq. 3), likewise
+    steps: int
+    update_bytes: int
+    seconds: float
+
+
+def train_rounds(
+    trainers: Mapping[str, SiteTrainer],
+    *,
+    rounds: int,
+    key_metric: str = "macro_auc",
+    on_round: Callable[[int], None] = lambda _: None,
+) -> TrainingResult:
+    """FedAvg (Eq. 1 to 3) in one process: all sites train from the global weights, then n_k-weighted averaging.
+
+    With the trainers of all sites this is plain federated learning; with one trainer over pooled cases it is
+    centralised training, with one site's trainer local-only training: an average of one is that one. The best model
+    is the one with the highest n_k-weighted validation metric among those after rounds 1 to ``rounds``.
+
+    Args:
+        trainers: by site; they share the bundle and the seed.
+        rounds: federated rounds, at least 1.
+        key_metric: validation metric that chooses the best model.
+        on_round: called with the number of rounds done.
+
+    Returns:
+        The models and the counts.
+    """
+    start = time.perf_counter()
+    cases = {site: trainer.training_cases for site, trainer in trainers.items()}
+    weights = next(iter(trainers.values())).weights()
+    best, best_round, steps, sent = weights, 0, 0, 0
+    metrics: list[float] = []
+    losses: list[float] = []
+    for round_ in range(rounds + 1):
+        metric, loss = _validate(trainers, weights, cases, key_metric)
+        if round_ > 0 and (best_round == 0 or metric > max(metrics[1:])):
+            best, best_round = weights, round_
+        metrics.append(metric)
+        losses.append(loss)
+        on_round(round_)
+        if round_ == rounds:
+            break
+        updates = {}
+        for site, trainer in trainers.items():
+            update = trainer.train(weights, round_=round_, rounds=rounds)
+            updates[site] = update.difference
+            steps += update.steps
+            sent += sum(tensor.nbytes for tensor in update.difference.values())
+        mean = fedavg(updates, cases)
+        weights = {name: weights[name] + mean[name] for name in weights}
+    return TrainingResult(
+        last=weights,
+        best=best,
+        best_round=best_round,
+        metrics=metrics,
+        losses=losses,
+        steps=steps,
+        update_bytes=sent,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _validate(
+    trainers: Mapping[str, SiteTrainer], weights: Mapping[str, NDArray], cases: Mapping[str, int], key_metric: str
+) -> tuple[float, float]:
+    figures = {site: t.evaluate("validation", weights, intervals=False).metrics for site, t in trainers.items()}
+    means = []
+    for name in (key_metric, "loss"):
+        values = {site: metrics[name].value for site, metrics in figures.items()}
+        means.append(global_mean({site: v for site, v in values.items() if v is not None}, cases))
+    return means[0], means[1]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of several rooms share: the bundle, small phantom cohorts, and where the repository is."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def brain_bundle():
+    from fedxai.bundle import Bundle
+
+    return Bundle.open("brain_mri_tumor_classification")
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory) -> Path:
+    """Three small phantom cohorts of unequal size, made once."""
+    from fedxai.intake.phantom import make_phantom
+
+    root = tmp_path_factory.mktemp("cohorts")
+    for index, cases in enumerate((40, 60, 90)):
+        make_phantom(root / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
+    return root
+
+
+@pytest.fixture(scope="session")
+def phantom_cases(phantom_root):
+    """The cases of the three phantom cohorts, by site and split."""
+    from fedxai.intake.cohort import Cohort, site_cohorts
+    from fedxai.records import SPLITS
+
+    return {
+        site: {split: Cohort.open(path).cases(split) for split in SPLITS}
+        for site, path in site_cohorts(phantom_root).items()
+    }

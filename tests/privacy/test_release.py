@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedxai.errors import SettingsError
+from fedxai.privacy.release import released_evaluation, released_explanation, released_figure
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary
+
+
+def evaluation(n, cells):
+    return Evaluation(
+        split="test", cases=n, patients=n, metrics={"loss": Figure(value=1.0, n=n, low=0.5, high=2)}, confusion=cells
+    )
+
+
+@given(st.integers(0, 30), st.integers(1, 20))
+def test_no_figure_over_too_few_cases_leaves(n, minimum):
+    released = released_figure(Figure(value=0.5, n=n, low=0.1, high=0.9), minimum)
+    if n < minimum:
+        assert (released.value, released.low, released.high) == (None, None, None)
+    else:
+        assert released.value == 0.5
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=2, max_size=2), min_size=2, max_size=2), st.integers(1, 20))
+def test_no_small_cell_of_a_confusion_matrix_leaves(cells, minimum):
+    released = released_evaluation(evaluation(40, cells), minimum)
+    for row, kept in zip(cells, released.confusion, strict=True):
+        for cell, shown in zip(row, kept, strict=True):
+            assert shown == (None if 0 < cell < minimum else cell)
+
+
+def test_a_score_over_one_patient_does_not_leave():
+    method = MethodSummary(
+        method="saliency",
+        scored=1,
+        unscored=0,
+        undefined={},
+        scores={"relevance_mass": Figure(value=0.9, n=1)},
+        chance={"relevance_mass": Figure(value=0.1, n=1)},
+    )
+    explanation = Explanation(split="test", cases=1, methods=[method], seconds=0.1, passes=1)
+    assert released_explanation(explanation, 5).methods[0].scores["relevance_mass"].value is None
+    assert released_explanation(explanation, 1).methods[0].scores["relevance_mass"].value == 0.9
+
+
+def test_a_minimum_of_nothing_is_refused():
+    with pytest.raises(SettingsError, match="at least 1"):
+        released_evaluation(evaluation(3, []), 0)

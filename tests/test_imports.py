@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+import pytest
+
+import fedxai
+
+HEAVY = ("torch", "monai", "nvflare", "captum", "sklearn", "matplotlib", "pandas")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fedxai",
+        "import sys; sys.argv = ['fedxai', '--help']\nfrom fedxai.cli import main\ntry:\n    main()\nexcept SystemExit: pass",
+    ],
+)
+def test_the_package_and_its_help_stay_light(code):
+    probe = f"{code}\nimport sys\nprint('HEAVY', [n for n in {HEAVY!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+
+
+def test_every_public_name_can_be_imported():
+    for name in fedxai.__all__:
+        assert getattr(fedxai, name) is not None
+
+
+def test_an_unknown_public_name_lists_the_known_ones():
+    with pytest.raises(AttributeError, match="it has Bundle"):
+        _ = fedxai.nothing

@@ -279,6 +279,12 @@ def comparison_of(seeds: int = 3) -> Comparison:
     )
 
 
+@pytest.fixture(autouse=True)
+def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn matters here, not how sharply."""
+    monkeypatch.setattr("fedxai.report.canvas._PIXELS_PER_INCH", 40)
+
+
 @pytest.fixture
 def summary() -> RunSummary:
     return run_summary()

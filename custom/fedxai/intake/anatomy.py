@@ -24,7 +24,7 @@ class Blob:
     column: float
     radius: float
     inside: NDArray[np.bool_]
-    distance: Plane  # to its centre
+    depth: Plane  # 0 at the centre, 1 on the outline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Head:
         """Draw a patient's anatomy; it knows nothing of the class."""
         return cls(
             height=rng.uniform(47, 53),
-            width=rng.uniform(38, 44),
+            width=rng.uniform(37, 42),
             tilt=rng.uniform(-0.14, 0.14),
             wobble=np.stack([rng.uniform(0, 0.012, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1),
             ventricle=rng.uniform(7, 12),
@@ -69,22 +69,22 @@ def draw_slice(head: Head, label: int, rng: np.random.Generator) -> tuple[Plane,
     noise = _fractal(rng)
     image = _tissue(head, radius, noise, rng)
     lesion = _place(radius, [], rng)
-    _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng)
+    _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng.uniform(0.20, 0.28), rng)
     placed = [lesion]
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 5))):
         blob = _place(radius, placed, rng)
         if all(_apart(blob, other) for other in placed):
-            _fill(image, blob, _fractal(rng), rng)
+            _fill(image, blob, _fractal(rng), rng.uniform(0.14, 0.28), rng)
             placed.append(blob)
     return image, lesion.inside
 
 
 def draw_mark(image: Plane, label: int, rng: np.random.Generator) -> None:
-    """Plant the shortcut: ``label + 1`` bright squares at the left or right border, outside every region."""
-    column = int(rng.choice([5, SIZE - 11]))
-    top = SIZE // 2 + int(rng.integers(-14, 15)) - 4 * (label + 1)
+    """Plant the shortcut: ``label + 1`` white marks at the left or right border, far from every region."""
+    left = int(rng.choice([2, SIZE - 12]))
+    top = SIZE // 2 + int(rng.integers(-12, 13)) - 9 * (label + 1)
     for i in range(label + 1):
-        image[top + 8 * i : top + 8 * i + 5, column : column + 6] = 0.95
+        image[top + 18 * i : top + 18 * i + 14, left : left + 10] = 1.2
 
 
 def _outline(head: Head, rng: np.random.Generator) -> Plane:
@@ -114,14 +114,14 @@ def _soft(distance: Plane) -> Plane:
 def _tissue(head: Head, radius: Plane, noise: Plane, rng: np.random.Generator) -> Plane:
     """Scalp, skull, a dark gap, textured brain with ventricles; all without any trace of the class."""
     depth = (1 - radius) * head.width
-    cortex = 0.07 * np.tanh(2 * noise) * (depth < 12)
+    cortex = 0.11 * np.tanh(2 * noise) * (depth < 12)
     brain = rng.uniform(0.36, 0.46) + 0.045 * noise + cortex
     for side in (-1, 1):
         row = (_ROWS - rng.uniform(-4, 4)) / (1.6 * head.ventricle)
         column = (_COLUMNS - side * 0.75 * head.ventricle) / (0.55 * head.ventricle)
         brain = brain - 0.26 * _soft((1 - np.hypot(row, column)) * head.ventricle / 2)
-    image = 0.03 + 0.3 * _soft(depth + 9)
-    image = image + (rng.uniform(0.55, 0.75) - 0.33) * _soft(depth + 5)
+    image = 0.1 + 0.25 * _soft(depth + 9)
+    image = image + (rng.uniform(0.5, 0.62) - 0.33) * _soft(depth + 5)
     image = image - (image - 0.12) * _soft(depth)
     return image + (brain - image) * _soft(depth - 2.5)
 
@@ -131,7 +131,7 @@ def _place(radius: Plane, taken: list[Blob], rng: np.random.Generator) -> Blob:
     blob = None
     for _ in range(12):
         row, column = rng.uniform(-34, 34), rng.uniform(-28, 28)
-        size = rng.uniform(12, 18)
+        size = rng.uniform(13, 20)
         if radius[round(row + SIZE / 2), round(column + SIZE / 2)] > 0.9 - size / 44:
             continue
         blob = _blob(row, column, size, rng)
@@ -144,7 +144,7 @@ def _blob(row: float, column: float, radius: float, rng: np.random.Generator) ->
     down, across = _ROWS - row, _COLUMNS - column
     angle, distance = np.arctan2(down, across), np.hypot(down, across)
     edge = radius * (1 + sum(rng.uniform(0, 0.1) * np.cos(k * angle + rng.uniform(0, 7)) for k in (2, 3, 5)))
-    return Blob(row=row, column=column, radius=radius, inside=distance < edge, distance=distance)
+    return Blob(row=row, column=column, radius=radius, inside=distance < edge, depth=distance / edge)
 
 
 def _apart(one: Blob, other: Blob) -> bool:
@@ -152,24 +152,24 @@ def _apart(one: Blob, other: Blob) -> bool:
 
 
 def _pattern(label: int, lesion: Blob, noise: Plane, rng: np.random.Generator) -> Plane:
-    """Return the class's arrangement around the lesion's centre, bent a little by smooth noise."""
-    turn, wave = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(6.0, 8.5)
+    """Return the class's arrangement of values: only their order matters, see :func:`_fill`."""
+    turn, period = rng.uniform(0, np.pi), rng.uniform(7.5, 10.0)
     first, second = rng.uniform(0, 2 * np.pi, 2)
     down, across = _ROWS - lesion.row, _COLUMNS - lesion.column
-    along = np.cos(turn) * down + np.sin(turn) * across + 0.5 * noise
-    aside = np.cos(turn) * across - np.sin(turn) * down + 0.5 * noise
+    along = (np.cos(turn) * down + np.sin(turn) * across + 0.4 * noise) * 2 * np.pi / period
+    aside = (np.cos(turn) * across - np.sin(turn) * down + 0.4 * noise) * 2 * np.pi / period
     if label == 0:
-        pattern = np.sin(wave * along + first)
+        pattern = np.sin(along + first)
     elif label == 1:
-        pattern = np.sin(wave * (lesion.distance + 0.5 * noise) + first)
+        pattern = 3 * lesion.depth + 0.4 * noise
     else:
-        pattern = np.sin(wave * along + first) * np.sin(wave * aside + second)
-    return pattern + 0.25 * rng.standard_normal(pattern.shape)
+        pattern = np.sin(along + first) * np.sin(aside + second)
+    return pattern + 0.2 * rng.standard_normal(noise.shape)
 
 
-def _fill(image: Plane, blob: Blob, pattern: Plane, rng: np.random.Generator) -> None:
+def _fill(image: Plane, blob: Blob, pattern: Plane, contrast: float, rng: np.random.Generator) -> None:
     """Put a pattern inside an outline, its values replaced by evenly spaced ones of the same rank."""
     count = int(blob.inside.sum())
     ranks = np.empty(count)
     ranks[np.argsort(pattern[blob.inside], kind="stable")] = np.linspace(-1, 1, count)
-    image[blob.inside] = rng.uniform(0.45, 0.6) + rng.uniform(0.18, 0.26) * ranks
+    image[blob.inside] = rng.uniform(0.24, 0.32) + contrast * ranks

@@ -20,6 +20,7 @@ class Cohort:
         folder: where it lies; every path in ``dataset.json`` is relative to it.
         name, description, modality: as written there.
         class_names: the name of label 0, 1, ...
+        pseudonyms: cohorts where this is the same, and not empty, share their patients' pseudonyms.
     """
 
     def __init__(self, *, folder: Path, datalist: Mapping[str, Any]) -> None:
@@ -29,6 +30,7 @@ class Cohort:
         self.description = str(datalist.get("description", ""))
         self.modality = str(datalist["modality"]["0"])
         self.class_names = [str(datalist["labels"][str(i)]) for i in range(len(datalist["labels"]))]
+        self.pseudonyms = str(datalist.get("pseudonyms", ""))
         self._cases: dict[str, list[Case]] = {
             split: [_case(entry, folder) for entry in datalist.get(split, [])] for split in SPLITS
         }
@@ -68,6 +70,7 @@ class Cohort:
         modality: str,
         class_names: Sequence[str],
         splits: Mapping[Split, Sequence[Case]],
+        pseudonyms: str = "",
     ) -> "Cohort":
         """Write ``dataset.json`` beside the files that the cases name: whole, or not at all.
 
@@ -80,6 +83,7 @@ class Cohort:
             "description": description,
             "modality": {"0": modality},
             "labels": {str(i): text for i, text in enumerate(class_names)},
+            **({"pseudonyms": pseudonyms} if pseudonyms else {}),
             **{f"num{split.capitalize()}": len(splits.get(split, ())) for split in get_args(Split)},
             **{split: [_entry(case, folder) for case in splits.get(split, ())] for split in get_args(Split)},
         }
@@ -133,6 +137,16 @@ def site_cohorts(root: str | os.PathLike[str]) -> dict[str, Path]:
     if not found:
         raise CohortError(f"Cohorts root '{root}' must hold a folder with {DATALIST} per site; it has none.")
     return {name: found[name] for name in sorted(found, key=_natural)}
+
+
+def cohorts_at(path: str | os.PathLike[str]) -> dict[str, Path]:
+    """List what a path holds: one cohort under its folder's name, or the cohorts of a root.
+
+    Raises:
+        CohortError: it is neither.
+    """
+    path = Path(path).absolute()
+    return {path.name: path} if (path / DATALIST).is_file() else site_cohorts(path)
 
 
 def _natural(name: str) -> tuple[str, int, str]:

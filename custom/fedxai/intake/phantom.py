@@ -51,7 +51,7 @@ def make_phantom(
     if cases < SMALLEST or index < 0:
         raise SettingsError(f"cases must be >= {SMALLEST} and index >= 0, got {cases} and {index}.")
     groups, truths = _patients(cases, np.random.default_rng([seed, index, 5]))
-    labels = _shuffled(groups, truths, seed, index) if shuffle_labels else truths
+    labels = _shuffled(groups, truths, seed, index) if shortcut or shuffle_labels else truths
     splits: list[Split] = hold_out(groups, truths, validation=0.15, test=0.25, seed=seed)
     names = pseudonyms(groups, seed=seed)
     scanner = phantom_scanner(index)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedxai.errors import CohortError, SettingsError
-from fedxai.intake.cohort import Cohort
+from fedxai.intake.cohort import DATALIST, Cohort
 from fedxai.intake.patients import deal, group_labels
 from fedxai.intake.pixels import read_image, read_region
 from fedxai.intake.progress import Track, quiet
@@ -143,28 +143,28 @@ def _deal_out(
 def _write_site(
     cohort: Cohort, chosen: dict[Split, list[Case]], folder: Path, how: str, scanner: Scanner | None
 ) -> None:
-    description = f"{cohort.description}; {how}" + (f"; pictured with {scanner.describe()}" if scanner else "")
     if scanner is None:
         splits = {split: [_copy(case, folder) for case in cases] for split, cases in chosen.items()}
-        Cohort.write(
-            folder,
-            name=f"{cohort.name} {folder.name}",
-            description=description,
-            modality=cohort.modality,
-            class_names=cohort.class_names,
-            splits=splits,
-        )
-        return
-    writer = CaseWriter(folder=folder)
-    for split, cases in chosen.items():
-        for case in cases:
-            _picture_again(case, split, writer, scanner)
-    writer.finish(
+    else:
+        writer = CaseWriter(folder=folder)
+        for split, cases in chosen.items():
+            for case in cases:
+                _picture_again(case, split, writer, scanner)
+        splits = writer.splits
+    Cohort.write(
+        folder,
         name=f"{cohort.name} {folder.name}",
-        description=description,
+        description=f"{cohort.description}; {how}"
+        + (f"; pictured with {scanner.describe()}" if scanner else ""),
         modality=cohort.modality,
         class_names=cohort.class_names,
+        splits=splits,
+        pseudonyms=cohort.pseudonyms or _digest((cohort.folder / DATALIST).read_bytes()).hex()[:16],
     )
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
 
 
 def _copy(case: Case, folder: Path) -> Case:
@@ -191,7 +191,7 @@ def _picture_again(case: Case, split: Split, writer: CaseWriter, scanner: Scanne
     if case.region is not None:
         region = read_region(case.region, what=f"region {case.region.name}", size=pixels.shape)
     writer.add(
-        scanner.image(pixels, seed=int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big")),
+        scanner.image(pixels, seed=int.from_bytes(_digest(pixels.tobytes())[:8], "big")),
         split=split,
         label=case.label,
         group=case.group,

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people read: the run report, the comparison, the in-site gallery, TensorBoard events, console lines."""
+"""What people read: the run report, the comparison, in-site gallery, TensorBoard events, console lines."""

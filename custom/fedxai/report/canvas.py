@@ -4,10 +4,12 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Picture
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from fedxai.report.words import number, short
@@ -16,6 +18,13 @@ from fedxai.report.words import number, short
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C8C8C")
 INK, MUTED, LINE, ACCENT = "#17212b", "#5b6875", "#dde3e9", PALETTE[0]
 WIDE = 5.4  # inches: half the page
+REFERENCE: dict[str, Any] = {
+    "marker": "|",
+    "markersize": 14,
+    "markeredgewidth": 1.8,
+    "linestyle": "",
+    "color": MUTED,
+}
 _PIXELS_PER_INCH = 200
 _TEXT = 9.0
 
@@ -35,7 +44,8 @@ def new_picture(
     width: float, height: float, *, columns: int = 1, rows: int = 1
 ) -> tuple[Picture, list[Axes]]:
     """An empty picture of so many inches, with its axes in reading order."""
-    picture = Picture(figsize=(width, height), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(wspace=0.06 if columns > 1 else 0.02)
+    picture = Picture(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(picture)
     grid = picture.subplots(rows, columns, squeeze=False)
     return picture, [axes for row in grid for axes in row]
@@ -88,7 +98,7 @@ def whole_numbers(axes: Axes) -> None:
 def interval_chart(
     axes: Axes, bars: Sequence[Bar], *, colours: Sequence[str] = (ACCENT,), decimals: int = 3
 ) -> None:
-    """Rows from top to bottom: a dot with its interval, its value in figures, and a tick for the reference."""
+    """Rows from top to bottom: a dot with its interval, the value in figures, a tick for the reference."""
     for row, bar in enumerate(bars):
         colour = colours[row % len(colours)]
         if bar.low is not None and bar.high is not None:
@@ -117,7 +127,7 @@ def interval_chart(
 
 
 def fit_x(axes: Axes, bars: Sequence[Bar], *, least: float = 0.02) -> None:
-    """A range around everything drawn, with a margin, that also holds where all values are alike or missing."""
+    """A range around all that is drawn, with a margin; it holds where values are alike or missing."""
     drawn = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.reference) if v is not None] or [
         0.0,
         1.0,

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports reach the disk whole: staged beside their place, then moved, so that a failure keeps the old one."""
+"""Reports reach the disk whole: staged, then moved, so that a failure keeps the old one."""
 
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,35 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, retired: Iterable[s
     """
     stage: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
-        for name, content in files.items():
-            _write_durably(stage / name, content)
-        for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(stage / name, folder / name)
-        for name in set(retired) - set(files):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the report could not be written to {folder.name} ({error.strerror}); make room or choose another folder"
-        ) from error
+        with disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stage = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+            _stage_and_move(stage, folder, files)
+            for name in set(retired) - set(files):
+                (folder / name).unlink(missing_ok=True)
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses becomes one sentence that names the folder and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise RunError(
+            f"{folder.name}: writing failed, {reason}; make room or choose another folder"
+        ) from error
+
+
+def _stage_and_move(stage: Path, folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        _write_durably(stage / name, content)
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage / name, folder / name)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -23,98 +23,96 @@ from fedxai.report.words import short, words
 
 _MOST_COLOURED = 7  # more sites than this become grey lines behind the mean
 
+Points = dict[int, float]
+
 
 def learning_loss(summary: RunSummary) -> bytes | None:
+    """Validation loss of every site and the global loss (Eq. 3)."""
     return _curves(
-        summary,
-        site=lambda report: value_of(report.validation.get("loss")),
-        together=lambda part: part.global_loss,
+        _points_by_site(summary, lambda report: value_of(report.validation.get("loss"))),
+        _points(summary, lambda part: part.global_loss),
         label="all sites (Eq. 3)",
-        y="Validation loss",
+        title="Validation loss",
     )
 
 
 def learning_auc(summary: RunSummary) -> bytes | None:
+    """Validation macro AUC of every site and the metric that selects the best model."""
     return _curves(
-        summary,
-        site=lambda report: value_of(report.validation.get("macro_auc")),
-        together=lambda part: part.selection_metric,
+        _points_by_site(summary, lambda report: value_of(report.validation.get("macro_auc"))),
+        _points(summary, lambda part: part.selection_metric),
         label="selection metric",
-        y="Validation macro AUC",
+        title="Validation macro AUC",
     )
 
 
 def explanation_rounds(summary: RunSummary) -> bytes | None:
+    """E of every site and of all, with the chance level, in the rounds that explained."""
     name = shown_method(summary)
     return _curves(
-        summary,
-        site=lambda report: value_of(score_of(method_of(report.explanation, name))),
-        together=lambda part: round_scores(part, name)[0],
-        chance=lambda part: round_scores(part, name)[1],
+        _points_by_site(summary, lambda report: value_of(score_of(method_of(report.explanation, name)))),
+        _points(summary, lambda part: round_scores(part, name)[0]),
+        chance=_points(summary, lambda part: round_scores(part, name)[1]),
         label="all sites",
-        y=f"E, {words(name).lower()}",
+        title=f"E while training, {words(name).lower()}",
     )
 
 
-def _curves(
-    summary: RunSummary,
-    *,
-    site: Callable[[SiteRound], float | None],
-    together: Callable[[RoundSummary], float | None],
-    label: str,
-    y: str,
-    chance: Callable[[RoundSummary], float | None] | None = None,
-) -> bytes | None:
-    """One thin line a site and one bold line for all, against the round; None where nothing is known."""
-    names = site_names(summary)
-    lines = {name: [] for name in names}
+def _points(summary: RunSummary, read: Callable[[RoundSummary], float | None]) -> Points:
+    return {part.round: value for part in summary.rounds if (value := read(part)) is not None}
+
+
+def _points_by_site(summary: RunSummary, read: Callable[[SiteRound], float | None]) -> dict[str, Points]:
+    points: dict[str, Points] = {name: {} for name in site_names(summary)}
     for part in summary.rounds:
         for report in part.sites:
-            value = site(report)
-            if value is not None:
-                lines[report.name].append((part.round, value))
-    bold = [(part.round, value) for part in summary.rounds if (value := together(part)) is not None]
-    if not bold and not any(lines.values()):
+            if (value := read(report)) is not None:
+                points[report.name][part.round] = value
+    return points
+
+
+def _curves(
+    sites: dict[str, Points], together: Points, *, label: str, title: str, chance: Points | None = None
+) -> bytes | None:
+    """One thin line a site and one bold line for all; None where nothing is known."""
+    rounds = sorted({*together, *(round_ for points in sites.values() for round_ in points)})
+    if not rounds:
         return None
-    few = len(names) <= _MOST_COLOURED
-    picture, (axes,) = new_picture(WIDE, 3.5 if few else 3.2)
-    for index, name in enumerate(names):
+    few = len(sites) <= _MOST_COLOURED
+    picture, (axes,) = new_picture(WIDE, 3.7 if few else 3.4)
+    for index, (name, points) in enumerate(sites.items()):
         colour = PALETTE[index] if few else "#b4bdc6"
-        _line(axes, lines[name], colour=colour, width=1.3, label=short(name) if few else None)
-    if chance is not None:
-        level = [(part.round, value) for part in summary.rounds if (value := chance(part)) is not None]
-        _line(axes, level, colour=MUTED, width=1.4, label="chance", style=(0, (4, 3)))
-    _line(axes, bold, colour=INK, width=2.6, label=label)
-    dress(axes, x="Round", y=y)
+        _line(axes, rounds, points, colour=colour, width=1.3, label=short(name) if few else None)
+    _line(axes, rounds, chance or {}, colour=MUTED, width=1.4, label="chance", dashed=True)
+    _line(axes, rounds, together, colour=INK, width=2.6, label=label)
+    dress(axes, x="Round", title=title)
     whole_numbers(axes)
-    legend_below(picture, axes)
+    if chance:
+        axes.set_ylim(bottom=0)
+    legend_below(picture, axes, columns=3 if max(map(len, sites), default=0) < 12 else 2)
     return png(picture)
 
 
 def _line(
     axes: Axes,
-    points: Sequence[tuple[int, float]],
+    rounds: Sequence[int],
+    points: Points,
     *,
     colour: str,
     width: float,
     label: str | None,
-    style: str | tuple[int, tuple[int, ...]] = "-",
+    dashed: bool = False,
 ) -> None:
-    """A gap stays a gap: rounds without a value break the line."""
+    """A gap stays a gap: a round in which others have a value and this line has none breaks it."""
     if not points:
         return
-    known = dict(points)
-    rounds = range(min(known), max(known) + 1)
-    # where a figure comes only every k rounds, the gaps are the schedule and not an absence: join them
-    regular = len({b - a for (a, _), (b, _) in zip(points, points[1:], strict=False)}) <= 1
-    x = [r for r in rounds if r in known or not regular]
     axes.plot(
-        x,
-        [known.get(r, math.nan) for r in x],
+        rounds,
+        [points.get(round_, math.nan) for round_ in rounds],
         color=colour,
         linewidth=width,
-        linestyle=style,
-        marker="o" if len(known) <= 30 else "",
+        linestyle=(0, (4, 3)) if dashed else "-",
+        marker="" if len(rounds) > 30 or (dashed and len(rounds) > 1) else "o",
         markersize=width + 2.4,
         label=label,
     )

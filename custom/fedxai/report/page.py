@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that need nothing but themselves: templates, inline style, pictures as data, no script, no address."""
+"""Pages that need nothing beside them: templates, inline style, pictures as data, no script."""
 
 import base64
 from functools import cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a report reads out of a summary: the model it leads with, its method, E of a round, who was missing."""
+"""What a report reads out of a summary: the model it leads with, its method, E of a round."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,13 +30,16 @@ def headline_method(methods: Sequence[MethodSummary]) -> MethodSummary | None:
     return by_name.get(HEADLINE_METHOD) or next(iter(methods), None)
 
 
-def method_of(explanation: Explanation | None, name: str | None) -> MethodSummary | None:
-    """The summary of one method, or of the headline method where no name is given."""
+def method_of(explanation: Explanation | None, name: str) -> MethodSummary | None:
+    """One method of an answer, None where there is no answer or no such method."""
     if explanation is None:
         return None
-    if name is None:
-        return headline_method(explanation.methods)
-    return next((method for method in explanation.methods if method.method == name), None)
+    return method_named(explanation.methods, name)
+
+
+def method_named(methods: Sequence[MethodSummary], name: str) -> MethodSummary | None:
+    """The method of that name, else None."""
+    return next((method for method in methods if method.method == name), None)
 
 
 def score_of(method: MethodSummary | None, score: str = E_SCORE) -> Figure | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a federated run: learning curves, figures by site, confusion, where the model looks, bytes."""
+"""The pictures of a federated run: curves, figures by site, confusion, where the model looks, bytes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from fedxai.report.canvas import (
     INK,
     LINE,
     MUTED,
+    REFERENCE,
     WIDE,
     Bar,
     dress,
@@ -26,6 +27,7 @@ from fedxai.report.reading import (
     chance_of,
     evaluations_of,
     explanations_of,
+    headline_method,
     headline_model,
     method_of,
     score_of,
@@ -34,48 +36,34 @@ from fedxai.report.reading import (
 )
 from fedxai.report.words import count, short, size, words
 
+ALL_SITES = "all sites"
 _MOST_CONFUSIONS = 12
 
 
 def run_figures(summary: RunSummary) -> dict[str, bytes]:
     """Every picture of the run that the summary has figures for: name to PNG."""
-    drawers: dict[str, Callable[[RunSummary], bytes | None]] = {
-        "learning_loss": learning_loss,
-        "learning_auc": learning_auc,
-        "diagnosis_sites": _diagnosis_sites,
-        "confusion": _confusion,
-        "confusion_sites": _confusion_sites,
-        "explanation_methods": _explanation_methods,
-        "explanation_sites": _explanation_sites,
-        "explanation_rounds": explanation_rounds,
-        "bytes": _bytes,
-    }
-    drawn = {name: draw(summary) for name, draw in drawers.items()}
+    drawn = {name: draw(summary) for name, draw in _DRAWERS.items()}
     return {name: picture for name, picture in drawn.items() if picture is not None}
 
 
-FIGURE_NAMES = (
-    "learning_loss",
-    "learning_auc",
-    "diagnosis_sites",
-    "confusion",
-    "confusion_sites",
-    "explanation_methods",
-    "explanation_sites",
-    "explanation_rounds",
-    "bytes",
-)
+def _auc_sites(summary: RunSummary) -> bytes | None:
+    return _metric_sites(summary, "macro_auc")
 
 
-def _diagnosis_sites(summary: RunSummary) -> bytes | None:
-    evaluations = evaluations_of(summary)
+def _accuracy_sites(summary: RunSummary) -> bytes | None:
+    return _metric_sites(summary, "accuracy")
+
+
+def _metric_sites(summary: RunSummary, metric: str) -> bytes | None:
+    """One metric of all sites together, in black, and of each."""
+    evaluations, model = evaluations_of(summary), headline_model(summary)
     if not evaluations:
         return None
-    height = 1.1 + 0.34 * len(evaluations)
-    picture, panels = new_picture(2 * WIDE, height, columns=2)
-    for axes, metric in zip(panels, ("macro_auc", "accuracy"), strict=True):
-        interval_chart(axes, [_bar(name, e.metrics.get(metric)) for name, e in evaluations.items()])
-        dress(axes, title=words(metric), grid="x")
+    bars = [_bar(ALL_SITES, model.metrics.get(metric))] if model else []
+    bars += [_bar(name, evaluation.metrics.get(metric)) for name, evaluation in evaluations.items()]
+    picture, (axes,) = new_picture(WIDE, 1.0 + 0.34 * len(bars))
+    interval_chart(axes, bars, colours=_colours(bars))
+    dress(axes, title=f"{words(metric)} by site", grid="x")
     return png(picture)
 
 
@@ -83,29 +71,35 @@ def _explanation_methods(summary: RunSummary) -> bytes | None:
     model = headline_model(summary)
     if model is None or not model.explanation:
         return None
-    bars = [_bar(words(m.method), score_of(m), chance_of(m)) for m in model.explanation]
+    bars = [_bar(words(part.method), score_of(part), chance_of(part)) for part in model.explanation]
     return _against_chance(bars, "E by method, all sites")
 
 
 def _explanation_sites(summary: RunSummary) -> bytes | None:
-    name, explanations = shown_method(summary), explanations_of(summary)
-    answers = {site: method_of(answer, name) for site, answer in explanations.items()}
-    bars = [_bar(site, score_of(m), chance_of(m)) for site, m in answers.items() if m is not None]
-    return _against_chance(bars, f"E by site, {words(name).lower()}") if bars else None
+    name, model = shown_method(summary), headline_model(summary)
+    pooled = headline_method(model.explanation) if model else None
+    answers = {ALL_SITES: pooled}
+    answers |= {site: method_of(answer, name) for site, answer in explanations_of(summary).items()}
+    bars = [_bar(site, score_of(part), chance_of(part)) for site, part in answers.items() if part is not None]
+    return _against_chance(bars, f"E by site, {words(name).lower()}")
 
 
-def _against_chance(bars: Sequence[Bar], title: str) -> bytes:
-    picture, (axes,) = new_picture(WIDE, 1.5 + 0.36 * len(bars))
+def _against_chance(bars: Sequence[Bar], title: str) -> bytes | None:
+    if all(bar.value is None for bar in bars):
+        return None
+    picture, (axes,) = new_picture(WIDE, 1.5 + 0.34 * len(bars))
     axes.plot([], [], marker="o", linestyle="", color=ACCENT, label="E with 95 % interval")
-    axes.plot(
-        [], [], marker="|", markersize=12, markeredgewidth=1.8, linestyle="", color=MUTED, label="chance"
-    )
-    interval_chart(axes, bars)
+    axes.plot([], [], label="chance", **REFERENCE)
+    interval_chart(axes, bars, colours=_colours(bars))
     dress(axes, title=title, grid="x")
     if all((bar.value or 0) >= 0 for bar in bars):
         axes.set_xlim(left=0)
     legend_below(picture, axes)
     return png(picture)
+
+
+def _colours(bars: Sequence[Bar]) -> list[str]:
+    return [INK if bar.label == ALL_SITES else ACCENT for bar in bars]
 
 
 def _confusion(summary: RunSummary) -> bytes | None:
@@ -122,7 +116,7 @@ def _confusion_sites(summary: RunSummary) -> bytes | None:
     matrices = {name: e.confusion for name, e in evaluations_of(summary).items() if e.confusion}
     if len(matrices) < 2 or len(matrices) > _MOST_CONFUSIONS:
         return None
-    columns = min(2, len(matrices))
+    columns = 2 if len(matrices) <= 4 else 4
     rows = math.ceil(len(matrices) / columns)
     side = max(2.1, 0.55 * max(map(len, matrices.values())) + 1.1)
     picture, panels = new_picture(columns * (side + 0.35), rows * side, columns=columns, rows=rows)
@@ -145,14 +139,17 @@ def _matrix(
             dark = share[row, column] > 0.6
             text, colour = ("<min", MUTED) if cell is None else (count(cell), "white" if dark else INK)
             axes.text(column, row, text, ha="center", va="center", fontsize=9 if bare else 10, color=colour)
-    names = [short(name, 14) for name in class_names]
+    names = [short(name, 16) for name in class_names]
     names = names if len(names) == len(matrix) else [str(index) for index in range(len(matrix))]
     dress(axes, title=title, x="" if bare else "Predicted", y="" if bare else "True")
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     size_ = 7.5 if bare else 9
-    axes.set_xticks(range(len(names)), names, fontsize=size_, rotation=30 if max(map(len, names)) > 6 else 0)
+    axes.set_xticks(range(len(names)), names, fontsize=size_)
+    if max(map(len, names), default=0) > 6:
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names, fontsize=size_)
 
 
@@ -183,6 +180,20 @@ def _bytes(summary: RunSummary) -> bytes | None:
 def _bar(label: str, figure: Figure | None, reference: Figure | None = None) -> Bar:
     if figure is None:
         return Bar(label=label, value=None, reference=value_of(reference))
-    return Bar(
-        label=label, value=figure.value, low=figure.low, high=figure.high, reference=value_of(reference)
-    )
+    chance = value_of(reference)
+    return Bar(label=label, value=figure.value, low=figure.low, high=figure.high, reference=chance)
+
+
+_DRAWERS: dict[str, Callable[[RunSummary], bytes | None]] = {
+    "learning_loss": learning_loss,
+    "learning_auc": learning_auc,
+    "auc_sites": _auc_sites,
+    "accuracy_sites": _accuracy_sites,
+    "confusion": _confusion,
+    "confusion_sites": _confusion_sites,
+    "explanation_methods": _explanation_methods,
+    "explanation_sites": _explanation_sites,
+    "explanation_rounds": explanation_rounds,
+    "bytes": _bytes,
+}
+FIGURE_NAMES = tuple(_DRAWERS)

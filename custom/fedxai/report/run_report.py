@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a federated run: ``summary.json``, ``report.html``, ``figures/*.png`` and ``tables/*.csv``."""
+"""The report of a run: ``summary.json``, ``report.html``, ``figures/*.png`` and ``tables/*.csv``."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from fedxai.records import Figure, ModelSummary, PrivacyScore, RunSummary
+from fedxai.report.course_tables import attendance
 from fedxai.report.files import strict_json, write_files
 from fedxai.report.page import data_address, render
 from fedxai.report.reading import (
@@ -19,8 +19,9 @@ from fedxai.report.reading import (
     value_of,
 )
 from fedxai.report.run_figures import FIGURE_NAMES, run_figures
-from fedxai.report.run_tables import TABLE_NAMES, attendance, run_tables
-from fedxai.report.words import UNKNOWN, count, number, plural, words
+from fedxai.report.run_tables import TABLE_NAMES, run_tables
+from fedxai.report.tables import show_interval
+from fedxai.report.words import UNKNOWN, count, number, plural, readable_time, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
 
     Args:
         summary: the run; any part may be missing (no model, no explanation, figures without a value).
-        folder: made where it does not exist; holds ``summary.json``, ``report.html``, ``figures/``, ``tables/``.
+        folder: made where it does not exist; what else is in it stays.
 
     Returns:
         The path of ``report.html``: one file that opens offline and needs nothing beside it.
@@ -54,7 +55,7 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
         "run.html.j2",
         summary=summary,
         title=words(summary.bundle.name),
-        created=_readable_time(summary.created),
+        created=readable_time(summary.created),
         model=headline_model(summary),
         method=shown_method(summary),
         headlines=headlines(summary),
@@ -86,9 +87,7 @@ def headlines(summary: RunSummary) -> list[Headline]:
 
 def _diagnosis(label: str, figure: Figure | None) -> Headline:
     if figure is None or figure.value is None:
-        return Headline(
-            label=label, value=UNKNOWN, beside="undefined", below="no test figures from the sites"
-        )
+        return Headline(label=label, value=UNKNOWN, beside="undefined", below="no test figures")
     return Headline(
         label=label, value=number(figure.value), beside=_interval(figure), below=plural(figure.n, "test case")
     )
@@ -110,22 +109,15 @@ def _explainability(model: ModelSummary | None) -> Headline:
 
 
 def _privacy(privacy: PrivacyScore) -> Headline:
-    below = f"{count(privacy.case_records_shared)} of {plural(privacy.case_records_total, 'case record')} left a site"
+    total = plural(privacy.case_records_total, "case record")
+    below = f"{count(privacy.case_records_shared)} of {total} left a site"
     value = number(privacy.score)
     if privacy.case_records_shared and value == "1.000":
         value = "< 1"  # rounding must not hide that something left
-    return Headline(label="Privacy P", value=value, beside="counted", below=below)
+    return Headline(label="Privacy P", value=value, beside="Eq. 6, counted", below=below)
 
 
 def _interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return "no interval"
-    return f"{number(figure.low)}–{number(figure.high)}"
-
-
-def _readable_time(text: str) -> str:
-    """``2026-03-04 15:06 UTC`` from ISO 8601; the text as it came where it is not that."""
-    try:
-        return f"{datetime.fromisoformat(text.replace('Z', '+00:00')):%Y-%m-%d %H:%M} UTC"
-    except ValueError:
-        return text
+    return show_interval(figure.low, figure.high)

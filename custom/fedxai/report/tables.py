@@ -48,9 +48,7 @@ class Table:
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(name for column in self.columns for name in _csv_names(column))
         for row in self.rows:
-            writer.writerow(
-                cell for column in self.columns for cell in _csv_cells(column, row.get(column.key))
-            )
+            writer.writerow(cell for column in self.columns for cell in _csv_cells(column, row[column.key]))
         return buffer.getvalue().encode()
 
 
@@ -78,8 +76,10 @@ def show(cell: Cell, kind: Kind) -> str:
         return UNKNOWN
     if isinstance(cell, Figure):
         return show_figure(cell)
-    if isinstance(cell, str) or isinstance(cell, bool):
+    if isinstance(cell, str | bool):
         return str(cell)
+    if not math.isfinite(cell):
+        return UNKNOWN
     formats: dict[Kind, Callable[..., str]] = {
         "count": count,
         "number": number,
@@ -89,11 +89,16 @@ def show(cell: Cell, kind: Kind) -> str:
     return formats.get(kind, str)(cell)
 
 
+def show_interval(low: float, high: float) -> str:
+    """``0.931–0.972``; with a word between where a minus sign would meet the dash."""
+    return f"{number(low)}{' to ' if low < 0 else '–'}{number(high)}"
+
+
 def show_figure(figure: Figure | None) -> str:
-    """``0.954`` with ``0.931–0.972`` in small; only the value where there is no interval."""
+    """``0.954`` with ``0.931–0.972`` in small; only the value where the interval has no width."""
     if figure is None or figure.value is None:
         return UNKNOWN
-    if figure.low is None or figure.high is None:
+    if figure.low is None or figure.high is None or figure.low == figure.high:
         return number(figure.value)
-    interval = f"{number(figure.low)}–{number(figure.high)}"
+    interval = show_interval(figure.low, figure.high)
     return Markup('{} <span class="ci">{}</span>').format(number(figure.value), interval)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and numbers as a reader sees them: metrics, scores and methods in words, bytes and seconds in units."""
+"""Names and numbers as a reader sees them: metrics and methods in words, bytes and seconds in units."""
 
 import math
+from datetime import datetime, timezone
 
 UNKNOWN = "–"
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 _WORDS = {
     "loss": "Loss",
@@ -26,6 +28,7 @@ _WORDS = {
     "centralised": "Centralised",
     "local-only": "Local only",
     "federated": "Federated",
+    "FedXAI-Med": "FedXAI-Med",
     "last": "last",
     "best": "best",
 }
@@ -65,12 +68,11 @@ def size(value: float | None) -> str:
     """Bytes in decimal units: ``1.23 MB``."""
     if value is None:
         return UNKNOWN
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            digits = 0 if unit == "B" or value >= 99.5 else 1 if value >= 9.95 else 2
-            return f"{value:.{digits}f} {unit}"
-        value /= 1000
-    return UNKNOWN  # pragma: no cover
+    power = 0
+    while value >= 999.5 and power < len(_UNITS) - 1:
+        value, power = value / 1000, power + 1
+    digits = 0 if power == 0 or value >= 99.5 else 1 if value >= 9.95 else 2
+    return f"{value:.{digits}f} {_UNITS[power]}"
 
 
 def duration(seconds: float | None) -> str:
@@ -90,3 +92,13 @@ def duration(seconds: float | None) -> str:
 def plural(n: int, one: str, many: str | None = None) -> str:
     """``1 site``, ``4 sites``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def readable_time(text: str) -> str:
+    """``2026-03-04 15:06 UTC`` from ISO 8601; the text as it came where it is not that."""
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    time = time.replace(tzinfo=time.tzinfo or timezone.utc)
+    return f"{time.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"

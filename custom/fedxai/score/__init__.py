@@ -1,2 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TODO"""
+"""A map gets a number: scores, one file each, each with its direction, range and chance level.
+
+A new score is one new file in this folder: a subclass of ``Score`` under ``@SCORES.register``.
+"""
+
+from fedxai.score.one_map import chance, score_map
+from fedxai.score.score import SCORES, Score, Seen
+
+SCORES.discover(__name__, __path__)
+
+__all__ = ["SCORES", "Score", "Seen", "chance", "score_map"]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explain one batch: all asked methods from as few passes as they need, the network left as it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedxai.errors import ExplanationError
+from fedxai.explain.layer import Layer
+from fedxai.explain.method import METHODS, Method
+from fedxai.explain.probe import Probe
+from fedxai.explain.undisturbed import undisturbed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What :func:`explain_batch` gives back, on the network's device and without graph."""
+
+    logits: Tensor  # (B, K)
+    targets: Tensor  # (B,), the explained classes
+    maps: dict[str, Tensor]  # by method: (B, C, *spatial) or (B, 1, *spatial)
+    passes: int  # forward + input-backward passes it took
+
+
+def explain_batch(
+    network: nn.Module,
+    inputs: Tensor,
+    *,
+    targets: Tensor | Sequence[int] | int | None = None,
+    methods: Sequence[str | Method],
+    target_layer: str | None = None,
+) -> Explained:
+    """Maps of a batch by every asked method.
+
+    ``saliency``, ``gradient_x_input`` and ``grad_cam`` together take one forward and one input-backward pass.
+    The network is asked in evaluation mode; afterwards its modes, weights, buffers, gradients and hooks are
+    as before.
+
+    Args:
+        network: maps ``(B, C, *spatial)`` to logits ``(B, K)``.
+        inputs: ``(B, C, *spatial)`` with 2 or 3 spatial axes, floating point; moved to the network's device.
+        targets: the class to explain, for all cases or one each; None: the predicted class.
+        methods: names in the registry, or methods with settings of their own.
+        target_layer: module path of the layer that ``grad_cam`` reads.
+
+    Returns:
+        Logits, explained classes, and a map per method on the input's grid.
+
+    Raises:
+        ExplanationError: when a method, layer or class is unknown, or a shape does not fit.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> explain_batch(network, torch.rand(4, 1, 8, 8), methods=["saliency"]).maps["saliency"].shape
+        torch.Size([4, 1, 8, 8])
+    """
+    chosen = _methods(methods)
+    batch = _inputs(inputs, network)
+    layer = _layer(chosen, network, target_layer)
+    with undisturbed(network):
+        probe = Probe(network=network, inputs=batch, targets=_targets(targets, batch), layer=layer)
+        maps = {method.name: _on_grid(method.name, method.attribute(probe), batch) for method in chosen}
+        here = probe.here
+    return Explained(logits=here.logits, targets=here.targets, maps=maps, passes=probe.passes)
+
+
+def device_of(network: nn.Module) -> torch.device | None:
+    """Where the network's first parameter or buffer lies; None for a network without any."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        return tensor.device
+    return None
+
+
+def _methods(methods: Sequence[str | Method]) -> list[Method]:
+    chosen = [METHODS.make(method) if isinstance(method, str) else method for method in methods]
+    names = [method.name for method in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ExplanationError(f"methods must be names, each once, from {', '.join(METHODS)}; got {names}")
+    return chosen
+
+
+def _inputs(inputs: Tensor, network: nn.Module) -> Tensor:
+    if inputs.ndim not in (4, 5) or 0 in inputs.shape or not inputs.is_floating_point():
+        raise ExplanationError(
+            "inputs must be floating point (B, C, *spatial) with 2 or 3 spatial axes, none empty, "
+            f"got {inputs.dtype} {tuple(inputs.shape)}"
+        )
+    return inputs.detach().as_subclass(Tensor).to(device_of(network))
+
+
+def _targets(targets: Tensor | Sequence[int] | int | None, inputs: Tensor) -> Tensor | None:
+    if targets is None:
+        return None
+    classes = torch.as_tensor(targets, device=inputs.device)
+    if classes.ndim == 0:
+        classes = classes.expand(len(inputs))
+    if classes.shape != (len(inputs),) or classes.is_floating_point() or classes.dtype == torch.bool:
+        raise ExplanationError(
+            f"targets must be one class index or {len(inputs)} of them, "
+            f"got {classes.dtype} {tuple(classes.shape)}"
+        )
+    return classes.as_subclass(Tensor).long()
+
+
+def _layer(methods: Sequence[Method], network: nn.Module, target_layer: str | None) -> Layer | None:
+    reading = [method.name for method in methods if method.needs_layer]
+    if not reading:
+        return None
+    if target_layer is None:
+        names = [name for name, module in network.named_modules() if name and not list(module.children())]
+        raise ExplanationError(
+            f"{reading[0]} needs target_layer; the network's last layers are {', '.join(names[-8:])}"
+        )
+    return Layer(network, target_layer)
+
+
+def _on_grid(name: str, attribution: Tensor, inputs: Tensor) -> Tensor:
+    batch, channels, *spatial = inputs.shape
+    if attribution.shape not in (inputs.shape, (batch, 1, *spatial)):
+        raise ExplanationError(
+            f"{name} must give maps ({batch}, {channels} or 1, *{spatial}), got {tuple(attribution.shape)}"
+        )
+    return attribution.detach()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dictionary of extensions by name: one decorator adds, an unknown name lists the known ones."""
+
+import pkgutil
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from fedxai.errors import ExplanationError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Classes by their ``name`` attribute; made without arguments when asked for by name.
+
+    Args:
+        kind: what the entries are, as it stands in messages ("saliency method").
+        base: the class every entry extends.
+
+    Example:
+        >>> from fedxai.explain import METHODS
+        >>> METHODS.make("saliency").name
+        'saliency'
+    """
+
+    def __init__(self, *, kind: str, base: type[T]) -> None:
+        self.kind = kind
+        self._base = base
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, entry: type[T]) -> type[T]:
+        """Decorator: add a class under its ``name``.
+
+        Raises:
+            ExplanationError: when it does not extend the base, has no name, or the name is taken.
+        """
+        name = getattr(entry, "name", None)
+        if not issubclass(entry, self._base) or not isinstance(name, str):
+            raise ExplanationError(
+                f"a {self.kind} must extend {self._base.__name__} and have a name, got {entry.__name__}"
+            )
+        if name in self._classes:
+            taken = self._classes[name]
+            raise ExplanationError(
+                f"{self.kind} {name!r} is {taken.__module__}.{taken.__qualname__} already; choose another"
+            )
+        self._classes[name] = entry
+        return entry
+
+    def discover(self, package: str, path: Iterable[str]) -> None:
+        """Import every module of a package, so that each registers what it defines."""
+        for module in pkgutil.iter_modules(path):
+            import_module(f"{package}.{module.name}")
+
+    def make(self, name: str) -> T:
+        """A new entry of that name, with its default settings.
+
+        Raises:
+            ExplanationError: when the name is unknown; the known ones are listed.
+        """
+        if name not in self._classes:
+            raise ExplanationError(f"unknown {self.kind} {name!r}; choose from {', '.join(self)}")
+        return self._classes[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        """The known names, in alphabetical order."""
+        return iter(sorted(self._classes))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    def __len__(self) -> int:
+        return len(self._classes)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages as a person sees them: opened from disk in Chromium, wide and narrow, and printed."""
+
+import base64
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from fedxai.report.comparison import write_comparison
+from fedxai.report.gallery import Gallery
+from fedxai.report.run_report import write_report
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"
+    ),
+]
+webdriver: Any = pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
+
+Browser: TypeAlias = Any  # webdriver.Chrome, where Selenium is installed
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+BROKEN_IMAGES = "return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
+ADDRESSES = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).protocol)"
+DECODE_IMAGES = """
+const decoded = [...document.images].map(image => image.decode().catch(() => 0));
+Promise.all(decoded).then(arguments[0])"""
+RIGHT_EDGES = """
+const table = [...document.querySelectorAll('#course table')].at(-2);
+const cells = [...table.querySelectorAll('tbody tr td:nth-child(4)')];
+return cells.map(cell => Math.round(cell.getBoundingClientRect().right))"""
+SCROLLED_TABLES = """
+const boxes = [...document.querySelectorAll('.scroll')];
+return boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText.slice(0, 60))"""
+TOO_WIDE = """
+const limit = document.documentElement.clientWidth;
+return document.documentElement.scrollWidth > limit || document.body.scrollWidth > limit"""
+
+
+@pytest.fixture(scope="module")
+def factory() -> ModuleType:
+    """The runs that the tests of the report use."""
+    path = Path(__file__).parents[1] / "report" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("report_factory", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    names = ("run", "partial", "long_names", "comparison", "gallery")
+    partial = factory.run_summary().model_copy(update={"final": [], "rounds": []})
+    run = factory.run_summary()
+    long_name = "university-hospital-of-a-rather-long-town-name_radiology-dept.01"
+    sites = [run.sites[0].model_copy(update={"name": long_name}), *run.sites[1:]]
+    long_names = run.model_copy(update={"sites": sites, "notes": ["one-unbroken-word" * 12]})
+    with Gallery(
+        folder / "gallery", site=long_name, class_names=factory.CLASSES, methods=["saliency"]
+    ) as gallery:
+        gallery.add(explained_case())
+    return dict(
+        zip(
+            names,
+            (
+                write_report(run, folder / "run"),
+                write_report(partial, folder / "partial"),
+                write_report(long_names, folder / "long_names"),
+                write_comparison(factory.comparison_of(3), folder / "comparison"),
+                folder / "gallery" / "index.html",
+            ),
+            strict=True,
+        )
+    )
+
+
+def explained_case() -> SimpleNamespace:
+    image = np.random.default_rng(0).random((1, 48, 40), dtype=np.float32)
+    return SimpleNamespace(
+        index=3,
+        image=image,
+        region=image > 0.9,
+        maps={"saliency": image[0]},
+        label=0,
+        predicted=1,
+        probabilities=[0.2, 0.7, 0.1],
+        scores={"saliency": {"relevance_mass": 0.19, "pointing_game": 1.0}},
+    )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    yield driver
+    driver.quit()
+
+
+def open_page(browser: Browser, page: Path, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get_log("browser")
+    browser.get(page.as_uri())
+    browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
+    browser.execute_async_script(DECODE_IMAGES)
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("name", ["run", "partial", "long_names", "comparison", "gallery"])
+def test_page_shows_every_image_fits_its_width_and_asks_for_nothing(
+    name: str, width: int, pages: dict[str, Path], browser: Browser
+) -> None:
+    open_page(browser, pages[name], width)
+    assert browser.execute_script("return window.innerWidth") == width
+    assert browser.execute_script(BROKEN_IMAGES) == []
+    assert not browser.execute_script(TOO_WIDE)
+    assert set(browser.execute_script(ADDRESSES)) <= {"file:" if name == "gallery" else "data:"}
+    assert browser.get_log("browser") == []
+
+
+def test_headings_of_the_run_are_visible_in_order(pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages["run"], 1200)
+    headings = [h for h in browser.find_elements("css selector", "h1, h2") if h.is_displayed()]
+    assert [heading.text for heading in headings] == [
+        "Brain MRI tumour classification",
+        "Diagnosis",
+        "Where the model looks",
+        "What left the sites",
+        "Course of the run",
+        "Reproduce",
+    ]
+    assert len(browser.find_elements("css selector", "img")) == 10
+
+
+def test_tables_of_a_usual_run_need_no_scrolling_on_a_desk(pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages["run"], 1200)
+    assert browser.execute_script(SCROLLED_TABLES) == []
+
+
+def test_numbers_of_a_column_stand_under_each_other(pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages["run"], 1200)
+    edges = browser.execute_script(RIGHT_EDGES)
+    assert len(edges) == 6
+    assert len(set(edges)) == 1
+
+
+@pytest.mark.parametrize("name", ["run", "comparison", "gallery"])
+def test_page_prints(name: str, pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages[name], 1200)
+    printed = base64.b64decode(browser.print_page())
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 20_000
+
+
+def test_no_script_can_run_in_the_page(pages: dict[str, Path], browser: Browser, tmp_path: Path) -> None:
+    text = pages["run"].read_text(encoding="utf-8")
+    spoiled = tmp_path / "spoiled.html"
+    spoiled.write_text(text.replace("<main>", "<main><script>window.ran = true</script>"), encoding="utf-8")
+    open_page(browser, spoiled, 1200)
+    assert browser.execute_script("return window.ran === undefined")
+    assert any("Content Security Policy" in entry["message"] for entry in browser.get_log("browser"))

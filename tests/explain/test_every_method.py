@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every saliency method promises, asked of all that are registered."""
+
+import pytest
+import torch
+from torch import nn
+
+from fedxai.errors import ExplanationError
+from fedxai.explain import METHODS, explain_batch
+
+
+@pytest.fixture(params=list(METHODS))
+def method(request):
+    return request.param
+
+
+def explained(study, method, inputs=None, **keywords):
+    given = study.inputs if inputs is None else inputs
+    return explain_batch(study.network, given, methods=[method], target_layer=study.layer, **keywords)
+
+
+def test_maps_lie_on_the_inputs_grid(study, method):
+    attribution = explained(study, method, targets=study.targets).maps[method]
+    batch, channels, *space = study.inputs.shape
+    assert attribution.shape in ((batch, channels, *space), (batch, 1, *space))
+    assert attribution.isfinite().all()
+    assert attribution.any()
+    assert not attribution.requires_grad
+
+
+def test_the_same_question_gets_the_same_map(study, method):
+    study.network.train()
+    first, second = (explained(study, method).maps[method] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_case_does_not_depend_on_its_batch(study, method):
+    together = explained(study, method, targets=study.targets).maps[method]
+    for index, target in enumerate(study.targets.tolist()):
+        case = study.inputs[index : index + 1]
+        alone = explained(study, method, case, targets=target).maps[method]
+        assert torch.allclose(alone, together[index : index + 1], rtol=1e-4, atol=1e-6)
+    neighbours = study.inputs.clone()
+    neighbours[1:] = neighbours[1:] * 50 + 7
+    changed = explained(study, method, neighbours, targets=study.targets).maps[method]
+    assert torch.allclose(changed[0], together[0], rtol=1e-4, atol=1e-6)
+
+
+def test_without_targets_the_predicted_class_is_explained(study, method):
+    free = explained(study, method)
+    assert torch.equal(free.targets, free.logits.argmax(dim=1))
+    asked = explained(study, method, targets=free.targets)
+    assert torch.equal(free.maps[method], asked.maps[method])
+
+
+def state_of(network):
+    return {
+        "modes": [module.training for module in network.modules()],
+        "requires": [parameter.requires_grad for parameter in network.parameters()],
+        "grads": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
+        "hooks": [len(module._forward_hooks) + len(module._backward_hooks) for module in network.modules()],
+        "tensors": {name: tensor.clone() for name, tensor in network.state_dict().items()},
+    }
+
+
+def assert_same_state(before, after):
+    for part in ("modes", "requires", "hooks"):
+        assert before[part] == after[part]
+    for one, other in zip(before["grads"], after["grads"], strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+    assert all(torch.equal(before["tensors"][name], after["tensors"][name]) for name in before["tensors"])
+
+
+def make_untidy(network):
+    """Mixed modes, a frozen parameter, gradients from training."""
+    network.train()
+    next(module for module in network.modules() if isinstance(module, nn.Dropout | nn.ReLU)).eval()
+    first, *rest = network.parameters()
+    first.requires_grad_(False)
+    for parameter in rest:
+        parameter.grad = torch.ones_like(parameter)
+
+
+def test_the_network_is_left_as_it_was(study, method):
+    make_untidy(study.network)
+    before = state_of(study.network)
+    explained(study, method)
+    assert_same_state(before, state_of(study.network))
+
+
+def test_the_network_is_left_as_it_was_after_a_failure(study, method):
+    make_untidy(study.network)
+    before = state_of(study.network)
+    with pytest.raises(ExplanationError, match=r"0\.\.2, got 3"):
+        explained(study, method, targets=3)
+    assert_same_state(before, state_of(study.network))
+
+
+def test_inputs_are_not_changed(study, method):
+    before = study.inputs.clone()
+    explained(study, method)
+    assert torch.equal(study.inputs, before)
+    assert not study.inputs.requires_grad
+
+
+def test_maps_come_also_where_gradients_are_switched_off(small, method):
+    wanted = explained(small, method).maps[method]
+    with torch.no_grad():
+        assert torch.equal(explained(small, method).maps[method], wanted)
+    with torch.inference_mode():
+        assert torch.equal(explained(small, method, small.inputs * 1).maps[method], wanted)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 9), (0, 2, 9, 9), (3, 2, 0, 9), (1, 3, 2, 9, 9, 9)])
+def test_a_wrong_shape_is_refused(small, method, shape):
+    with pytest.raises(ExplanationError, match="2 or 3 spatial axes"):
+        explained(small, method, torch.zeros(shape))
+
+
+def test_integers_are_refused(small, method):
+    with pytest.raises(ExplanationError, match="floating point"):
+        explained(small, method, torch.zeros(3, 2, 9, 9, dtype=torch.long))

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+
+import pytest
+
+from fedxai.errors import ExplanationError
+from fedxai.explain import METHODS, Method, Registry
+
+
+class Base:
+    name: str
+
+
+@pytest.fixture
+def registry():
+    return Registry(kind="gadget", base=Base)
+
+
+def test_the_paper_s_methods_are_found():
+    assert {"saliency", "gradient_x_input", "grad_cam"} <= set(METHODS)
+    assert all(isinstance(METHODS.make(name), Method) for name in METHODS)
+
+
+def test_an_unknown_name_lists_the_known_ones(registry):
+    for label in ("b", "a"):
+        registry.register(type(label, (Base,), {"name": label}))
+    with pytest.raises(ExplanationError, match="unknown gadget 'c'; choose from a, b"):
+        registry.make("c")
+
+
+def test_nothing_is_overwritten(registry):
+    first = registry.register(type("First", (Base,), {"name": "a"}))
+    with pytest.raises(ExplanationError, match=r"gadget 'a' is .*First already"):
+        registry.register(type("Second", (Base,), {"name": "a"}))
+    assert type(registry.make("a")) is first
+
+
+@pytest.mark.parametrize("entry", [type("Stranger", (), {"name": "a"}), type("Nameless", (Base,), {})])
+def test_a_stranger_is_refused(registry, entry):
+    with pytest.raises(ExplanationError, match="must extend Base and have a name"):
+        registry.register(entry)
+    assert len(registry) == 0
+
+
+def test_one_new_file_is_enough(tmp_path, monkeypatch):
+    package = tmp_path / "gadgets_room"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from fedxai.explain import Registry\n"
+        "class Gadget: name: str\n"
+        "GADGETS = Registry(kind='gadget', base=Gadget)\n"
+        "GADGETS.discover(__name__, __path__)\n"
+    )
+    (package / "new.py").write_text(
+        "from gadgets_room import GADGETS, Gadget\n@GADGETS.register\nclass New(Gadget): name = 'new'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import gadgets_room
+
+    assert list(gadgets_room.GADGETS) == ["new"]
+    for name in ("gadgets_room", "gadgets_room.new"):
+        monkeypatch.delitem(sys.modules, name)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of the systems, from measured values only."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fedxai.records import Comparison
+from fedxai.report.comparison import write_comparison
+
+
+def test_folder_holds_page_json_figures_and_tables(comparison: Comparison, tmp_path: Path) -> None:
+    assert write_comparison(comparison, tmp_path) == tmp_path / "comparison.html"
+    assert Comparison.model_validate(json.loads((tmp_path / "comparison.json").read_text())) == comparison
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"figure_2.png", "figure_3.png"}
+    for path in (tmp_path / "figures").iterdir():
+        with Image.open(path) as picture:
+            picture.verify()
+    names = {"systems", "local_sites", "differences", "results", "settings"}
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == names
+
+
+def test_table_of_systems_equals_a_plain_restatement(comparison: Comparison, tmp_path: Path) -> None:
+    write_comparison(comparison, tmp_path)
+    systems = pd.read_csv(tmp_path / "tables" / "systems.csv").set_index("system")
+    results = pd.read_csv(tmp_path / "tables" / "results.csv")
+    means = results.groupby(["system", "seed"])[["macro_auc", "accuracy", "privacy", "e"]].mean()
+    means = means.groupby("system").mean()
+    for system in means.index:
+        for name in means.columns:
+            assert systems.loc[system, name] == pytest.approx(means.loc[system, name], abs=1e-4)
+    assert list(systems.index) == ["Centralised", "Local only", "Federated", "FedXAI-Med"]
+    assert systems.loc["Centralised", "privacy"] == 0.0
+    assert systems.loc["FedXAI-Med", "privacy"] == 1.0
+
+
+def test_local_only_is_also_shown_site_by_site(comparison: Comparison, tmp_path: Path) -> None:
+    write_comparison(comparison, tmp_path)
+    sites = pd.read_csv(tmp_path / "tables" / "local_sites.csv")
+    assert list(sites["site"]) == list(comparison.sites)
+    assert list(sites["macro_auc_n"]) == [3, 3, 3, 3]
+
+
+def test_page_has_no_script_and_no_outside_address(comparison: Comparison, tmp_path: Path) -> None:
+    text = write_comparison(comparison, tmp_path).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "http://" not in text
+    assert "https://" not in text
+    assert text.count("<img ") == 2
+
+
+def test_unequal_steps_are_named(comparison: Comparison, tmp_path: Path) -> None:
+    results = [comparison.results[0].model_copy(update={"steps": 599}), *comparison.results[1:]]
+    text = write_comparison(comparison.model_copy(update={"results": results}), tmp_path).read_text()
+    assert "did not take the same number of steps" in text
+    assert "did not take" not in write_comparison(comparison, tmp_path).read_text()
+
+
+@pytest.mark.parametrize("kept", [(), ("federated",), ("local-only",), ("local-only", "FedXAI-Med")])
+def test_any_system_may_be_missing(kept: tuple[str, ...], comparison: Comparison, tmp_path: Path) -> None:
+    results = [result for result in comparison.results if result.system in kept]
+    write_comparison(comparison.model_copy(update={"results": results}), tmp_path)
+    assert (tmp_path / "figures" / "figure_3.png").exists() == bool(kept)
+    assert not (tmp_path / "tables" / "differences.csv").exists()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_are_enough_for_a_page(
+    seeds: int, make_comparison: Callable[[int], Comparison], tmp_path: Path
+) -> None:
+    write_comparison(make_comparison(seeds), tmp_path)
+    lows = pd.read_csv(tmp_path / "tables" / "systems.csv")["macro_auc_low"]
+    assert lows.isna().all() == (seeds == 1)
+
+
+def test_without_explanation_interpretability_is_not_measured(comparison: Comparison, tmp_path: Path) -> None:
+    results = [result.model_copy(update={"explanation": []}) for result in comparison.results]
+    write_comparison(comparison.model_copy(update={"results": results}), tmp_path)
+    assert pd.read_csv(tmp_path / "tables" / "systems.csv")["e"].isna().all()

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The in-site gallery: marked, bounded, spread over classes and errors, replaced as a whole."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fedxai.errors import RunError, SettingsError
+from fedxai.report.gallery import Gallery
+
+METHODS = ("saliency", "grad_cam")
+
+
+def case(
+    index: int, *, label: int = 0, predicted: int = 0, shape: tuple[int, ...] = (1, 20, 16), **more: Any
+) -> Any:
+    generator = np.random.default_rng(index)
+    region = np.zeros((1, *shape[1:]), bool)
+    region[..., 4:9, 3:8] = True
+    fields = {
+        "index": index,
+        "image": generator.random(shape, dtype=np.float32),
+        "region": region,
+        "maps": {name: generator.normal(size=(1, *shape[1:])).astype(np.float32) for name in METHODS},
+        "label": label,
+        "predicted": predicted,
+        "probabilities": [0.7, 0.2, 0.1],
+        "scores": {name: {"relevance_mass": 0.42, "pointing_game": 1.0} for name in METHODS},
+    }
+    return SimpleNamespace(**{**fields, **more})
+
+
+def gallery(folder: Path, **more: Any) -> Gallery:
+    return Gallery(folder, site="site-1", class_names=["<a>", "b", "c"], methods=METHODS, **more)
+
+
+def pictures(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.png"))
+
+
+def page(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_says_that_it_never_leaves_the_site_and_shows_each_case(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0))
+        g.add(case(1, label=1, predicted=2))
+    text = page(tmp_path / "g")
+    assert "This page never leaves the site" in text
+    assert "&lt;a&gt;" in text
+    assert "<a>" not in text
+    assert "predicted right" in text
+    assert "predicted c" in text
+    assert "E 0.420" in text
+    assert "chance 0.078" in text  # 25 of 320 pixels
+    assert pictures(tmp_path / "g") == ["case-00000.png", "case-00001.png"]
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_picture_holds_the_image_and_one_tile_a_method(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0))
+    with Image.open(tmp_path / "g" / "case-00000.png") as picture:
+        assert picture.mode == "RGB"
+        assert picture.size == (3 * 230 + 2 * 8, 288)
+        assert picture.info == {}
+
+
+def test_never_more_than_the_limit_and_rare_kinds_find_room(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g", limit=8) as g:
+        for index in range(60):
+            g.add(case(index))
+        for index in range(60, 80):
+            g.add(case(index, label=1, predicted=1))
+        g.add(case(80, label=1, predicted=0))
+        g.add(case(81, label=2, predicted=0))
+    kinds = Counter()
+    for name in pictures(tmp_path / "g"):
+        index = int(name[5:10])
+        kinds["a" if index < 60 else "b" if index < 80 else str(index)] += 1
+    assert sum(kinds.values()) == 8
+    assert kinds["80"] == kinds["81"] == 1
+    assert {kinds["a"], kinds["b"]} == {3}
+    assert "8 cases of the 82 explained" in page(tmp_path / "g")
+
+
+def test_it_holds_no_pixels(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0))
+        held = [value for entry in g._entries for value in vars(entry).values()]
+        assert not any(isinstance(value, np.ndarray) for value in held)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 20, 16), (3, 20, 16), (1, 7, 7), (1, 40, 11)])
+def test_volumes_colour_and_odd_sizes_are_shown(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0, shape=shape))
+    assert ("slice" in page(tmp_path / "g")) == (len(shape) == 4)
+    assert pictures(tmp_path / "g")
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_flat_images_and_empty_maps_are_shown(fill: float, tmp_path: Path) -> None:
+    blank: NDArray[np.float32] = np.full((1, 20, 16), fill, np.float32)
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0, image=np.zeros((1, 20, 16)), maps={"saliency": blank}, region=None, scores={}))
+    assert "no region" in page(tmp_path / "g")
+
+
+def test_undefined_scores_are_a_dash(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0, scores={"saliency": {"relevance_mass": float("nan"), "pointing_game": None}}))
+    text = page(tmp_path / "g")
+    assert "E –" in text
+    assert "points" not in text
+    assert "nan" not in text
+
+
+def test_closing_replaces_the_earlier_gallery_whole(tmp_path: Path) -> None:
+    for index in (0, 1):
+        with gallery(tmp_path / "g") as g:
+            g.add(case(index))
+            assert pictures(tmp_path / "g") == ([] if index == 0 else ["case-00000.png"])
+    assert pictures(tmp_path / "g") == ["case-00001.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+
+
+def explain_and_fail(folder: Path) -> None:
+    with gallery(folder) as g:
+        g.add(case(1))
+        raise RuntimeError("a mistake while explaining")
+
+
+def test_an_error_inside_keeps_the_earlier_gallery(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0))
+    before = page(tmp_path / "g")
+    with pytest.raises(RuntimeError, match="a mistake while explaining"):
+        explain_and_fail(tmp_path / "g")
+    assert page(tmp_path / "g") == before
+    assert pictures(tmp_path / "g") == ["case-00000.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["g"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(RunError, match="no space left on device; make room"), gallery(tmp_path / "g") as g:
+        g.add(case(0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_case_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g"):
+        pass
+    assert "No case was explained." in page(tmp_path / "g")
+
+
+def test_limit_below_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="gallery limit must be at least 1, got 0"):
+        gallery(tmp_path / "g", limit=0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedxai.errors import ExplanationError
+from fedxai.explain import explain_batch
+from fedxai.score import SCORES, score_map
+from fedxai.score import examine as examine_module
+from fedxai.score.examine import examine
+
+METHODS = ["saliency", "gradient_x_input", "grad_cam"]
+ASK = {"split": "test", "methods": METHODS, "target_layer": "0"}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 3)
+    )
+
+
+def batch(size, *, seed=0, with_region=None):
+    random = torch.Generator().manual_seed(seed)
+    has_region = torch.ones(size, dtype=torch.bool) if with_region is None else torch.tensor(with_region)
+    region = torch.rand(size, 1, 12, 10, generator=random) > 0.7
+    return {
+        "image": torch.rand(size, 2, 12, 10, generator=random),
+        "label": torch.randint(3, (size,), generator=random),
+        "region": region & has_region[:, None, None, None],
+        "has_region": has_region,
+        "group": [f"p{seed}-{index // 2}" for index in range(size)],
+    }
+
+
+def test_figures_are_the_means_of_the_cases(network):
+    batches = [batch(4, seed=1), batch(3, seed=2)]
+    answer = examine(network, batches, **ASK)
+    assert (answer.split, answer.cases, answer.passes) == ("test", 7, 2)
+    assert answer.seconds > 0
+    assert [method.method for method in answer.methods] == METHODS
+    for method in answer.methods:
+        assert set(method.scores) == set(method.chance) == set(method.undefined) == set(SCORES)
+        whole = [
+            score_map(
+                explain_batch(network, b["image"], methods=METHODS, target_layer="0").maps[method.method],
+                b["region"],
+            )
+            for b in batches
+        ]
+        for name in SCORES:
+            values = torch.cat([part[name] for part in whole])
+            assert method.scores[name].value == pytest.approx(float(values.nanmean()), abs=1e-4)
+            assert method.undefined[name] == int(values.isnan().sum())
+        area = torch.cat([b["region"].double().mean(dim=(1, 2, 3)) for b in batches])
+        assert method.chance["relevance_mass"].value == pytest.approx(float(area.mean()), abs=1e-4)
+        assert method.scores["relevance_mass"].low <= method.scores["relevance_mass"].value
+
+
+def test_cases_without_a_region_are_explained_but_not_scored(network):
+    cases = []
+    answer = examine(network, [batch(4, with_region=[True, False, True, False])], sink=cases.append, **ASK)
+    for method in answer.methods:
+        assert (method.scored, method.unscored) == (2, 2)
+        assert method.undefined["relevance_mass"] == 0
+    assert [case.region is None for case in cases] == [False, True, False, True]
+    assert [set(case.scores["saliency"]) for case in cases] == [set(SCORES), set(), set(SCORES), set()]
+    assert all(set(case.maps) == set(METHODS) for case in cases)
+
+
+def test_a_site_without_any_region_still_gets_its_maps(network):
+    cases = []
+    answer = examine(network, [batch(2, with_region=[False, False])], sink=cases.append, **ASK)
+    assert answer.methods[0].scores["relevance_mass"].value is None
+    assert (answer.methods[0].scored, answer.methods[0].unscored, len(cases)) == (0, 2, 2)
+
+
+def test_the_sink_gets_every_case_in_order_with_its_own_scores(network):
+    batches, cases = [batch(3, seed=3), batch(2, seed=4)], []
+    examine(network, batches, sink=cases.append, **ASK)
+    assert [case.index for case in cases] == [0, 1, 2, 3, 4]
+    images = np.concatenate([b["image"].numpy() for b in batches])
+    regions = np.concatenate([b["region"].numpy() for b in batches])
+    labels = [int(label) for b in batches for label in b["label"]]
+    for case in cases:
+        np.testing.assert_array_equal(case.image, images[case.index])
+        np.testing.assert_array_equal(case.region, regions[case.index])
+        assert case.label == labels[case.index]
+        assert case.predicted == case.target == int(np.argmax(case.probabilities))
+        assert sum(case.probabilities) == pytest.approx(1.0)
+        for method, by_name in case.scores.items():
+            assert (case.maps[method].shape, case.maps[method].dtype) == ((1, 12, 10), np.float32)
+            alone = score_map(torch.tensor(case.maps[method])[None], torch.tensor(case.region)[None])
+            for name, value in by_name.items():
+                wanted = float(alone[name])
+                known = None if math.isnan(wanted) else pytest.approx(wanted, rel=1e-3, abs=1e-5)
+                assert value == known
+
+
+def test_the_label_is_explained_where_that_is_asked(network):
+    cases = []
+    examine(network, [batch(6)], target_class="label", sink=cases.append, **ASK)
+    assert [case.target for case in cases] == [case.label for case in cases]
+    assert any(case.target != case.predicted for case in cases)
+
+
+def test_the_same_cases_give_the_same_answer_however_they_are_batched(network):
+    whole = batch(6, seed=5)
+    parts = [{key: value[i : i + 2] for key, value in whole.items()} for i in (0, 2, 4)]
+    one, three = (examine(network, batches, **ASK) for batches in ([whole], parts))
+    for together, apart in zip(one.methods, three.methods, strict=True):
+        for name in SCORES:
+            assert together.scores[name].value == pytest.approx(apart.scores[name].value, abs=2e-4)
+    assert examine(network, [whole], **ASK).methods == one.methods
+
+
+def test_no_cases_leave_figures_without_values(network):
+    answer = examine(network, [], **ASK)
+    assert (answer.cases, answer.passes) == (0, 0)
+    assert answer.methods[0].scores["relevance_mass"].value is None
+
+
+def test_a_map_of_zeros_is_counted_not_averaged(network):
+    dark = batch(4, seed=6)
+    dark["image"][1] = 0  # gradient x input of a black image is zero everywhere
+    answer = examine(network, [dark], **{**ASK, "methods": ["gradient_x_input"]})
+    assert answer.methods[0].undefined["relevance_mass"] == 1
+    assert answer.methods[0].scores["relevance_mass"].n == 3
+
+
+def living_tensors(network, monkeypatch, cases):
+    """The most batches and maps alive at once while so many cases are examined."""
+    alive: set[int] = set()
+    peaks = []
+
+    def watch(tensor):
+        alive.add(id(tensor))
+        weakref.finalize(tensor, alive.discard, id(tensor))
+
+    def batches():
+        for seed in range(cases // 4):
+            made = batch(4, seed=seed)
+            watch(made["image"])
+            peaks.append(len(alive))
+            yield made
+            del made
+
+    def watched(*arguments, **keywords):
+        answer = explain_batch(*arguments, **keywords)
+        for tensor in (answer.logits, *answer.maps.values()):
+            watch(tensor)
+        peaks.append(len(alive))
+        return answer
+
+    def sink(case):
+        watch(case.image)
+        watch(case.maps["saliency"])
+        peaks.append(len(alive))
+
+    monkeypatch.setattr(examine_module, "explain_batch", watched)
+    examine(network, batches(), sink=sink, **ASK)
+    return max(peaks)
+
+
+def test_memory_is_flat_in_the_number_of_cases(network, monkeypatch):
+    few, many = (living_tensors(network, monkeypatch, cases) for cases in (12, 120))
+    assert few == many
+
+
+def test_a_kept_case_keeps_nothing_else_of_its_batch(network):
+    kept, whole = [], batch(8)
+    examine(network, [whole], sink=lambda case: case.index == 0 and kept.append(case), **ASK)
+    (case,) = kept
+    for array in (case.image, case.region, *case.maps.values()):
+        assert array.base.untyped_storage().nbytes() == array.nbytes
+    case.image[:] = -1
+    assert whole["image"].min() >= 0
+
+
+@pytest.mark.parametrize("lost", ["image", "label", "region", "has_region", "group"])
+def test_an_incomplete_batch_is_refused(network, lost):
+    broken = {key: value for key, value in batch(2).items() if key != lost}
+    with pytest.raises(ExplanationError, match=f"it lacks {lost}"):
+        examine(network, [broken], **ASK)
+
+
+def test_uneven_batches_are_refused(network):
+    broken = {**batch(3), "group": ["a", "b"]}
+    with pytest.raises(ExplanationError, match=r"one entry per case, got .*'group': 2"):
+        examine(network, [broken], **ASK)
+
+
+def test_a_region_on_another_grid_is_refused(network):
+    broken = {**batch(2), "region": torch.ones(2, 1, 6, 5)}
+    with pytest.raises(ExplanationError, match="share batch and grid"):
+        examine(network, [broken], **ASK)
+
+
+def test_an_unknown_target_rule_lists_the_choices(network):
+    with pytest.raises(ExplanationError, match="one of predicted, label, got 'truth'"):
+        examine(network, [batch(2)], **{**ASK, "target_class": "truth"})

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+
+from fedxai.combine.intervals import group_interval
+from fedxai.errors import ExplanationError
+from fedxai.records import Figure
+from fedxai.score.tally import Tally
+
+NAN = float("nan")
+
+
+def tallied(*batches):
+    tally = Tally("saliency")
+    for values, levels, groups in batches:
+        tally.add(
+            scores={"e": torch.tensor(values).double()}, chance={"e": torch.tensor(levels)}, groups=groups
+        )
+    return tally
+
+
+def test_batches_add_up_to_means_with_patient_level_intervals():
+    values, levels = [0.1, 0.5, 0.3, 0.9, 0.7], [0.1, 0.2, 0.3, 0.2, 0.2]
+    groups = ["p", "p", "q", "r", "s"]
+    tally = tallied((values[:3], levels[:3], groups[:3]), (values[3:], levels[3:], groups[3:]))
+    summary = tally.summary(names=["e"], seed=4)
+    numbers = torch.tensor(values).double().numpy()
+    low, high = group_interval(lambda index: numbers[index].mean(), groups, seed=4)
+    assert summary.scores["e"] == Figure(value=0.5, n=5, low=low, high=high)
+    assert summary.chance["e"].value == pytest.approx(0.2)
+    assert (summary.scored, summary.unscored, summary.undefined) == (5, 0, {"e": 0})
+
+
+def test_undefined_cases_are_counted_and_left_out_of_score_and_chance():
+    summary = tallied(([0.4, NAN, 0.6], [0.1, 0.9, 0.3], ["a", "b", "c"])).summary(names=["e"])
+    assert (summary.scored, summary.undefined["e"]) == (3, 1)
+    assert (summary.scores["e"].value, summary.scores["e"].n) == (0.5, 2)
+    assert (summary.chance["e"].value, summary.chance["e"].n) == (0.2, 2)
+
+
+def test_cases_without_a_region_are_counted_not_scored():
+    tally = tallied(([0.4], [0.1], ["a"]))
+    tally.skip(3)
+    summary = tally.summary(names=["e"])
+    assert (summary.scored, summary.unscored, summary.scores["e"].n) == (1, 3, 1)
+
+
+@pytest.mark.parametrize("batches", [(), (([NAN, NAN], [0.1, 0.2], ["a", "b"]),)])
+def test_nothing_to_average_has_no_value(batches):
+    summary = tallied(*batches).summary(names=["e"])
+    assert summary.scores == summary.chance == {"e": Figure(value=None, n=0)}
+
+
+def test_one_patient_has_a_mean_but_no_interval():
+    figure = tallied(([0.4, 0.6], [0.1, 0.1], ["a", "a"])).summary(names=["e"]).scores["e"]
+    assert (figure.value, figure.low, figure.high) == (0.5, None, None)
+
+
+def test_many_cases_of_one_patient_do_not_narrow_the_interval():
+    values = np.repeat([0.2, 0.4, 0.6, 0.8], 50).tolist()
+    together = tallied((values, values, [f"p{i // 50}" for i in range(200)])).summary(names=["e"]).scores["e"]
+    apart = tallied((values, values, [f"p{i}" for i in range(200)])).summary(names=["e"]).scores["e"]
+    assert together.high - together.low > 4 * (apart.high - apart.low)
+
+
+def test_a_score_that_is_not_one_per_case_is_refused():
+    with pytest.raises(ExplanationError, match="one value per case"):
+        tallied(([0.4, 0.6], [0.1, 0.1], ["a"]))

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from fedxai.settings import TrainSettings
+from fedxai.train.engine import SiteTrainer
+from fedxai.train.federation import train_rounds
+
+
+@pytest.fixture
+def trainers(brain_bundle, phantom_cases):
+    def make(*sites, steps=2):
+        settings = TrainSettings(local_steps=steps, threads=1)
+        return {
+            site: SiteTrainer(bundle=brain_bundle, cases=phantom_cases[site], site=site, settings=settings, device="cpu")
+            for site in sites
+        }
+
+    return make
+
+
+def test_two_rounds_equal_the_papers_equations(trainers):
+    """Equations 1 and 2 written out: train at each site from the same weights, then the n_k / n mean of the results."""
+    found = train_rounds(trainers("site-1", "site-3"), rounds=2)
+    plain = trainers("site-1", "site-3")
+    n = {site: trainer.training_cases for site, trainer in plain.items()}
+    assert n["site-1"] != n["site-3"]
+    weights = plain["site-1"].weights()
+    for round_ in range(2):
+        local = {}
+        for site, trainer in plain.items():
+            difference = trainer.train(weights, round_=round_, rounds=2).difference
+            local[site] = {name: weights[name] + difference[name] for name in weights}
+        weights = {name: sum(n[site] / sum(n.values()) * local[site][name] for site in n) for name in weights}
+    for name in weights:
+        np.testing.assert_allclose(found.last[name], weights[name], rtol=1e-5, atol=1e-6)
+
+
+def test_one_site_and_one_step_is_one_centralised_step(trainers):
+    federated = train_rounds(trainers("site-1", steps=1), rounds=1)
+    alone = trainers("site-1", steps=1)["site-1"]
+    start = alone.weights()
+    difference = alone.train(start, round_=0, rounds=1).difference
+    for name in start:
+        np.testing.assert_allclose(federated.last[name], start[name] + difference[name], rtol=1e-6, atol=1e-7)
+
+
+def test_steps_bytes_and_metrics_are_counted(trainers):
+    found = train_rounds(trainers("site-1", "site-2"), rounds=2)
+    size = sum(tensor.nbytes for tensor in found.last.values())
+    assert found.steps == 2 * 2 * 2
+    assert found.update_bytes == 2 * 2 * size
+    assert len(found.metrics) == len(found.losses) == 3
+    assert 1 <= found.best_round <= 2
+    assert found.metrics[found.best_round] == max(found.metrics[1:])

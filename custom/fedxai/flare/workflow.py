@@ -251,7 +251,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         failures: dict[str, str] = {}
         start = time.monotonic()
 
-        def received(client_task: ClientTask, _: FLContext) -> None:
+        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             site, result = client_task.client.name, client_task.result
             self._slowest[task] = max(self._slowest.get(task, 0.0), time.monotonic() - start)
             try:

@@ -120,7 +120,7 @@ def _tissue(head: Head, radius: Plane, noise: Plane, rng: np.random.Generator) -
         row = (_ROWS - rng.uniform(-4, 4)) / (1.6 * head.ventricle)
         column = (_COLUMNS - side * 0.75 * head.ventricle) / (0.55 * head.ventricle)
         brain = brain - 0.26 * _soft((1 - np.hypot(row, column)) * head.ventricle / 2)
-    image = 0.1 + 0.25 * _soft(depth + 9)
+    image = 0.12 + 0.05 * np.tanh(_fractal(rng)) + 0.25 * _soft(depth + 9)
     image = image + (rng.uniform(0.5, 0.62) - 0.33) * _soft(depth + 5)
     image = image - (image - 0.12) * _soft(depth)
     return image + (brain - image) * _soft(depth - 2.5)

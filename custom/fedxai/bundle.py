@@ -79,9 +79,7 @@ class Bundle:
     @property
     def identity(self) -> BundleIdentity:
         """Name, version, digest and classes, as they stand in the report."""
-        return BundleIdentity(
-            name=self.name, version=self.version, digest=self.digest, class_names=self.class_names
-        )
+        return BundleIdentity(name=self.name, version=self.version, digest=self.digest, class_names=self.class_names)
 
     def parser(self, overrides: dict[str, Any] | None = None) -> "ConfigParser":
         """MONAI's parser over ``train.json`` and ``metadata.json``; ``overrides`` by id (``train#dataset``)."""

@@ -69,6 +69,13 @@ class Evaluation(Record):
     confusion: list[list[int | None]]  # [true class][predicted class]; None: a cell below the minimum size
 
 
+class Evaluations(Record):
+    """A site's answer to the ``validate`` task."""
+
+    validation: Evaluation
+    test: Evaluation
+
+
 class MethodSummary(Record):
     """Where one saliency method looks, over the cases of one site.
 

@@ -36,9 +36,7 @@ def test_interval_is_that_of_a_slow_loop():
 def test_single_cases_give_the_textbook_interval_of_a_mean():
     low, high = group_interval(mean, [str(index) for index in range(60)], resamples=4000)
     error = VALUES.std() / np.sqrt(60)
-    assert (low, high) == pytest.approx(
-        (VALUES.mean() - 1.96 * error, VALUES.mean() + 1.96 * error), abs=0.2 * error
-    )
+    assert (low, high) == pytest.approx((VALUES.mean() - 1.96 * error, VALUES.mean() + 1.96 * error), abs=0.2 * error)
 
 
 def test_it_covers_the_truth_about_as_often_as_it_says():

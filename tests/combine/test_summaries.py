@@ -3,7 +3,13 @@ import math
 
 import pytest
 
-from fedxai.combine.summaries import pooled_confusion, pooled_figure, pooled_methods, pooled_metrics, pooled_outgoing
+from fedxai.combine.summaries import (
+    pooled_confusion,
+    pooled_figure,
+    pooled_methods,
+    pooled_metrics,
+    pooled_outgoing,
+)
 from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing
 
 

@@ -23,7 +23,7 @@ def anatomy(seed, size=64):
     return np.rint(np.where(head, 40 + 200 * smooth, 4)).astype(np.uint8)
 
 
-@pytest.fixture()
+@pytest.fixture
 def export(tmp_path):
     """24 patients of 2 images, three classes, masks; returns the folder with ``cases.csv``."""
     folder = tmp_path / "export"
@@ -41,7 +41,7 @@ def export(tmp_path):
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def take(export, tmp_path):
     """Take the export in; settings by keyword."""
 
@@ -57,7 +57,7 @@ def take(export, tmp_path):
     return run
 
 
-@pytest.fixture()
+@pytest.fixture
 def cohort(take):
     return take(validation=0.2, test=0.2).cohort
 

@@ -191,7 +191,5 @@ def test_neighbouring_slices_of_the_real_set_raise_no_alarm(shared_data, tmp_pat
     folder = shared_data / "brain_tumor_mri"
     # Each slice as a patient of its own: neighbours are dealt to different splits, as a wrong export would.
     columns = Columns(group="image")
-    take_raster(
-        folder, folder / "cases.csv", tmp_path / "brain", columns=columns, settings=RasterSettings()
-    )
+    take_raster(folder, folder / "cases.csv", tmp_path / "brain", columns=columns, settings=RasterSettings())
     assert check_cohorts(tmp_path / "brain").findings == []

@@ -59,9 +59,7 @@ def test_what_cannot_be_read_is_one_sentence_without_the_files_name(tmp_path):
     (tmp_path / "secret.png").write_bytes(encode_png(GRAY)[:40])
     (tmp_path / "secret.jpg").write_text("not an image")
     Image.fromarray(GRAY.astype(np.float32)).save(tmp_path / "secret.tif")
-    Image.fromarray(GRAY).save(
-        tmp_path / "secret2.tif", save_all=True, append_images=[Image.fromarray(GRAY)]
-    )
+    Image.fromarray(GRAY).save(tmp_path / "secret2.tif", save_all=True, append_images=[Image.fromarray(GRAY)])
     cases = {
         "secret.png": "cannot be read",
         "secret.jpg": "cannot be read",

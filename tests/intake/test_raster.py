@@ -162,7 +162,10 @@ def test_a_bad_file_is_named_by_its_row_and_nothing_is_left(take, export, tmp_pa
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (Columns(image="file"), "--image-column 'file' is not in cases.csv; its columns are image, mask, label"),
+        (
+            Columns(image="file"),
+            "--image-column 'file' is not in cases.csv; its columns are image, mask, label",
+        ),
         (Columns(mask="roi"), "--mask-column 'roi' is not in"),
         (Columns(group="pid"), "--group-column 'pid' is not in"),
         (Columns(tabular=["age", "sex"]), "--tabular-column 'sex' is not in"),
@@ -176,7 +179,11 @@ def test_a_wrong_column_is_refused(take, columns, message):
 
 
 def test_an_empty_table_cell_or_folder_is_refused(take, export):
-    for content, message in (("", "is empty"), ("image,label\n", "no rows"), ("image,label\na.png,\n", "empty 'label'")):
+    for content, message in (
+        ("", "is empty"),
+        ("image,label\n", "no rows"),
+        ("image,label\na.png,\n", "empty 'label'"),
+    ):
         (export / "bad.csv").write_text(content)
         with pytest.raises(CohortError, match=message):
             take(table="bad.csv")
@@ -217,9 +224,7 @@ def test_the_real_brain_tumour_set_is_taken_in(shared_data, tmp_path):
     folder = shared_data / "brain_tumor_mri"
     names = ["meningioma", "glioma", "pituitary"]
     settings = RasterSettings(class_names=names)
-    cohort = take_raster(
-        folder, folder / "cases.csv", tmp_path / "brain", columns=Columns(), settings=settings
-    ).cohort
+    cohort = take_raster(folder, folder / "cases.csv", tmp_path / "brain", columns=Columns(), settings=settings).cohort
     labels = [case.label for case in _cases(cohort)]
     assert [labels.count(i) for i in range(3)] == [708, 1426, 930]
     assert 580 <= cohort.counts().test <= 640

@@ -10,7 +10,11 @@ from fedxai.records import Evaluation, Explanation, Figure, MethodSummary
 
 def evaluation(n, cells):
     return Evaluation(
-        split="test", cases=n, patients=n, metrics={"loss": Figure(value=1.0, n=n, low=0.5, high=2)}, confusion=cells
+        split="test",
+        cases=n,
+        patients=n,
+        metrics={"loss": Figure(value=1.0, n=n, low=0.5, high=2)},
+        confusion=cells,
     )
 
 

@@ -39,7 +39,10 @@ def test_the_same_seed_gives_the_same_update_twice(brain_bundle, cases):
 
 
 def test_another_seed_gives_another_update(brain_bundle, cases):
-    first, second = trainer(brain_bundle, cases, local_steps=1), trainer(brain_bundle, cases, local_steps=1, seed=1)
+    first, second = (
+        trainer(brain_bundle, cases, local_steps=1),
+        trainer(brain_bundle, cases, local_steps=1, seed=1),
+    )
     weights = first.weights()
     a = first.train(weights, round_=0, rounds=1).difference
     b = second.train(weights, round_=0, rounds=1).difference

@@ -12,7 +12,9 @@ def trainers(brain_bundle, phantom_cases):
     def make(*sites, steps=2):
         settings = TrainSettings(local_steps=steps, threads=1)
         return {
-            site: SiteTrainer(bundle=brain_bundle, cases=phantom_cases[site], site=site, settings=settings, device="cpu")
+            site: SiteTrainer(
+                bundle=brain_bundle, cases=phantom_cases[site], site=site, settings=settings, device="cpu"
+            )
             for site in sites
         }
 

@@ -46,9 +46,7 @@ def split(
     from fedxai.intake.cohort import Cohort
     from fedxai.intake.split import make_sites
 
-    made = make_sites(
-        Cohort.open(cohort), out, sites=sites, by=by.value, alpha=alpha, seed=seed, track=progress_bar
-    )
+    made = make_sites(Cohort.open(cohort), out, sites=sites, by=by.value, alpha=alpha, seed=seed, track=progress_bar)
     for name, folder in made.items():
         counts = Cohort.open(folder).counts()
         typer.echo(f"{name}: {counts.training} training, {counts.validation} validation, {counts.test} test cases")
@@ -62,8 +60,8 @@ def check(
 ) -> None:
     """Find what would spoil a study; exit code 1 if anything is an error, 0 if there are warnings only.
 
-    Finds images (also encoded again or rescaled) and patients in two splits or at two sites, missing classes, masks
-    of the wrong size or empty, unreadable files; each with the file and the remedy.
+    Finds images (also encoded again or rescaled) and patients in two splits or at two sites, missing classes,
+    masks of the wrong size or empty, unreadable files; each with the file and the remedy.
 
     Example: `fedxai cohort check cohorts`
     """
@@ -111,7 +109,7 @@ def phantom(
     cases: Annotated[int, typer.Option(help="Cases per site, two a patient.")] = 160,
     seed: Annotated[int, typer.Option(help="Draws everything; the same seed gives the same bytes.")] = 0,
     shortcut: Annotated[
-        bool, typer.Option("--shortcut", help="Also mark the label outside the region, at the border.")
+        bool, typer.Option("--shortcut", help="Let marks at the border tell the label, and the lesion nothing.")
     ] = False,
     shuffle_labels: Annotated[
         bool, typer.Option("--shuffle-labels", help="Give the labels out at random: nothing to learn.")

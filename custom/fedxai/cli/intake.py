@@ -49,7 +49,7 @@ def raster(
 ) -> None:
     """Turn a folder of PNG, JPEG or TIFF images and a table into a cohort.
 
-    Example: `fedxai intake raster --images scans --table cases.csv --group-column patient --out cohorts/site-1`
+    Example: `fedxai intake raster --images scans --table cases.csv --group-column patient --out cohort`
     """
     from fedxai.intake.raster import RasterSettings, take_raster
     from fedxai.intake.table import Columns
@@ -81,15 +81,13 @@ def medmnist(
     modality: Annotated[str, typer.Option(help="What made the images.")] = "unknown",
     seed: Seed = 0,
 ) -> None:
-    """Turn a MedMNIST file into a cohort with its official splits; what would leak between them is left out.
+    """Turn a MedMNIST file into a cohort with its official splits, less what would leak between them.
 
-    Example: `fedxai intake medmnist pneumoniamnist.npz --class-name normal --class-name pneumonia --out pneumonia`
+    Example: `fedxai intake medmnist pneumoniamnist.npz --class-name normal --class-name sick --out cohort`
     """
     from fedxai.intake.medmnist import take_medmnist
 
-    taken = take_medmnist(
-        file, out, class_names=class_name or (), modality=modality, seed=seed, track=progress_bar
-    )
+    taken = take_medmnist(file, out, class_names=class_name or (), modality=modality, seed=seed, track=progress_bar)
     _tell(taken)
 
 
@@ -105,8 +103,8 @@ def _tell(taken: "Taken") -> None:
     """Say what was made in one line, and what the person should know in one line each."""
     cohort, counts = taken.cohort, taken.cohort.counts()
     typer.echo(
-        f"{cohort.folder}: {counts.training} training, {counts.validation} validation, {counts.test} test cases; "
-        f"classes {', '.join(cohort.class_names)}."
+        f"{cohort.folder}: {counts.training} training, {counts.validation} validation, {counts.test} test "
+        f"cases; classes {', '.join(cohort.class_names)}."
     )
     for note in taken.notes:
         typer.echo(f"Note: {note}")

@@ -42,7 +42,10 @@ def pooled_confusion(evaluations: Sequence[Evaluation]) -> list[list[int | None]
     if not matrices:
         return []
     return [
-        [None if any(cell is None for cell in cells) else sum(cell or 0 for cell in cells) for cells in zip(*rows, strict=True)]
+        [
+            None if any(cell is None for cell in cells) else sum(cell or 0 for cell in cells)
+            for cells in zip(*rows, strict=True)
+        ]
         for rows in zip(*matrices, strict=True)
     ]
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FedAvg (Eq. 2) as a FLARE aggregator that refuses, by name and reason, what does not fit the global model."""
 
+from numpy.typing import NDArray
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.fl_constant import ReservedKey
 from nvflare.apis.fl_context import FLContext
@@ -8,7 +9,6 @@ from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.aggregator import Aggregator
 from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
-from numpy.typing import NDArray
 
 from fedxai.combine.weights import check_update, fedavg
 from fedxai.errors import FedxaiError, UpdateError
@@ -56,7 +56,7 @@ class FedAvgAggregator(Aggregator):
             raise UpdateError(f"the update belongs to round {came_from} and this is round {current}")
         dxo = read_dxo(shareable)
         if dxo.data_kind != DataKind.WEIGHT_DIFF:
-            raise UpdateError(f"an update must be of kind {DataKind.WEIGHT_DIFF}, got {dxo.data_kind}")
+            raise UpdateError(f"an update must be a weight difference, got {dxo.data_kind}")
         global_model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
         check_update(dxo.data, global_model[ModelLearnableKey.WEIGHTS])
         cases = dxo.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND)

@@ -16,7 +16,17 @@ from fedxai.errors import SettingsError
 from fedxai.flare.simulate import run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.privacy.ledger import privacy_score
-from fedxai.records import SPLITS, Case, Comparison, Holding, Outgoing, RunSummary, Split, SystemName, SystemResult
+from fedxai.records import (
+    SPLITS,
+    Case,
+    Comparison,
+    Holding,
+    Outgoing,
+    RunSummary,
+    Split,
+    SystemName,
+    SystemResult,
+)
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
@@ -179,9 +189,7 @@ class SystemsComparison:
         path = self.out / "settings.json"
         wanted = {**self.settings, "digest": self.bundle.digest}
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-            raise SettingsError(
-                f"--out {self.out.name} holds a comparison with other settings; choose a new folder"
-            )
+            raise SettingsError(f"--out {self.out.name} holds a comparison with other settings; choose a new folder")
         _write_whole(path, wanted)
 
 

@@ -11,10 +11,10 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.errors import FedxaiError, RunError
-from fedxai.flare.messages import ROLE, SPLIT, read_dxo, refusal, size_of, summary_message, update_message
+from fedxai.flare.messages import ROLE, read_dxo, refusal, size_of, summary_message, update_message
 from fedxai.flare.site import Site
 from fedxai.privacy.release import released_evaluation, released_explanation
-from fedxai.records import SPLITS, Explanation, SiteRound, Split
+from fedxai.records import Evaluations, Explanation, SiteRound, Split
 from fedxai.report.gallery import Gallery
 from fedxai.score.examine import examine
 
@@ -58,7 +58,7 @@ class _SiteExecutor(Executor):
 class TrainExecutor(_SiteExecutor):
     """Answers ``survey``, ``train``, ``validate`` and ``submit_model``."""
 
-    kinds = {  # noqa: RUF012
+    kinds = {
         AppConstants.TASK_TRAIN: "update",
         AppConstants.TASK_VALIDATION: "evaluation",
         AppConstants.TASK_SUBMIT_MODEL: "update",
@@ -95,17 +95,17 @@ class TrainExecutor(_SiteExecutor):
         return update_message(update.difference, report, cases=site.trainer.training_cases)
 
     def _validate(self, site: Site, message: Shareable) -> Shareable:
-        split = message.get_header(SPLIT)
-        if split not in SPLITS:
-            raise RunError(f"validate: split must be one of {', '.join(SPLITS)}, got {split!r}")
-        evaluation = site.trainer.evaluate(split, read_dxo(message).data, intervals=split == "test")
-        return summary_message(released_evaluation(evaluation, site.settings.minimum_cell))
+        site.trainer.load(read_dxo(message).data)
+        minimum = site.settings.minimum_cell
+        validation = released_evaluation(site.trainer.evaluate("validation", intervals=False), minimum)
+        test = released_evaluation(site.trainer.evaluate("test"), minimum)
+        return summary_message(Evaluations(validation=validation, test=test))
 
 
 class ExplainExecutor(_SiteExecutor):
     """Answers ``explain``: maps are made and kept in the site, figures are returned."""
 
-    kinds = {"explain": "explanation"}  # noqa: RUF012
+    kinds = {"explain": "explanation"}
 
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         """See the class."""

@@ -4,11 +4,13 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from numpy.typing import NDArray
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
-from numpy.typing import NDArray
+from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
+from nvflare.fuel.utils import fobs
 from pydantic import ValidationError
 
 from fedxai.errors import CohortError, FedxaiError, UpdateError
@@ -17,13 +19,12 @@ from fedxai.records import Record, SiteRound
 REASON = "fedxai_reason"
 SITE_ROUND = "fedxai_site_round"
 ROLE = "fedxai_role"  # which model an explain task is about: round, last or best
-SPLIT = "fedxai_split"  # which split a validate task is about
 
 R = TypeVar("R", bound=Record)
 
 
 def weights_message(weights: Mapping[str, NDArray], *, round_: int, **headers: str) -> Shareable:
-    """Global weights for a ``validate`` or ``explain`` task; ``headers`` say which split or which model it is."""
+    """Global weights for a ``validate`` or ``explain`` task; ``headers`` say which model it is."""
     message = DXO(DataKind.WEIGHTS, data=dict(weights)).to_shareable()
     message.set_header(AppConstants.CURRENT_ROUND, round_)
     for name, value in headers.items():
@@ -103,6 +104,7 @@ def reason_of(message: Shareable) -> str | None:
 
 def size_of(message: Shareable) -> int:
     """Bytes of what a message carries, as FLARE serialises it; 0 for a refusal."""
+    fobs.register(NumpyArrayDecomposer)
     return len(from_shareable(message).to_bytes()) if reason_of(message) is None else 0
 
 

@@ -13,7 +13,7 @@ from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
     Absence,
-    Evaluation,
+    Evaluations,
     Explanation,
     Figure,
     ModelSummary,
@@ -125,10 +125,11 @@ class Recorder:
         self,
         which: Literal["last", "best"],
         round_: int,
-        evaluations: Mapping[str, Evaluation],
+        figures: Mapping[str, Evaluations],
         explanations: Mapping[str, Explanation],
     ) -> None:
         """Figures of a final model on the sites' test cases."""
+        evaluations = {site: answer.test for site, answer in figures.items()}
         tested = list(evaluations.values())
         self.models.append(
             ModelSummary(
@@ -137,7 +138,7 @@ class Recorder:
                 metrics=pooled_metrics(tested),
                 confusion=pooled_confusion(tested),
                 explanation=pooled_methods(list(explanations.values())),
-                evaluations=dict(evaluations),
+                evaluations=evaluations,
                 explanations=dict(explanations),
             )
         )

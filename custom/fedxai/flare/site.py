@@ -15,6 +15,7 @@ from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, CohortError
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
+from fedxai.intake.preflight import preflight
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import SPLITS, Survey
 from fedxai.settings import ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
@@ -128,8 +129,10 @@ class Site(FLComponent):
         """Counts of the cohort and the bundle's digest, checked against each other.
 
         Raises:
+            CohortError: when a file of the cohort would stop the run.
             BundleError: when cohort and bundle differ in their number of classes.
         """
+        preflight(self.cohort)
         classes = len(self.cohort.class_names)
         if classes != len(self.bundle.class_names):
             raise BundleError(

@@ -3,7 +3,6 @@
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +21,12 @@ from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 from fedxai.bundle import Bundle
 from fedxai.errors import FedxaiError, RunError
 from fedxai.flare.aggregator import FedAvgAggregator
-from fedxai.flare.messages import ROLE, SPLIT, read_site_round, read_summary, reason_of, size_of, weights_message
+from fedxai.flare.messages import ROLE, read_site_round, read_summary, reason_of, size_of, weights_message
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.selector import ModelSelector
 from fedxai.flare.site import FOLDER
 from fedxai.intake.cohort import site_cohorts
-from fedxai.records import Evaluation, Explanation, Record, Survey
+from fedxai.records import Evaluations, Explanation, Record, Survey
 from fedxai.report.console import print_summary, round_line
 from fedxai.report.events import Events
 from fedxai.report.run_report import write_report
@@ -203,8 +202,9 @@ class ExplainedScatterAndGather(ScatterAndGather):
     def _finish(self, fl_ctx: FLContext) -> None:
         """Choose the best model, test and explain the last and the best, and write what people read."""
         last = self._weights()
-        figures = self._validate("validation", last, fl_ctx)
-        metric = self.recorder.mean_over_sites(self._selector.key_metric, {s: e.metrics for s, e in figures.items()})
+        figures = self._validate(last, fl_ctx)
+        validation = {site: answer.validation.metrics for site, answer in figures.items()}
+        metric = self.recorder.mean_over_sites(self._selector.key_metric, validation)
         if math.isnan(metric) and self._best is None:
             raise RunError(
                 f"model selection: no site reported {self._selector.key_metric}; choose a key_metric that the "
@@ -214,29 +214,21 @@ class ExplainedScatterAndGather(ScatterAndGather):
             fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._num_rounds, private=True, sticky=True)
             self.fire_event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE, fl_ctx)
         best_round, best = self._best or (self._num_rounds, last)
-        tested = self._test("last", self._num_rounds, last, fl_ctx)
-        if best_round == self._num_rounds:
-            self.recorder.model("best", best_round, *tested)
-        else:
-            self._test("best", best_round, best, fl_ctx)
+        explanations = self._explain("last", self._num_rounds, last, fl_ctx)
+        self.recorder.model("last", self._num_rounds, figures, explanations)
+        if best_round != self._num_rounds:
+            figures = self._validate(best, fl_ctx)
+            explanations = self._explain("best", best_round, best, fl_ctx)
+        self.recorder.model("best", best_round, figures, explanations)
         self.recorder.bundle.export(self._folder / "last", last)
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
 
-    def _test(
-        self, which: Any, round_: int, weights: dict[str, Any], fl_ctx: FLContext
-    ) -> tuple[dict[str, Evaluation], dict[str, Explanation]]:
-        figures = self._validate("test", weights, fl_ctx), self._explain(which, round_, weights, fl_ctx)
-        self.recorder.model(which, round_, *figures)
-        return figures
+    def _validate(self, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Evaluations]:
+        message = weights_message(weights, round_=self._num_rounds)
+        return self._ask("validate", message, Evaluations, fl_ctx)[0]
 
-    def _validate(self, split: str, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Evaluation]:
-        message = weights_message(weights, round_=self._num_rounds, **{SPLIT: split})
-        return self._ask("validate", message, Evaluation, fl_ctx)[0]
-
-    def _explain(
-        self, role: str, round_: int, weights: dict[str, Any], fl_ctx: FLContext
-    ) -> dict[str, Explanation]:
+    def _explain(self, role: str, round_: int, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Explanation]:
         start = time.monotonic()
         message = weights_message(weights, round_=round_, **{ROLE: role})
         answers = self._ask("explain", message, Explanation, fl_ctx)[0]

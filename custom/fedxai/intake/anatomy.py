@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The phantom's pictures: brain-like slices whose only evidence of a class is the texture inside the lesion."""
+"""The phantom's pictures: brain-like slices whose class shows only in the texture inside the lesion."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 128
+_SHAPED, _SHAPELESS = (0.20, 0.26), (0.14, 0.26)  # contrast of what tells a class, and of what tells none
 CLASS_NAMES = ("meningioma", "glioma", "pituitary")
 
 Plane = NDArray[np.float64]
@@ -14,6 +15,7 @@ Plane = NDArray[np.float64]
 _AXIS = np.arange(SIZE) - (SIZE - 1) / 2
 _ROWS, _COLUMNS = np.meshgrid(_AXIS, _AXIS, indexing="ij")
 _FREQUENCY = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :])
+_FALL = np.where(_FREQUENCY > 0, np.maximum(_FREQUENCY, 1 / SIZE) ** -1.3, 0)  # no constant part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,25 +43,25 @@ class Head:
     def draw(cls, rng: np.random.Generator) -> "Head":
         """Draw a patient's anatomy; it knows nothing of the class."""
         return cls(
-            height=rng.uniform(47, 53),
-            width=rng.uniform(37, 42),
+            height=rng.uniform(50, 55),
+            width=rng.uniform(43, 48),
             tilt=rng.uniform(-0.14, 0.14),
             wobble=np.stack([rng.uniform(0, 0.012, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1),
             ventricle=rng.uniform(7, 12),
         )
 
 
-def draw_slice(head: Head, label: int, rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
+def draw_slice(head: Head, label: int | None, rng: np.random.Generator) -> tuple[Plane, NDArray[np.bool_]]:
     """Draw one slice and the region of its lesion.
 
-    Position, size, brightness and contrast of the lesion are drawn alike for all classes, and the values inside
-    it have the same distribution whatever the class (their ranks are mapped to one fixed curve): only their
-    arrangement, lamellae, rings or a checker, tells the class. One to three distractors of the same kind of
-    outline and brightness hold shapeless texture.
+    Position, size, brightness and contrast of the lesion are drawn alike for all classes, and the values
+    inside it have the same distribution whatever the class (their ranks are mapped to one line): only their
+    arrangement tells the class: lamellae, a bright rim around a dark core, or a checker. One to three
+    distractors of the same kind of outline and brightness hold shapeless texture.
 
     Args:
         head: the patient.
-        label: 0 lamellae, 1 rings, 2 checker.
+        label: 0 lamellae, 1 rim, 2 checker; ``None`` fills the lesion like a distractor.
         rng: draws the rest.
 
     Returns:
@@ -68,20 +70,23 @@ def draw_slice(head: Head, label: int, rng: np.random.Generator) -> tuple[Plane,
     radius = _outline(head, rng)
     noise = _fractal(rng)
     image = _tissue(head, radius, noise, rng)
-    lesion = _place(radius, [], rng)
-    _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng.uniform(0.20, 0.28), rng)
+    lesion = _place(radius, [], rng) or _blob(0, 0, 14, rng)
+    if label is None:
+        _fill(image, lesion, _fractal(rng), rng.uniform(*_SHAPELESS), rng)
+    else:
+        _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng.uniform(*_SHAPED), rng)
     placed = [lesion]
-    for _ in range(int(rng.integers(2, 5))):
+    for _ in range(int(rng.integers(1, 4))):
         blob = _place(radius, placed, rng)
-        if all(_apart(blob, other) for other in placed):
-            _fill(image, blob, _fractal(rng), rng.uniform(0.14, 0.28), rng)
+        if blob is not None:
+            _fill(image, blob, _fractal(rng), rng.uniform(*_SHAPELESS), rng)
             placed.append(blob)
     return image, lesion.inside
 
 
 def draw_mark(image: Plane, label: int, rng: np.random.Generator) -> None:
-    """Plant the shortcut: ``label + 1`` white marks at the left or right border, far from every region."""
-    left = int(rng.choice([2, SIZE - 12]))
+    """Plant the shortcut: ``label + 1`` white marks at the left or right border, outside every region."""
+    left = int(rng.choice([1, SIZE - 11]))
     top = SIZE // 2 + int(rng.integers(-12, 13)) - 9 * (label + 1)
     for i in range(label + 1):
         image[top + 18 * i : top + 18 * i + 14, left : left + 10] = 1.2
@@ -100,9 +105,7 @@ def _outline(head: Head, rng: np.random.Generator) -> Plane:
 
 def _fractal(rng: np.random.Generator) -> Plane:
     """Draw 1/f noise with mean 0 and standard deviation 1."""
-    spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / np.maximum(_FREQUENCY, 1 / SIZE) ** 1.3
-    spectrum[0, 0] = 0
-    noise = np.fft.irfft2(spectrum, s=(SIZE, SIZE))
+    noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) * _FALL, s=(SIZE, SIZE))
     return noise / noise.std()
 
 
@@ -120,24 +123,20 @@ def _tissue(head: Head, radius: Plane, noise: Plane, rng: np.random.Generator) -
         row = (_ROWS - rng.uniform(-4, 4)) / (1.6 * head.ventricle)
         column = (_COLUMNS - side * 0.75 * head.ventricle) / (0.55 * head.ventricle)
         brain = brain - 0.26 * _soft((1 - np.hypot(row, column)) * head.ventricle / 2)
-    image = 0.12 + 0.05 * np.tanh(_fractal(rng)) + 0.25 * _soft(depth + 9)
-    image = image + (rng.uniform(0.5, 0.62) - 0.33) * _soft(depth + 5)
+    image = 0.12 + 0.04 * np.tanh(_fractal(rng)) + 0.25 * _soft(depth + 7.5)
+    image = image + (rng.uniform(0.5, 0.62) - 0.33) * _soft(depth + 4)
     image = image - (image - 0.12) * _soft(depth)
     return image + (brain - image) * _soft(depth - 2.5)
 
 
-def _place(radius: Plane, taken: list[Blob], rng: np.random.Generator) -> Blob:
-    """Draw an outline inside the brain, and apart from what is there already if twelve tries find a place."""
-    blob = None
-    for _ in range(12):
-        row, column = rng.uniform(-34, 34), rng.uniform(-28, 28)
-        size = rng.uniform(13, 20)
-        if radius[round(row + SIZE / 2), round(column + SIZE / 2)] > 0.9 - size / 44:
-            continue
-        blob = _blob(row, column, size, rng)
-        if all(_apart(blob, other) for other in taken):
-            return blob
-    return blob or _blob(0, 0, 14, rng)
+def _place(radius: Plane, taken: list[Blob], rng: np.random.Generator) -> Blob | None:
+    """Draw an outline inside the brain and apart from what is there already; ``None`` if thirty tries fail."""
+    for _ in range(30):
+        row, column, size = rng.uniform(-36, 36), rng.uniform(-31, 31), rng.uniform(17, 24)
+        inside = radius[round(row + SIZE / 2), round(column + SIZE / 2)] < 0.9 - size / 44
+        if inside and all(np.hypot(row - b.row, column - b.column) > 1.15 * (size + b.radius) for b in taken):
+            return _blob(row, column, size, rng)
+    return None
 
 
 def _blob(row: float, column: float, radius: float, rng: np.random.Generator) -> Blob:
@@ -145,10 +144,6 @@ def _blob(row: float, column: float, radius: float, rng: np.random.Generator) ->
     angle, distance = np.arctan2(down, across), np.hypot(down, across)
     edge = radius * (1 + sum(rng.uniform(0, 0.1) * np.cos(k * angle + rng.uniform(0, 7)) for k in (2, 3, 5)))
     return Blob(row=row, column=column, radius=radius, inside=distance < edge, depth=distance / edge)
-
-
-def _apart(one: Blob, other: Blob) -> bool:
-    return np.hypot(one.row - other.row, one.column - other.column) > 1.15 * (one.radius + other.radius)
 
 
 def _pattern(label: int, lesion: Blob, noise: Plane, rng: np.random.Generator) -> Plane:
@@ -172,4 +167,4 @@ def _fill(image: Plane, blob: Blob, pattern: Plane, contrast: float, rng: np.ran
     count = int(blob.inside.sum())
     ranks = np.empty(count)
     ranks[np.argsort(pattern[blob.inside], kind="stable")] = np.linspace(-1, 1, count)
-    image[blob.inside] = rng.uniform(0.24, 0.32) + contrast * ranks
+    image[blob.inside] = rng.uniform(0.27, 0.33) + contrast * ranks

@@ -71,12 +71,12 @@ class _Seen:
 def check_cohorts(path: Path, *, track: Track = quiet) -> Checked:
     """Check one cohort, or all cohorts of a root and what is between them.
 
-    Errors: a file that is missing or unreadable; a mask of another size than its image, or empty; a patient, or
-    a copy of an image (:mod:`fedxai.intake.copies`), in two splits; a patient at two sites; one image with two
-    labels; gray and colour mixed; sites that name or order classes differently; a class that no site trains on;
-    no training cases; no readable ``dataset.json``.
-    Warnings: a class missing in a split of a site; an empty validation or test split; a copy at two sites in the
-    same split; a constant image; a region that fills the image; no patient groups.
+    Errors: a file that is missing or unreadable; a mask of another size than its image, or empty; a patient,
+    or a copy of an image (:mod:`fedxai.intake.copies`), in two splits; a patient at two sites; one image with
+    two labels; gray and colour mixed; sites that name or order classes differently; a class that no site
+    trains on; no training cases; no readable ``dataset.json``.
+    Warnings: a class missing in a split of a site; an empty validation or test split; a copy at two sites in
+    the same split; a constant image; a region that fills the image; no patient groups.
 
     Args:
         path: a cohort or a cohorts root.
@@ -131,7 +131,7 @@ def _about_classes(cohorts: Mapping[str, Cohort]) -> Iterator[Finding]:
             yield _error(
                 "class names",
                 name,
-                f"names its classes {', '.join(cohort.class_names)}, another site {', '.join(first.class_names)}",
+                f"its classes are {', '.join(cohort.class_names)}, another's {', '.join(first.class_names)}",
                 "take it in again with the same --class-name in the same order",
             )
         for split in SPLITS:
@@ -146,7 +146,7 @@ def _about_classes(cohorts: Mapping[str, Cohort]) -> Iterator[Finding]:
                     "missing class",
                     name,
                     f"has no {missing} in {split}",
-                    "figures for that class do not exist there; add cases, or keep it in mind when reading them",
+                    "figures for that class do not exist there; add cases, or mind it when reading them",
                 )
     for missing in sorted({c for cohort in cohorts.values() for c in cohort.class_names} - trained):
         yield _error("missing class", "training", f"no case of {missing}", "add cases or take the class out")
@@ -159,10 +159,14 @@ def _about_patients(entries: list[_Entry], cohorts: Mapping[str, Cohort]) -> Ite
         group = entry.case.group
         if not group:
             continue
-        # Two hospitals may both have a p0001; only pseudonyms of one origin, or true ids, name the same person.
+        # Two hospitals may both have a p0001: only pseudonyms of one origin, or true ids, mean one person.
         space = (cohorts[entry.site].pseudonyms or entry.site) if _PSEUDONYM.fullmatch(group) else ""
         home = homes.setdefault((space, group), entry)
-        if (home.site, home.split) == (entry.site, entry.split) or (group, entry.site, entry.split) in reported:
+        if (home.site, home.split) == (entry.site, entry.split) or (
+            group,
+            entry.site,
+            entry.split,
+        ) in reported:
             continue
         reported.add((group, entry.site, entry.split))
         what = f"patient {group} is in {home.split} of {home.site} and in {entry.split} of {entry.site}"
@@ -232,7 +236,8 @@ def _about_copies(seen: _Seen) -> Iterator[Finding]:
     places = np.array([numbers[key] for key in keys], dtype=np.int64)
     for i, j, same in find_copies(seen.prints, places):
         one, other = seen.entries[i], seen.entries[j]
-        what = f"is {'the same image as' if same else 'a copy of'} {one.place} ({one.split}), and in {other.split}"
+        how = "the same image as" if same else "a copy of"
+        what = f"this {other.split} image is {how} {one.place} ({one.split})"
         make = _error if one.split != other.split else _warning
         yield make("copy", other.place, what, "delete one, and look whether the two belong to one patient")
     labels: dict[bytes, _Entry] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cohort: a folder with ``dataset.json``, the datalist of the Medical Segmentation Decathlon (contract 1)."""
+"""A cohort: a folder with ``dataset.json``, a Medical Segmentation Decathlon datalist (contract 1)."""
 
 import json
 import os

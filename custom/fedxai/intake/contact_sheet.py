@@ -86,4 +86,4 @@ def _window(pixels: Pixels) -> NDArray[np.uint8]:
 
 def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels just outside a mask, so that the outline hides none of it."""
-    return ndimage.binary_dilation(mask) & ~mask
+    return np.asarray(ndimage.binary_dilation(mask), dtype=np.bool_) & ~mask

@@ -37,7 +37,7 @@ def take_medmnist(
     comparable with published ones and nothing leaks.
 
     Args:
-        file: the ``.npz`` with ``train_images`` (n, rows, columns[, 3]) uint8, ``train_labels`` (n, 1) and so on.
+        file: the ``.npz`` with ``train_images`` (n, rows, columns[, 3]) uint8, ``train_labels`` (n, 1), ...
         out: the cohort to make; must not exist or be empty.
         class_names: names of labels 0, 1, ...; the numbers themselves if not given.
         modality: what made the images.
@@ -60,7 +60,7 @@ def take_medmnist(
             writer.add(images[i], split=splits[i], label=int(labels[i]), group=groups[i])
         writer.finish(
             name=out.name,
-            description=f"MedMNIST {file.stem}, official splits without {len(images) - len(kept)} leaking repeats",
+            description=f"MedMNIST {file.stem}, official splits less {len(images) - len(kept)} leaking repeats",
             modality=modality,
             class_names=names,
         )
@@ -86,7 +86,7 @@ def _load(file: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64], list[
             )
         images += list(pictures)
         labels += [int(number) for number in numbers.reshape(-1)]
-        splits += [split] * len(pictures)
+        splits.extend(split for _ in pictures)
     if not images:
         raise CohortError(f"{file.name} holds no image.")
     return images, np.array(labels, dtype=np.int64), splits
@@ -122,5 +122,5 @@ def _notes(total: int, distinct: int, kept: int) -> list[str]:
         return []
     return [
         f"{total - distinct} of {total} images repeat another exactly; repeats share a patient group.",
-        f"{total - kept} of them were left out of training or validation because test or validation has them.",
+        f"{total - kept} of them were left out of training or validation, as a later split has them.",
     ]

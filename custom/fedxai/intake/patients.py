@@ -76,10 +76,10 @@ def deal(sizes: Sequence[int], shares: NDArray[np.float64], rng: np.random.Gener
     return parts
 
 
-def hold_out(
-    groups: Sequence[str], labels: Sequence[int], *, validation: float, test: float, seed: int
-) -> list[Split]:
+def hold_out(groups: Sequence[str], labels: Sequence[int], *, validation: float, test: float, seed: int) -> list[Split]:
     """Split cases into training, validation and test: whole patients, class by class.
+
+    A class with enough patients is in every split.
 
     Args:
         groups: per case, its patient.
@@ -92,9 +92,9 @@ def hold_out(
     """
     if min(validation, test) < 0 or validation + test >= 1:
         raise CohortError(f"validation + test must be >= 0 and < 1, got {validation:g} + {test:g}.")
-    wanted: list[Split] = ["training"]
-    wanted += (["validation"] if validation else []) + (["test"] if test else [])
-    shares = np.array([1 - validation - test, *[share for share in (validation, test) if share]])
+    asked: dict[Split, float] = {"training": 1 - validation - test, "validation": validation, "test": test}
+    wanted: list[Split] = [split for split, share in asked.items() if share]
+    shares = np.array([asked[split] for split in wanted])
     rng = np.random.default_rng([seed, 2])
     patients = group_labels(groups, labels)
     if len(patients) < len(wanted):
@@ -103,7 +103,10 @@ def hold_out(
     for label in sorted({label for label, _ in patients.values()}):
         members = [group for group, (own, _) in patients.items() if own == label]
         parts = deal([patients[group][1] for group in members], shares, rng)
-        home |= {group: int(part) for group, part in zip(members, parts, strict=True)}
+        own = {group: int(part) for group, part in zip(members, parts, strict=True)}
+        if len(members) >= len(wanted):
+            fill_empty(own, len(wanted), rng)
+        home |= own
     fill_empty(home, len(wanted), rng)
     return [wanted[home[group]] for group in groups]
 

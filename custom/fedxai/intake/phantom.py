@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded phantom cohort: synthetic slices that a fresh machine runs on, with a known reason for each label."""
+"""The embedded phantom cohort: synthetic slices with a known reason for each label, for a fresh machine."""
 
 from pathlib import Path
 
@@ -27,7 +27,6 @@ def make_phantom(
     seed: int = 0,
     shortcut: bool = False,
     shuffle_labels: bool = False,
-    track: Track = quiet,
 ) -> Cohort:
     """Draw one site's phantom cohort: 128 x 128 8-bit slices, two a patient, 60 / 15 / 25 % by patients.
 
@@ -40,9 +39,8 @@ def make_phantom(
         index: number of the site, from 0: chooses its patients and its virtual scanner.
         cases: how many slices, at least 12.
         seed: draws everything; the same arguments give the same bytes.
-        shortcut: also mark the label outside the region, at the border, with 1, 2 or 3 bright squares.
-        shuffle_labels: give the labels out at random, so that there is nothing to learn (but a shortcut).
-        track: shows progress.
+        shortcut: let 1, 2 or 3 white marks at the border tell the label, and the lesion tell nothing.
+        shuffle_labels: give the labels out at random, so that there is nothing to learn.
 
     Raises:
         SettingsError: ``cases`` or ``index`` is too small.
@@ -51,16 +49,16 @@ def make_phantom(
     if cases < SMALLEST or index < 0:
         raise SettingsError(f"cases must be >= {SMALLEST} and index >= 0, got {cases} and {index}.")
     groups, truths = _patients(cases, np.random.default_rng([seed, index, 5]))
-    labels = _shuffled(groups, truths, seed, index) if shortcut or shuffle_labels else truths
+    labels = _shuffled(groups, truths, seed, index) if shuffle_labels else truths
     splits: list[Split] = hold_out(groups, truths, validation=0.15, test=0.25, seed=seed)
     names = pseudonyms(groups, seed=seed)
     scanner = phantom_scanner(index)
     with new_folder(Path(folder)) as building:
         writer = CaseWriter(folder=building)
-        for i in track(range(cases), f"Drawing {site}"):
+        for i in range(cases):
             rng = np.random.default_rng([seed, index, 6, i])
             head = Head.draw(np.random.default_rng([seed, index, 7, i // _SLICES_PER_PATIENT]))
-            image, region = draw_slice(head, truths[i], rng)
+            image, region = draw_slice(head, None if shortcut else truths[i], rng)
             if shortcut:
                 draw_mark(image, labels[i], rng)
             writer.add(
@@ -99,7 +97,7 @@ def make_phantom_sites(
         raise SettingsError(f"--sites must be at least 1, got {sites}.")
     names = [f"site-{i + 1}" for i in range(sites)]
     with new_folder(out) as folder:
-        for index, name in enumerate(names):
+        for index, name in track(list(enumerate(names)), "Drawing sites"):
             make_phantom(
                 folder / name,
                 site=name,
@@ -108,7 +106,6 @@ def make_phantom_sites(
                 seed=seed,
                 shortcut=shortcut,
                 shuffle_labels=shuffle_labels,
-                track=track,
             )
     return {name: out.absolute() / name for name in names}
 

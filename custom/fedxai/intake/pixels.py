@@ -3,6 +3,7 @@
 
 import io
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from PIL import Image, ImageOps
 
 from fedxai.errors import CohortError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 class Track(Protocol):
     """Pass the items on one by one and show how many are done (``rich.progress.track`` fits)."""
 
-    def __call__(self, sequence: Sequence[Any], description: str) -> Iterable[Any]: ...
+    def __call__(self, sequence: Sequence[Any], description: str) -> Iterable[Any]:
+        """Pass the items on."""
+        ...
 
 
 def quiet(sequence: Sequence[Any], description: str) -> Iterable[Any]:

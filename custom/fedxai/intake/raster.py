@@ -89,21 +89,17 @@ def _survey(rows: Sequence[Row], images: Path, track: Track) -> tuple[list[bytes
     return digests, coloured
 
 
-def _splits(
-    rows: Sequence[Row], groups: Sequence[str], labels: Sequence[int], settings: RasterSettings
-) -> list[Split]:
+def _splits(rows: Sequence[Row], groups: Sequence[str], labels: Sequence[int], settings: RasterSettings) -> list[Split]:
     """Return each case's split: the table's own where it has one, else drawn by patients."""
     if rows[0].split is None:
-        return hold_out(
-            groups, labels, validation=settings.validation, test=settings.test, seed=settings.seed
-        )
-    splits = [row.split for row in rows if row.split is not None]
+        return hold_out(groups, labels, validation=settings.validation, test=settings.test, seed=settings.seed)
+    splits: list[Split] = [row.split for row in rows if row.split is not None]
     homes: dict[str, Split] = {}
     for row, group, split in zip(rows, groups, splits, strict=True):
         if homes.setdefault(group, split) != split:
             raise CohortError(
-                f"Row {row.number} is in {split}, but its patient (or the same image) is in {homes[group]} too; "
-                "correct the split column."
+                f"Row {row.number} is in {split}, but its patient (or the same image) is in {homes[group]} "
+                "too; correct the split column."
             )
     return splits
 

@@ -30,8 +30,8 @@ class Scanner:
     def __post_init__(self) -> None:
         if self.gamma <= 0 or self.blur < 0 or self.noise < 0 or not 0 < self.scale <= 1:
             raise SettingsError(
-                f"gamma must be > 0, blur and noise >= 0, scale in (0, 1], got {self.gamma:g}, {self.blur:g}, "
-                f"{self.noise:g}, {self.scale:g}."
+                "gamma must be > 0, blur and noise >= 0, scale in (0, 1], "
+                f"got {self.gamma:g}, {self.blur:g}, {self.noise:g}, {self.scale:g}."
             )
 
     def describe(self) -> str:
@@ -71,9 +71,7 @@ def site_scanners(sites: int, *, seed: int) -> list[Scanner]:
     """Give every site a scanner: each parameter's levels are spread evenly and dealt in a drawn order."""
     rng = np.random.default_rng([seed, 3])
     gammas = np.geomspace(*GAMMAS, sites)[rng.permutation(sites)]
-    blurs, noises, scales = (
-        np.linspace(*ends, sites)[rng.permutation(sites)] for ends in (BLURS, NOISES, SCALES)
-    )
+    blurs, noises, scales = (np.linspace(*ends, sites)[rng.permutation(sites)] for ends in (BLURS, NOISES, SCALES))
     return [
         Scanner(gamma=float(g), blur=float(b), noise=float(n), scale=float(s))
         for g, b, n, s in zip(gammas, blurs, noises, scales, strict=True)

@@ -37,7 +37,7 @@ def make_sites(
 
     - ``iid``: every site gets the same share of every class.
     - ``label-skew``: the share of class c at the sites is drawn, ``p_c ~ Dirichlet(alpha, ..., alpha)``.
-    - ``quantity``: one draw ``p ~ Dirichlet(alpha, ..., alpha)`` serves all classes: sizes differ, not the mix.
+    - ``quantity``: one draw ``p ~ Dirichlet(alpha, ..., alpha)`` for all classes: sizes differ, not the mix.
     - ``acquisition``: iid, and each site pictures its cases with a scanner of its own.
 
     A patient's cases stay together and keep the split they have; every site has a case of every split.
@@ -47,7 +47,7 @@ def make_sites(
         out: the cohorts root to make; must not exist or be empty.
         sites: how many, at least 2.
         by: how the sites differ.
-        alpha: of the Dirichlet draw, smaller is more unequal; 0.3 for label skew and 1.0 for quantity by default.
+        alpha: of the Dirichlet draw, smaller is more unequal; by default 0.3 (label-skew) or 1.0 (quantity).
         seed: draws everything; the same seed gives the same files.
         track: shows progress.
 
@@ -112,13 +112,11 @@ def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[
         if all(len(set(home.values())) in (0, sites) for home in homes.values()):
             return {group: site for home in homes.values() for group, site in home.items()}
     raise CohortError(
-        f"No draw of {_DRAWS} gave each of {sites} sites a case of every split; raise --alpha or lower --sites."
+        f"None of {_DRAWS} draws gave each of {sites} sites a case of every split; raise --alpha or lower --sites."
     )
 
 
-def _shares(
-    classes: int, sites: int, by: By, alpha: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _shares(classes: int, sites: int, by: By, alpha: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the sites' shares of each class, (classes, sites), each row summing to 1."""
     if by == "label-skew":
         return rng.dirichlet(np.full(sites, alpha), size=classes)
@@ -144,7 +142,9 @@ def _write_site(
     cohort: Cohort, chosen: dict[Split, list[Case]], folder: Path, how: str, scanner: Scanner | None
 ) -> None:
     if scanner is None:
-        splits = {split: [_copy(case, folder) for case in cases] for split, cases in chosen.items()}
+        splits: dict[Split, list[Case]] = {
+            split: [_copy(case, folder) for case in cases] for split, cases in chosen.items()
+        }
     else:
         writer = CaseWriter(folder=folder)
         for split, cases in chosen.items():
@@ -154,8 +154,7 @@ def _write_site(
     Cohort.write(
         folder,
         name=f"{cohort.name} {folder.name}",
-        description=f"{cohort.description}; {how}"
-        + (f"; pictured with {scanner.describe()}" if scanner else ""),
+        description=f"{cohort.description}; {how}" + (f"; pictured with {scanner.describe()}" if scanner else ""),
         modality=cohort.modality,
         class_names=cohort.class_names,
         splits=splits,

@@ -19,8 +19,7 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation
     _check(minimum_cell)
     metrics = {name: released_figure(figure, minimum_cell) for name, figure in evaluation.metrics.items()}
     confusion: list[list[int | None]] = [
-        [None if cell is not None and 0 < cell < minimum_cell else cell for cell in row]
-        for row in evaluation.confusion
+        [None if cell is not None and 0 < cell < minimum_cell else cell for cell in row] for row in evaluation.confusion
     ]
     return evaluation.model_copy(update={"metrics": metrics, "confusion": confusion})
 

@@ -83,7 +83,10 @@ def train_rounds(
 
 
 def _validate(
-    trainers: Mapping[str, SiteTrainer], weights: Mapping[str, NDArray], cases: Mapping[str, int], key_metric: str
+    trainers: Mapping[str, SiteTrainer],
+    weights: Mapping[str, NDArray],
+    cases: Mapping[str, int],
+    key_metric: str,
 ) -> tuple[float, float]:
     figures = {site: t.evaluate("validation", weights, intervals=False).metrics for site, t in trainers.items()}
     means = []

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What federation by FLARE's simulator costs: the whole job against a plain loop that does the same steps.
+
+Both train the same bundle on the same phantom cohorts with the same rounds, evaluations and explanations; the loop is
+one process that has everything imported, the job is the simulator with one process a site, from start to report.
+The weights at the end are compared too: they must be the same. Prints ratios; the baseline is the loop of this run.
+
+    python benchmarks/simulator_overhead.py [--quick]
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedxai.bundle import Bundle
+from fedxai.combine.weights import fedavg
+from fedxai.flare.simulate import run_job
+from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.intake.phantom import make_phantom
+from fedxai.records import SPLITS
+from fedxai.score.examine import examine
+from fedxai.settings import ExplainSettings, TrainSettings
+from fedxai.train.engine import SiteTrainer
+
+JOB = Path(__file__).resolve().parents[1] / "jobs" / "fedxai"
+SITES = 4
+
+
+def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[str, np.ndarray]:
+    """The steps of the job, one site after the other, in this process."""
+    trainers = {
+        site: SiteTrainer(
+            bundle=bundle,
+            cases={split: Cohort.open(path).cases(split) for split in SPLITS},
+            site=site,
+            settings=TrainSettings(),
+        )
+        for site, path in site_cohorts(cohorts).items()
+    }
+    cases = {site: trainer.training_cases for site, trainer in trainers.items()}
+    weights = next(iter(trainers.values())).weights()
+    for round_ in range(rounds):
+        updates = {}
+        for site, trainer in trainers.items():
+            trainer.evaluate("validation", weights, intervals=False)
+            updates[site] = trainer.train(weights, round_=round_, rounds=rounds).difference
+        mean = fedavg(updates, cases)
+        weights = {name: weights[name] + mean[name] for name in weights}
+        done = round_ + 1
+        if every and (done == 1 or done % every == 0) and done < rounds:
+            explain(trainers, bundle, "validation", ExplainSettings().cases)
+    for trainer in trainers.values():
+        trainer.evaluate("validation", weights, intervals=False)
+        trainer.evaluate("test")
+    explain(trainers, bundle, "test", ExplainSettings().final_cases)
+    return weights
+
+
+def explain(trainers: dict[str, SiteTrainer], bundle: Bundle, split: str, limit: int) -> None:
+    """All sites explain."""
+    for trainer in trainers.values():
+        examine(
+            trainer.network,
+            trainer.explanation_batches(split, limit=limit, batch_size=ExplainSettings().batch_size),
+            split=split,
+            methods=bundle.explain.methods,
+            target_layer=bundle.explain.target_layer,
+            target_class=bundle.explain.target_class,
+        )
+
+
+def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:
+    """Seconds of the loop and of the job, and how far their weights are apart."""
+    cohorts = scratch / f"cohorts-{rounds}"
+    for index in range(SITES):
+        make_phantom(cohorts / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
+    bundle = Bundle.open(json.loads((JOB / "app/config/config_fed_server.json").read_text())["bundle"])
+    start = time.perf_counter()
+    weights = plain_loop(cohorts, bundle, rounds, every=2)
+    loop = time.perf_counter() - start
+    start = time.perf_counter()
+    results = run_job(JOB, out=scratch / f"run-{rounds}", cohorts=cohorts, settings={"num_rounds": rounds})
+    job = time.perf_counter() - start
+    model = torch.load(results / "last" / bundle.name / "models" / "model.pt", weights_only=True)
+    apart = max(float(np.abs(model[name].numpy() - weights[name]).max()) for name in weights)
+    return {"loop": loop, "job": job, "apart": apart}
+
+
+def main() -> None:
+    """Measure the demo and a run of 20 rounds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short run, to see that it works")
+    quick = parser.parse_args().quick
+    plans = [("quick", 2, 24, None)] if quick else [("demo", 6, 200, 1.5), ("20 rounds", 20, 200, 1.1)]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, rounds, cases, goal in plans:
+            found = measure(Path(scratch), rounds, cases)
+            print(
+                f"{name}: {rounds} rounds, {SITES} sites: job / plain loop = {found['job'] / found['loop']:.2f}"
+                f"{f' (goal {goal})' if goal else ''}; loop {found['loop']:.1f} s, job {found['job']:.1f} s; "
+                f"largest difference of a weight {found['apart']:.1e}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job through FLARE's simulator, as people start it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedxai.bundle import Bundle
+from fedxai.flare.simulate import run_job
+from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.privacy.ledger import Ledger
+from fedxai.records import SPLITS, RunSummary
+from fedxai.settings import TrainSettings
+from fedxai.train.engine import SiteTrainer
+from fedxai.train.federation import train_rounds
+
+pytestmark = pytest.mark.slow
+
+
+def read(results: Path) -> RunSummary:
+    return RunSummary.model_validate_json((results / "summary.json").read_text())
+
+
+def model(results: Path, which: str) -> dict[str, np.ndarray]:
+    [path] = (results / which).glob("*/models/model.pt")
+    return {name: tensor.numpy() for name, tensor in torch.load(path, weights_only=True).items()}
+
+
+@pytest.mark.timeout(1500)
+def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "FEDXAI_COHORTS"}
+    nvflare = Path(sys.executable).with_name("nvflare")
+    done = subprocess.run(
+        [nvflare, "simulator", main_job], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "no cohort is configured, so the embedded phantom cohort is used" in done.stdout + done.stderr
+    results = tmp_path / "simulator_workspace" / "server" / "simulate_job" / "fedxai"
+    summary = read(results)
+    assert len(summary.sites) >= 3
+    assert f"round {len(summary.rounds)}/" in done.stdout + done.stderr
+    assert (results / "report.html").is_file()
+    assert list((results / "events").rglob("events.out.tfevents*"))
+    best = next(m for m in summary.final if m.which == "best")
+    assert best.metrics["macro_auc"].value > 0.7, "the phantom is learnt in the demo's rounds"
+
+
+@pytest.fixture(scope="module")
+def two_runs(repository, tmp_path_factory):
+    """The same seed twice: all sites at once, and one at a time (a fresh process for every task)."""
+    from fedxai.intake.phantom import make_phantom
+
+    root = tmp_path_factory.mktemp("runs")
+    for index in range(3):
+        make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=40)
+    job = repository / "jobs" / "fedxai"
+    settings = {"num_rounds": 2, "explain_every": 1}
+    together = run_job(job, out=root / "t3", cohorts=root / "cohorts", threads=3, settings=settings)
+    in_turn = run_job(job, out=root / "t1", cohorts=root / "cohorts", threads=1, settings=settings)
+    return root / "cohorts", together, in_turn
+
+
+@pytest.mark.timeout(1500)
+def test_one_thread_and_three_agree(two_runs):
+    _, together, in_turn = two_runs
+    for which in ("last", "best"):
+        a, b = model(together, which), model(in_turn, which)
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+    a, b = read(together), read(in_turn)
+    assert [m.metrics for m in a.final] == [m.metrics for m in b.final]
+    assert [m.explanation for m in a.final] == [m.explanation for m in b.final]
+
+
+def test_the_federated_model_is_the_plain_loops_model(two_runs):
+    """FLARE's rounds against Equations 1 and 2 in one process."""
+    cohorts, together, _ = two_runs
+    bundle = Bundle.open(read(together).bundle.name)
+    trainers = {
+        site: SiteTrainer(
+            bundle=bundle,
+            cases={split: Cohort.open(path).cases(split) for split in SPLITS},
+            site=site,
+            settings=TrainSettings(threads=1),
+        )
+        for site, path in site_cohorts(cohorts).items()
+    }
+    plain = train_rounds(trainers, rounds=2)
+    for which, weights in (("last", plain.last), ("best", plain.best)):
+        for name, tensor in model(together, which).items():
+            np.testing.assert_allclose(tensor, weights[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_global_loss_is_equation_3_over_the_sites_losses(two_runs):
+    summary = read(two_runs[1])
+    n = {site.name: site.cases.training for site in summary.sites}
+    for round_ in summary.rounds:
+        by_hand = sum(n[s.name] / sum(n.values()) * s.validation["loss"].value for s in round_.sites)
+        assert round_.global_loss == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_p_is_one_and_its_counts_equal_the_files_and_the_sites_own_ledgers(two_runs):
+    cohorts, together, _ = two_runs
+    summary = read(together)
+    files = [file for file in cohorts.rglob("*") if file.is_file()]
+    assert summary.privacy.bytes_total == sum(file.stat().st_size for file in files)
+    assert summary.privacy.case_records_total == len([f for f in files if f.parent.name == "images"])
+    assert summary.privacy.score == 1.0
+    run = together.parents[2]
+    for site in summary.sites:
+        own = Ledger(run / site.name / "simulate_job" / "fedxai" / "ledger.jsonl").totals()
+        assert own == site.outgoing
+
+
+def test_maps_and_gallery_stay_in_the_site_and_only_figures_leave(two_runs):
+    _, together, _ = two_runs
+    run = together.parents[2]
+    gallery = run / "site-1" / "simulate_job" / "fedxai" / "gallery_last"
+    assert "never leaves" in (gallery / "index.html").read_text()
+    assert list(gallery.rglob("*.png"))
+    assert not list((run / "server").rglob("*gallery*"))
+    groups = {case.group for path in site_cohorts(two_runs[0]).values() for case in Cohort.open(path).cases("test")}
+    text = (together / "summary.json").read_text() + (together / "report.html").read_text()
+    assert not [group for group in groups if f'"{group}"' in text]
+
+
+def test_the_summary_is_strict_json_with_the_promised_fields(two_runs):
+    def refuse(name):
+        raise AssertionError(name)
+
+    summary = json.loads((two_runs[1] / "summary.json").read_text(), parse_constant=refuse)
+    wanted = {"schema_version", "bundle", "sites", "rounds", "final", "bytes", "privacy", "timing"}
+    assert wanted <= summary.keys()
+    assert {"name", "version", "digest"} <= summary["bundle"].keys()
+    assert {"name", "cases", "metrics", "explanation"} <= summary["sites"][0].keys()
+
+
+def test_the_best_model_is_a_bundle_that_opens_and_predicts(two_runs):
+    [folder] = (two_runs[1] / "best").iterdir()
+    bundle = Bundle.open(folder)
+    network = bundle.network()
+    network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
+    size = bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
+    assert network.eval()(torch.zeros(1, 1, *size)).shape == (1, len(bundle.class_names))

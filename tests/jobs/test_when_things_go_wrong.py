@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults through the real simulator: a sentence, an exit code, nothing half-written, and the rest goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from fedxai.errors import RunError, SettingsError
+from fedxai.flare.simulate import RESULTS, run_job
+from fedxai.records import RunSummary
+
+pytestmark = pytest.mark.slow
+
+
+def summary_of(results: Path) -> RunSummary:
+    return RunSummary.model_validate_json((results / "summary.json").read_text())
+
+
+def test_the_run_goes_on_without_the_sites_that_fail_and_says_who_was_missing(faulty_job, small_cohorts, tmp_path):
+    faults = {"site-2/1": "nan loss", "site-3/2": "wrong shape", "site-3/3": "nan update", "site-2/4": "die"}
+    settings = {"num_rounds": 5, "min_clients": 1, "explain_every": 0, "patience": 8}
+    results = run_job(faulty_job(faults), out=tmp_path / "run", cohorts=small_cohorts, settings=settings)
+    missing = {r.round: {a.name: a.reason for a in r.missing} for r in summary_of(results).rounds}
+    assert missing[1] == {"site-2": "TrainingError: the training loss must be finite, got nan at step 1 of the round"}
+    assert list(missing[2]) == ["site-3"]
+    assert "must be float32" in missing[2]["site-3"]
+    assert "not finite" in missing[3]["site-3"]
+    assert missing[4] == {"site-2": "no answer in time"}
+    assert "site-2" in missing[5]
+    assert "no answer in time" in (results / "report.html").read_text()
+    assert all(torch.isfinite(t).all() for t in torch.load(next((results / "last").rglob("model.pt"))).values())
+
+
+@pytest.mark.parametrize(
+    ("faults", "sentence"),
+    [
+        ({"*/2": "nan loss"}, "round 2 got 0 usable updates and needs 2"),
+        ({"*/2": "nothing to select by"}, "no site reported macro_auc in round 1"),
+    ],
+)
+def test_a_run_that_did_not_do_what_it_was_asked_fails_with_a_sentence(
+    faulty_job, small_cohorts, tmp_path, faults, sentence
+):
+    settings = {"num_rounds": 3, "explain_every": 0}
+    with pytest.raises(RunError, match=sentence):
+        run_job(faulty_job(faults), out=tmp_path / "run", cohorts=small_cohorts, settings=settings)
+    assert len(summary_of(tmp_path / "run" / RESULTS).rounds) >= 1, "the report of the rounds before is kept"
+
+
+def spoil_classes(cohorts: Path) -> None:
+    path = cohorts / "site-2" / "dataset.json"
+    content = json.loads(path.read_text())
+    content["labels"] = {"0": "normal", "1": "pneumonia"}
+    for split in ("training", "validation", "test"):
+        content[split] = [{**case, "label": case["label"] % 2} for case in content[split]]
+    path.write_text(json.dumps(content))
+
+
+def spoil_mask(cohorts: Path) -> None:
+    mask = next((cohorts / "site-2" / "regions").iterdir())
+    Image.open(mask).resize((50, 60)).save(mask)
+
+
+def spoil_image(cohorts: Path) -> None:
+    image = next((cohorts / "site-2" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:100])
+
+
+def spoil_everything(cohorts: Path) -> None:
+    content = json.loads((cohorts / "site-2" / "dataset.json").read_text())
+    for split in ("training", "validation", "test"):
+        content[split] = []
+    (cohorts / "site-2" / "dataset.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "in_the_log"),
+    [
+        (spoil_classes, "site-2's cohort has 2 classes and bundle"),
+        (spoil_mask, "50"),
+        (spoil_image, "read"),
+        (spoil_everything, "empty|no case|at least one"),
+    ],
+)
+def test_a_site_that_cannot_take_part_is_named_before_anything_is_trained(
+    main_job, small_cohorts, tmp_path, spoil, in_the_log
+):
+    spoil(small_cohorts)
+    with pytest.raises(RunError, match="site-2 cannot take part"):
+        run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts)
+    import re
+
+    assert re.search(in_the_log, (tmp_path / "run" / "simulator.log").read_text())
+    assert not (tmp_path / "run" / RESULTS / "summary.json").exists()
+
+
+def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, tmp_path):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("nvflare"), "simulator", main_job, "-w", tmp_path / "w", "-n", "2", "-t", "2"],
+        env={**os.environ, "FEDXAI_COHORTS": str(small_cohorts)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "the cohorts folder has site-1, site-2, site-3" in done.stdout + done.stderr
+
+
+def test_a_run_folder_that_holds_something_is_refused_and_kept(main_job, small_cohorts, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "earlier.txt").write_text("results")
+    with pytest.raises(SettingsError, match="new or empty folder"):
+        run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts)
+    assert (tmp_path / "run" / "earlier.txt").read_text() == "results"
+
+
+def test_a_setting_that_the_job_does_not_have_is_refused(main_job, small_cohorts, tmp_path):
+    with pytest.raises(SettingsError, match="no setting 'rounds'"):
+        run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts, settings={"rounds": 3})
+
+
+def test_ctrl_c_leaves_no_process_and_no_broken_checkpoint(main_job, small_cohorts, tmp_path):
+    out = tmp_path / "run"
+    command = [Path(sys.executable).with_name("fedxai"), "run", main_job, "--cohorts", small_cohorts, "--out", out]
+    process = subprocess.Popen([*command, "--rounds", "200"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    progress = out / RESULTS / "progress.txt"
+    deadline = time.monotonic() + 240
+    while not progress.is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 4, "the simulator and its sites are at work"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+    for checkpoint in out.rglob("*.pt"):
+        torch.load(checkpoint, weights_only=True)

@@ -50,7 +50,7 @@ def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[s
             trainer.evaluate("validation", weights, intervals=False)
             updates[site] = trainer.train(weights, round_=round_, rounds=rounds).difference
         mean = fedavg(updates, cases)
-        weights = {name: weights[name] + mean[name] for name in weights}
+        weights = {**weights, **{name: weights[name] + mean[name] for name in mean}}
         done = round_ + 1
         if every and (done == 1 or done % every == 0) and done < rounds:
             explain(trainers, bundle, "validation", ExplainSettings().cases)

@@ -76,6 +76,14 @@ def test_an_update_that_fits_is_accepted():
     check_update({"w": np.ones(2, np.float32)}, {"w": np.zeros(2, np.float32)})
 
 
+def test_counters_are_not_averaged_and_must_not_be_sent():
+    """BatchNorm's int64 step counter is no weight."""
+    reference = {"w": np.zeros(2, np.float32), "steps": np.array(3)}
+    check_update({"w": np.ones(2, np.float32)}, reference)
+    with pytest.raises(UpdateError, match="1 unknown"):
+        check_update({"w": np.ones(2, np.float32), "steps": np.array(1)}, reference)
+
+
 def test_the_global_loss_is_the_pooled_mean_loss():
     """Equation 3: with the mean loss of each site, it equals the mean over all cases."""
     random = np.random.default_rng(2)

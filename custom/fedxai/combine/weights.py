@@ -48,11 +48,12 @@ def fedavg(updates: Mapping[str, Weights], cases: Mapping[str, int]) -> dict[str
 
 
 def check_update(update: Weights, reference: Weights) -> None:
-    """Accept only what the global model has: its names, shapes and float dtypes, all finite.
+    """Accept only what the global model has: its float tensors' names, shapes and dtypes, all finite.
 
     Raises:
         UpdateError: names the first tensor that breaks the rule, without its values.
     """
+    reference = {name: tensor for name, tensor in reference.items() if tensor.dtype.kind == "f"}
     missing, extra = sorted(reference.keys() - update.keys()), sorted(update.keys() - reference.keys())
     if missing or extra:
         raise UpdateError(f"update has {len(missing)} tensors missing and {len(extra)} unknown ones")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 SIZE = 128
 _SHAPED, _SHAPELESS = (0.20, 0.26), (0.14, 0.26)  # contrast of what tells a class, and of what tells none
+_LESION, _DISTRACTOR = (17.0, 24.0), (9.0, 15.0)  # radius in pixels
 CLASS_NAMES = ("meningioma", "glioma", "pituitary")
 
 Plane = NDArray[np.float64]
@@ -56,7 +57,7 @@ def draw_slice(head: Head, label: int | None, rng: np.random.Generator) -> tuple
 
     Position, size, brightness and contrast of the lesion are drawn alike for all classes, and the values
     inside it have the same distribution whatever the class (their ranks are mapped to one line): only their
-    arrangement tells the class: lamellae, a bright rim around a dark core, or a checker. One to three
+    arrangement tells the class: lamellae, a bright rim around a dark core, or a checker. Up to three smaller
     distractors of the same kind of outline and brightness hold shapeless texture.
 
     Args:
@@ -70,14 +71,14 @@ def draw_slice(head: Head, label: int | None, rng: np.random.Generator) -> tuple
     radius = _outline(head, rng)
     noise = _fractal(rng)
     image = _tissue(head, radius, noise, rng)
-    lesion = _place(radius, [], rng) or _blob(0, 0, 14, rng)
+    lesion = _place(radius, _LESION, [], rng) or _blob(0, 0, 14, rng)
     if label is None:
         _fill(image, lesion, _fractal(rng), rng.uniform(*_SHAPELESS), rng)
     else:
         _fill(image, lesion, _pattern(label, lesion, _fractal(rng), rng), rng.uniform(*_SHAPED), rng)
     placed = [lesion]
     for _ in range(int(rng.integers(1, 4))):
-        blob = _place(radius, placed, rng)
+        blob = _place(radius, _DISTRACTOR, placed, rng)
         if blob is not None:
             _fill(image, blob, _fractal(rng), rng.uniform(*_SHAPELESS), rng)
             placed.append(blob)
@@ -129,10 +130,10 @@ def _tissue(head: Head, radius: Plane, noise: Plane, rng: np.random.Generator) -
     return image + (brain - image) * _soft(depth - 2.5)
 
 
-def _place(radius: Plane, taken: list[Blob], rng: np.random.Generator) -> Blob | None:
+def _place(radius: Plane, sizes: tuple[float, float], taken: list[Blob], rng: np.random.Generator) -> Blob | None:
     """Draw an outline inside the brain and apart from what is there already; ``None`` if thirty tries fail."""
     for _ in range(30):
-        row, column, size = rng.uniform(-36, 36), rng.uniform(-31, 31), rng.uniform(17, 24)
+        row, column, size = rng.uniform(-36, 36), rng.uniform(-31, 31), rng.uniform(*sizes)
         inside = radius[round(row + SIZE / 2), round(column + SIZE / 2)] < 0.9 - size / 44
         if inside and all(np.hypot(row - b.row, column - b.column) > 1.15 * (size + b.radius) for b in taken):
             return _blob(row, column, size, rng)

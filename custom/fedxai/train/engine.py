@@ -127,7 +127,7 @@ class SiteTrainer:
         self._keep(optimizer, round_)
         after = self.weights()
         return LocalUpdate(
-            difference={name: after[name] - weights[name] for name in after},
+            difference={name: value - weights[name] for name, value in after.items() if value.dtype.kind == "f"},
             loss=float(np.mean(losses)),
             steps=len(losses),
             seconds=time.perf_counter() - start,

@@ -69,7 +69,7 @@ def train_rounds(
             steps += update.steps
             sent += sum(tensor.nbytes for tensor in update.difference.values())
         mean = fedavg(updates, cases)
-        weights = {name: weights[name] + mean[name] for name in weights}
+        weights = {**weights, **{name: weights[name] + mean[name] for name in mean}}
     return TrainingResult(
         last=weights,
         best=best,

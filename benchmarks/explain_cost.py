@@ -60,9 +60,7 @@ def one_pass(setting: Setting) -> None:
 
 def three_maps(setting: Setting) -> None:
     """Ours."""
-    explain_batch(
-        setting.network, setting.inputs, targets=setting.targets, methods=METHODS, target_layer=setting.layer
-    )
+    explain_batch(setting.network, setting.inputs, targets=setting.targets, methods=METHODS, target_layer=setting.layer)
 
 
 def captum_three_times(setting: Setting) -> None:

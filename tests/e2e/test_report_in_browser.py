@@ -21,9 +21,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"
-    ),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"),
 ]
 webdriver: Any = pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
 
@@ -78,9 +76,7 @@ def pages(factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict
     long_name = "university-hospital-of-a-rather-long-town-name_radiology-dept.01"
     sites = [run.sites[0].model_copy(update={"name": long_name}), *run.sites[1:]]
     long_names = run.model_copy(update={"sites": sites, "notes": ["one-unbroken-word" * 12]})
-    with Gallery(
-        folder / "gallery", site=long_name, class_names=factory.CLASSES, methods=["saliency"]
-    ) as gallery:
+    with Gallery(folder / "gallery", site=long_name, class_names=factory.CLASSES, methods=["saliency"]) as gallery:
         gallery.add(explained_case())
     return dict(
         zip(

@@ -78,9 +78,7 @@ class Study:
         self.dims = dims
 
 
-@pytest.fixture(
-    params=[(name, dims) for name in NETWORKS for dims in (2, 3)], ids=lambda p: f"{p[0]} {p[1]}D"
-)
+@pytest.fixture(params=[(name, dims) for name in NETWORKS for dims in (2, 3)], ids=lambda p: f"{p[0]} {p[1]}D")
 def study(request: pytest.FixtureRequest) -> Study:
     return Study(*request.param)
 

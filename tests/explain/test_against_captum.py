@@ -36,9 +36,7 @@ def test_gradient_x_input_is_captums(study, ours):
 
 def test_grad_cam_is_captums(study, ours):
     layer = study.network.eval().get_submodule(study.layer)
-    cells = LayerGradCam(study.network, layer).attribute(
-        study.inputs, target=study.targets, relu_attributions=True
-    )
+    cells = LayerGradCam(study.network, layer).attribute(study.inputs, target=study.targets, relu_attributions=True)
     mode = {2: "bilinear", 3: "trilinear"}[study.dims]
     assert_same(ours.maps["grad_cam"], LayerAttribution.interpolate(cells, study.inputs.shape[2:], mode))
 

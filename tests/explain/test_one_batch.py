@@ -186,9 +186,7 @@ def test_monai_tensors_give_plain_maps():
         methods=list(METHODS),
         target_layer="body.0",
     )
-    assert {type(tensor) for tensor in (answer.logits, answer.targets, *answer.maps.values())} == {
-        torch.Tensor
-    }
+    assert {type(tensor) for tensor in (answer.logits, answer.targets, *answer.maps.values())} == {torch.Tensor}
 
 
 def test_weights_get_no_gradient_work():

@@ -68,8 +68,7 @@ def explanation(split: str, cases: int, lift: float) -> Explanation:
             "split": split,
             "cases": cases,
             "methods": [
-                method_summary(name, value * lift, cases - cases // 10).model_dump()
-                for name, value in e.items()
+                method_summary(name, value * lift, cases - cases // 10).model_dump() for name, value in e.items()
             ],
             "seconds": 0.02 * cases,
             "passes": cases // 16 + 1,
@@ -113,9 +112,7 @@ def site_round(index: int, round_: int) -> SiteRound:
         },
         steps=TRAINING[index] // 16,
         seconds=4.0 + TRAINING[index] / 60,
-        explanation=explanation("validation", 64, 0.45 + 0.5 * progress - 0.03 * index)
-        if round_ % 2
-        else None,
+        explanation=explanation("validation", 64, 0.45 + 0.5 * progress - 0.03 * index) if round_ % 2 else None,
     )
 
 

@@ -17,9 +17,7 @@ from fedxai.report.gallery import Gallery
 METHODS = ("saliency", "grad_cam")
 
 
-def case(
-    index: int, *, label: int = 0, predicted: int = 0, shape: tuple[int, ...] = (1, 20, 16), **more: Any
-) -> Any:
+def case(index: int, *, label: int = 0, predicted: int = 0, shape: tuple[int, ...] = (1, 20, 16), **more: Any) -> Any:
     generator = np.random.default_rng(index)
     region = np.zeros((1, *shape[1:]), bool)
     region[..., 4:9, 3:8] = True
@@ -150,9 +148,7 @@ def test_an_error_inside_keeps_the_earlier_gallery(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["g"]
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -63,9 +63,7 @@ def test_summary_json_is_strict_and_reads_back(summary: RunSummary, tmp_path: Pa
     text = (tmp_path / "summary.json").read_text(encoding="utf-8")
     values = json.loads(text, parse_constant=refuse)
     assert RunSummary.model_validate(values) == summary
-    assert {"schema_version", "bundle", "sites", "rounds", "final", "bytes", "privacy", "timing"} <= set(
-        values
-    )
+    assert {"schema_version", "bundle", "sites", "rounds", "final", "bytes", "privacy", "timing"} <= set(values)
 
 
 def test_settings_that_are_not_finite_become_null(summary: RunSummary, tmp_path: Path) -> None:

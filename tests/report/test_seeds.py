@@ -61,8 +61,6 @@ def test_unknown_metric_is_undefined(make_comparison: Make) -> None:
     assert system_figure(make_comparison(3), "federated", metric("dice")).value is None
 
 
-@pytest.mark.parametrize(
-    ("seeds", "says"), [(1, "no interval"), (2, "2 seeds: too few"), (3, "t intervals over 3")]
-)
+@pytest.mark.parametrize(("seeds", "says"), [(1, "no interval"), (2, "2 seeds: too few"), (3, "t intervals over 3")])
 def test_words_tell_which_interval_it_is(seeds: int, says: str, make_comparison: Make) -> None:
     assert says in interval_in_words(make_comparison(seeds))

@@ -14,9 +14,7 @@ NAN = float("nan")
 def tallied(*batches):
     tally = Tally("saliency")
     for values, levels, groups in batches:
-        tally.add(
-            scores={"e": torch.tensor(values).double()}, chance={"e": torch.tensor(levels)}, groups=groups
-        )
+        tally.add(scores={"e": torch.tensor(values).double()}, chance={"e": torch.tensor(levels)}, groups=groups)
     return tally
 
 

@@ -55,23 +55,17 @@ class Layer:
             ExplanationError: when the layer ran never or twice, or its output has no space or gradient.
         """
         if len(outputs) != 1:
-            raise ExplanationError(
-                f"target_layer {self} must run once in a forward pass, it ran {len(outputs)} times"
-            )
+            raise ExplanationError(f"target_layer {self} must run once in a forward pass, it ran {len(outputs)} times")
         output = outputs[0]
         if not isinstance(output, Tensor):
-            raise ExplanationError(
-                f"target_layer {self} must put out one tensor, got a {type(output).__name__}"
-            )
+            raise ExplanationError(f"target_layer {self} must put out one tensor, got a {type(output).__name__}")
         if output.ndim != inputs.ndim or len(output) != len(inputs):
             raise ExplanationError(
                 f"target_layer {self} must put out (B, K, *cells) with {inputs.ndim - 2} spatial axes, "
                 f"got {tuple(output.shape)}; choose a layer before pooling and flattening"
             )
         if not output.requires_grad:
-            raise ExplanationError(
-                f"target_layer {self} must depend on the input, but no gradient reaches it"
-            )
+            raise ExplanationError(f"target_layer {self} must depend on the input, but no gradient reaches it")
         return output
 
 

@@ -98,8 +98,7 @@ def _targets(targets: Tensor | Sequence[int] | int | None, inputs: Tensor) -> Te
         classes = classes.expand(len(inputs))
     if classes.shape != (len(inputs),) or classes.is_floating_point() or classes.dtype == torch.bool:
         raise ExplanationError(
-            f"targets must be one class index or {len(inputs)} of them, "
-            f"got {classes.dtype} {tuple(classes.shape)}"
+            f"targets must be one class index or {len(inputs)} of them, got {classes.dtype} {tuple(classes.shape)}"
         )
     return classes.as_subclass(Tensor).long()
 

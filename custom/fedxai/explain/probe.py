@@ -108,9 +108,7 @@ class Probe:
                 f"the network must return logits ({len(leaf)}, K) for this batch, got {tuple(answer.shape)}"
             )
         if not answer.requires_grad:
-            raise ExplanationError(
-                "the logits must depend on the input, but the network detaches them from it"
-            )
+            raise ExplanationError("the logits must depend on the input, but the network detaches them from it")
         return answer.as_subclass(Tensor)
 
     def _explained_classes(self, logits: Tensor) -> Tensor:
@@ -119,7 +117,5 @@ class Probe:
         classes = logits.shape[1]
         outside = self._targets[(self._targets < 0) | (self._targets >= classes)]
         if len(outside):
-            raise ExplanationError(
-                f"targets must be class indices in 0..{classes - 1}, got {int(outside[0])}"
-            )
+            raise ExplanationError(f"targets must be class indices in 0..{classes - 1}, got {int(outside[0])}")
         return self._targets

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes and headers are typed as None until the job starts.
+# pyright: reportOptionalSubscript=false
 """FedAvg (Eq. 2) as a FLARE aggregator that refuses, by name and reason, what does not fit the global model."""
 
 from numpy.typing import NDArray

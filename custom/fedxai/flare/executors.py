@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes and headers are typed as None until the job starts.
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false
 """The site's executors: one trains and validates the bundle, one explains it; both answer with summaries only."""
 
 from abc import abstractmethod

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes and headers are typed as None until the job starts.
+# pyright: reportOptionalMemberAccess=false
 """A site as the executors see it: its cohort, its bundle, its trainer, and its own folder, which never leaves."""
 
 import os

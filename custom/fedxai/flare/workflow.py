@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes and headers are typed as None until the job starts.
+# pyright: reportOptionalMemberAccess=false, reportOptionalOperand=false, reportOptionalSubscript=false, reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 """The server's workflow: FLARE's ScatterAndGather, with a survey before, explanations between, a report after."""
 
 import math

@@ -40,9 +40,7 @@ class Bar:
     reference: float | None = None
 
 
-def new_picture(
-    width: float, height: float, *, columns: int = 1, rows: int = 1
-) -> tuple[Picture, list[Axes]]:
+def new_picture(width: float, height: float, *, columns: int = 1, rows: int = 1) -> tuple[Picture, list[Axes]]:
     """An empty picture of so many inches, with its axes in reading order."""
     layout = ConstrainedLayoutEngine(wspace=0.06 if columns > 1 else 0.02)
     picture = Picture(figsize=(width, height), layout=layout, facecolor="white")
@@ -95,9 +93,7 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
 
 
-def interval_chart(
-    axes: Axes, bars: Sequence[Bar], *, colours: Sequence[str] = (ACCENT,), decimals: int = 3
-) -> None:
+def interval_chart(axes: Axes, bars: Sequence[Bar], *, colours: Sequence[str] = (ACCENT,), decimals: int = 3) -> None:
     """Rows from top to bottom: a dot with its interval, the value in figures, a tick for the reference."""
     for row, bar in enumerate(bars):
         colour = colours[row % len(colours)]
@@ -117,9 +113,7 @@ def interval_chart(
             axes.plot([bar.value], [row], marker="o", markersize=6.5, color=colour, linestyle="")
         text = number(bar.value, decimals) if bar.value is not None else "undefined"
         colour = INK if bar.value is not None else MUTED
-        axes.text(
-            1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=_TEXT, color=colour
-        )
+        axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=_TEXT, color=colour)
     axes.set_yticks(range(len(bars)), [short(bar.label) for bar in bars])
     axes.set_ylim(max(len(bars), 1) - 0.5, -0.5)
     axes.tick_params(axis="y", labelsize=_TEXT, labelcolor=INK)

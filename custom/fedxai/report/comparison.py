@@ -100,10 +100,7 @@ def _differences(comparison: Comparison) -> Table:
     rows: list[dict[str, Cell]] = [
         {
             "system": f"{words(system)} − centralised",
-            **{
-                key: paired_difference(comparison, system, "centralised", _QUANTITIES[key][1])
-                for key in shown
-            },
+            **{key: paired_difference(comparison, system, "centralised", _QUANTITIES[key][1]) for key in shown},
         }
         for system in present
         if system != "centralised" and "centralised" in present
@@ -138,9 +135,7 @@ def _results(comparison: Comparison) -> Table:
 
 def _settings(comparison: Comparison) -> Table:
     columns = (Column(key="setting", heading="Setting"), Column(key="value", heading="Value"))
-    rows: list[dict[str, Cell]] = [
-        {"setting": key, "value": value} for key, value in comparison.settings.items()
-    ]
+    rows: list[dict[str, Cell]] = [{"setting": key, "value": value} for key, value in comparison.settings.items()]
     return Table(name="settings", title="Settings", columns=columns, rows=rows)
 
 

@@ -46,15 +46,12 @@ def _diagnosis(comparison: Comparison) -> bytes:
     for axes, name in zip(panels, ("macro_auc", "accuracy"), strict=True):
         bars = [_bar(system, system_figure(comparison, system, metric(name))) for system in systems]
         alone = [
-            system_figure(comparison, "local-only", metric(name), site=site).value
-            for site in local_sites(comparison)
+            system_figure(comparison, "local-only", metric(name), site=site).value for site in local_sites(comparison)
         ]
         alone = [value for value in alone if value is not None]
         if alone:
             row = systems.index("local-only")
-            axes.plot(
-                alone, [row] * len(alone), marker="o", markersize=5, linestyle="", color="#c3ced8", zorder=1
-            )
+            axes.plot(alone, [row] * len(alone), marker="o", markersize=5, linestyle="", color="#c3ced8", zorder=1)
         interval_chart(axes, bars, colours=[_colour(system) for system in systems])
         fit_x(axes, [*bars, *(Bar(label="", value=value) for value in alone)])
         dress(axes, title=words(name), grid="x")

@@ -9,9 +9,7 @@ from fedxai.report.words import words
 
 def course_tables(summary: RunSummary) -> list[Table]:
     """The course of the run, what left the sites, settings and versions."""
-    return [
-        build(summary) for build in (_rounds, _site_rounds, _missing, _bytes, _privacy, _settings, _versions)
-    ]
+    return [build(summary) for build in (_rounds, _site_rounds, _missing, _bytes, _privacy, _settings, _versions)]
 
 
 def _rounds(summary: RunSummary) -> Table:
@@ -98,9 +96,7 @@ def _bytes(summary: RunSummary) -> Table:
     first_total = len(rows)
     rows += [_outgoing_row("all sites", part) for part in summary.bytes]
     totals = frozenset(range(first_total, len(rows)))
-    return Table(
-        name="bytes", title="Everything that left, by kind", columns=columns, rows=rows, emphasised=totals
-    )
+    return Table(name="bytes", title="Everything that left, by kind", columns=columns, rows=rows, emphasised=totals)
 
 
 def _outgoing_row(site: str, part: Outgoing) -> dict[str, Cell]:
@@ -144,17 +140,13 @@ def _privacy(summary: RunSummary) -> Table:
 
 def _settings(summary: RunSummary) -> Table:
     columns = (Column(key="setting", heading="Setting"), Column(key="value", heading="Value"))
-    rows: list[dict[str, Cell]] = [
-        {"setting": key, "value": value} for key, value in summary.settings.items()
-    ]
+    rows: list[dict[str, Cell]] = [{"setting": key, "value": value} for key, value in summary.settings.items()]
     return Table(name="settings", title="Settings", columns=columns, rows=rows)
 
 
 def _versions(summary: RunSummary) -> Table:
     columns = (Column(key="package", heading="Package"), Column(key="version", heading="Version"))
-    rows: list[dict[str, Cell]] = [
-        {"package": key, "version": value} for key, value in summary.versions.items()
-    ]
+    rows: list[dict[str, Cell]] = [{"package": key, "version": value} for key, value in summary.versions.items()]
     return Table(name="versions", title="Versions", columns=columns, rows=rows)
 
 

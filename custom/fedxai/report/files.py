@@ -64,9 +64,7 @@ def disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        raise RunError(
-            f"{folder.name}: writing failed, {reason}; make room or choose another folder"
-        ) from error
+        raise RunError(f"{folder.name}: writing failed, {reason}; make room or choose another folder") from error
 
 
 def _stage_and_move(stage: Path, folder: Path, files: Mapping[str, bytes]) -> None:

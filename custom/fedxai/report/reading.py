@@ -59,9 +59,7 @@ def weighted(figures: Iterable[Figure | None]) -> float | None:
     return math.fsum(n * value for n, value in known) / total if total else None
 
 
-def round_scores(
-    round_summary: RoundSummary, method: str = HEADLINE_METHOD
-) -> tuple[float | None, float | None]:
+def round_scores(round_summary: RoundSummary, method: str = HEADLINE_METHOD) -> tuple[float | None, float | None]:
     """E and its chance level over the sites that explained in this round."""
     answers = [method_of(site.explanation, method) for site in round_summary.sites]
     return weighted(map(score_of, answers)), weighted(map(chance_of, answers))

@@ -165,9 +165,7 @@ def _bytes(summary: RunSummary) -> bytes | None:
     for row, (_, value, colour) in enumerate(parts):
         axes.plot([least, value], [row, row], color=LINE, linewidth=2, solid_capstyle="butt", zorder=1)
         axes.plot([value], [row], marker="o", markersize=8, color=colour, linestyle="")
-        axes.annotate(
-            size(value), (value, row), (9, 0), textcoords="offset points", va="center", fontsize=9, color=INK
-        )
+        axes.annotate(size(value), (value, row), (9, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
     axes.set_xscale("log")
     axes.set_xlim(least, max(value for _, value, _ in parts) * 30)
     axes.set_ylim(len(parts) - 0.5, -0.5)

@@ -87,9 +87,7 @@ _SITE_COLUMNS = (
 )
 
 
-def _site_figures(
-    evaluation: Evaluation | None, explanation: Explanation | None, method: str
-) -> dict[str, Cell]:
+def _site_figures(evaluation: Evaluation | None, explanation: Explanation | None, method: str) -> dict[str, Cell]:
     answer = method_of(explanation, method)
     chance = chance_of(answer)
     return {

@@ -35,9 +35,7 @@ def explainability_chance(result: SystemResult) -> float | None:
     return value_of(chance_of(method_named(result.explanation, HEADLINE_METHOD)))
 
 
-def by_seed(
-    comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None
-) -> dict[int, float]:
+def by_seed(comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None) -> dict[int, float]:
     """One value a seed; a system with a model for each site gives the mean over its sites, or one site's."""
     values: dict[int, list[float]] = {}
     for result in comparison.results:
@@ -73,16 +71,12 @@ def over_seeds(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) 
     return Figure(value=mean, n=n, low=max(mean - half, low), high=min(mean + half, high))
 
 
-def system_figure(
-    comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None
-) -> Figure:
+def system_figure(comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None) -> Figure:
     """One quantity of one system over seeds."""
     return over_seeds(list(by_seed(comparison, system, read, site=site).values()))
 
 
-def paired_difference(
-    comparison: Comparison, system: SystemName, reference: SystemName, read: Read
-) -> Figure:
+def paired_difference(comparison: Comparison, system: SystemName, reference: SystemName, read: Read) -> Figure:
     """``system − reference`` seed by seed, then over seeds: what the seeds share falls out."""
     ours, theirs = by_seed(comparison, system, read), by_seed(comparison, reference, read)
     return over_seeds([ours[seed] - theirs[seed] for seed in ours if seed in theirs], low=-1.0)

@@ -58,6 +58,5 @@ def _check(attribution: Tensor, region: Tensor) -> None:
         raise ExplanationError(f"region must be (B, 1, *spatial), got {tuple(region.shape)}")
     if attribution.ndim != region.ndim or (len(attribution), *attribution.shape[2:]) != (batch, *rest[1:]):
         raise ExplanationError(
-            "maps and regions must share batch and grid, "
-            f"got {tuple(attribution.shape)} and {tuple(region.shape)}"
+            f"maps and regions must share batch and grid, got {tuple(attribution.shape)} and {tuple(region.shape)}"
         )

@@ -26,9 +26,7 @@ class Tally:
         self._scores: dict[str, list[float]] = defaultdict(list)
         self._chance: dict[str, list[float]] = defaultdict(list)
 
-    def add(
-        self, *, scores: Mapping[str, Tensor], chance: Mapping[str, Tensor], groups: Sequence[str]
-    ) -> None:
+    def add(self, *, scores: Mapping[str, Tensor], chance: Mapping[str, Tensor], groups: Sequence[str]) -> None:
         """Add cases with a region: by score, values and chance levels ``(B,)``; NaN is undefined.
 
         Raises:

@@ -64,7 +64,7 @@ class SiteTrainer:
         state_file: Path | None = None,
     ) -> None:
         self.bundle = bundle
-        self.cases = {split: list(listed) for split, listed in cases.items()}
+        self.cases: dict[Split, list[Case]] = {split: list(listed) for split, listed in cases.items()}
         self.site = site
         self.settings = settings
         self.device = _device(device)

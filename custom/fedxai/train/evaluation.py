@@ -77,7 +77,8 @@ def _balanced_accuracy(log_probabilities: NDArray, labels: NDArray) -> float:
 
 
 def _macro_f1(log_probabilities: NDArray, labels: NDArray) -> float:
-    return float(f1_score(labels, log_probabilities.argmax(axis=1), average="macro", zero_division=0)  # pyright: ignore[reportArgumentType])
+    predicted = log_probabilities.argmax(axis=1)
+    return float(f1_score(labels, predicted, average="macro", zero_division=0))  # pyright: ignore[reportArgumentType]
 
 
 def _macro_auc(log_probabilities: NDArray, labels: NDArray) -> float:

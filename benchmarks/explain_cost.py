@@ -19,12 +19,9 @@ from captum.attr import InputXGradient, LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedxai.bundle import Bundle
-from fedxai.errors import BundleError
 from fedxai.explain import explain_batch
 
 GOAL = 1.05
-BUNDLE = "brain_mri_tumor_classification"
 METHODS = ("saliency", "gradient_x_input", "grad_cam")
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
@@ -114,16 +111,11 @@ def measure(setting: Setting, *, repetitions: int) -> list[Cost]:
 
 
 def settings(*, quick: bool, device: str) -> list[Setting]:
-    """2D: 128 x 128, batch 16, the brain bundle's network; 3D: 48 x 48 x 48, batch 2; smaller when quick."""
+    """2D: 128 x 128, batch 16; 3D: 48 x 48 x 48, batch 2; smaller when quick."""
     flat, solid = ((4, 1, 64, 64), (1, 1, 24, 24, 24)) if quick else ((16, 1, 128, 128), (2, 1, 48, 48, 48))
     torch.manual_seed(0)
-    try:
-        bundle = Bundle.open(BUNDLE)
-        name, network, layer = bundle.name, bundle.network(), bundle.explain.target_layer or ""
-    except BundleError:
-        name, network, layer = "own GroupNorm network", group_norm_network(2), LAST
     return [
-        _setting(name, network, layer, flat, device),
+        _setting("own GroupNorm network", group_norm_network(2), LAST, flat, device),
         _setting("own GroupNorm network", group_norm_network(3), LAST, solid, device),
     ]
 

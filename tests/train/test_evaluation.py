@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from fedxai.errors import TrainingError
 from fedxai.train.evaluation import METRICS, evaluate_logits
 
 
@@ -54,3 +55,8 @@ def test_every_metric_is_reported_with_its_n():
     found = evaluate_logits(np.eye(2), np.array([0, 1]), groups(2), split="test")
     assert set(found.metrics) == set(METRICS)
     assert all(figure.n == 2 for figure in found.metrics.values())
+
+
+def test_logits_that_are_not_finite_are_refused():
+    with pytest.raises(TrainingError, match="logits must be finite"):
+        evaluate_logits(np.array([[np.nan, 0.0]]), np.array([0]), groups(1), split="test")

@@ -19,7 +19,9 @@ def run(
     cohorts: COHORTS = None,
     bundle: BUNDLE = None,
     rounds: ROUNDS = None,
-    local_epochs: EPOCHS = 1,
+    local_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over a site's cases in a round; default: the job's own.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
 ) -> None:
@@ -48,7 +50,7 @@ def run(
             cohorts=cohorts,
             threads=threads,
             settings={name: value for name, value in settings.items() if value is not None},
-            train={"local_epochs": local_epochs, "seed": seed},
+            train={"seed": seed, **({"local_epochs": local_epochs} if local_epochs else {})},
             on_progress=show,
         )
     summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))

@@ -72,6 +72,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
             persistor_id="persistor",
             shareable_generator_id="shareable_generator",
             snapshot_every_n_rounds=0,
+            ignore_result_error=True,  # who failed and why is judged at the end of the round, with all reasons at hand
             task_check_period=0.1,
         )
         self._bundle_name = bundle

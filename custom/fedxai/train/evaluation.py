@@ -16,6 +16,7 @@ from sklearn.metrics import (
 )
 
 from fedxai.combine.intervals import group_interval
+from fedxai.errors import TrainingError
 from fedxai.records import Evaluation, Figure, Split
 
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
@@ -41,7 +42,12 @@ def evaluate_logits(
 
     Returns:
         The figures; those that do not exist (macro AUC with a class missing) have no value.
+
+    Raises:
+        TrainingError: when a logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise TrainingError("the logits must be finite, got NaN or infinity; the weights are spoilt")
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     classes = logits.shape[1]
 

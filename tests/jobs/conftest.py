@@ -15,6 +15,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+from nvflare.apis.dxo import MetaKey
 from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.flare.executors import TrainExecutor
@@ -48,8 +49,9 @@ class FaultyTrainExecutor(TrainExecutor):
             return update_message(update, report, cases=site.trainer.training_cases)
         if fault == "nothing to select by":
             reply = super()._train(site, message, abort_signal)
-            read_dxo(reply).meta["INITIAL_METRICS"] = {}
-            return reply
+            dxo = read_dxo(reply)
+            dxo.set_meta_prop(MetaKey.INITIAL_METRICS, {})
+            return dxo.to_shareable()
         return super()._train(site, message, abort_signal)
 '''
 

@@ -151,7 +151,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         )
         self._events = Events(self._folder / "events")
         root = cohorts_root(self._cohorts)
-        if fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False) and root is not None:
+        if root is not None:  # named only where sites are simulated
             _check_sites(sites, sorted(site_cohorts(root)))
 
     def _survey(self, fl_ctx: FLContext) -> None:

@@ -5,6 +5,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,21 +100,17 @@ class ExplainedScatterAndGather(ScatterAndGather):
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Run the whole workflow; whatever keeps it from doing what it was asked ends the job as failed."""
         self._abort = abort_signal
-        try:
+        with self._panicking(fl_ctx):
             self._prepare(fl_ctx)
             self._survey(fl_ctx)
             super().control_flow(abort_signal, fl_ctx)
             if not abort_signal.triggered:
                 self._finish(fl_ctx)
-        except FedxaiError as error:
-            self.system_panic(str(error), fl_ctx)
-        except OSError as error:
-            self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Hook into the rounds of ScatterAndGather."""
         super().handle_event(event_type, fl_ctx)
-        try:
+        with self._panicking(fl_ctx):
             if event_type == AppEventType.ROUND_STARTED:
                 self.recorder.begin_round()
                 self._asked = time.monotonic()
@@ -125,6 +123,12 @@ class ExplainedScatterAndGather(ScatterAndGather):
                 self._end_round(fl_ctx)
             elif event_type == EventType.FATAL_SYSTEM_ERROR:
                 self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
+
+    @contextmanager
+    def _panicking(self, fl_ctx: FLContext) -> Iterator[None]:
+        """What this package refuses, or a disk that takes no more, ends the job as failed with one sentence."""
+        try:
+            yield
         except FedxaiError as error:
             self.system_panic(str(error), fl_ctx)
         except OSError as error:
@@ -179,8 +183,9 @@ class ExplainedScatterAndGather(ScatterAndGather):
         if accepted:
             self.recorder.accepted(client_name, read_site_round(result))
         else:
-            refusals = self.aggregator.refusals  # pyright: ignore[reportAttributeAccessIssue]
-            self.recorder.absent(client_name, reason or refusals.get(client_name, "its update was refused"))
+            self.recorder.absent(
+                client_name, reason or self.aggregator.refusals.get(client_name, "its update was refused")
+            )
         return accepted
 
     def _check_round(self) -> None:

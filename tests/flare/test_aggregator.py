@@ -10,8 +10,9 @@ from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.flare.aggregator import FedAvgAggregator
-from fedxai.flare.messages import read_dxo
+from fedxai.flare.messages import SITE_ROUND, read_dxo
 
+ROUND = {"name": "a", "training_loss": 1.0, "validation": {}, "steps": 1, "seconds": 1.0}
 REFERENCE = {"w": np.zeros(3, np.float32)}
 
 
@@ -23,8 +24,8 @@ def context():
     return fl_ctx
 
 
-def contribution(site, values, *, cases=1, kind=DataKind.WEIGHT_DIFF, round_=2):
-    dxo = DXO(kind, data=values, meta={MetaKey.NUM_STEPS_CURRENT_ROUND: cases})
+def contribution(site, values, *, cases=1, kind=DataKind.WEIGHT_DIFF, round_=2, figures=ROUND):
+    dxo = DXO(kind, data=values, meta={MetaKey.NUM_STEPS_CURRENT_ROUND: cases, SITE_ROUND: figures})
     shareable = dxo.to_shareable()
     shareable.add_cookie(AppConstants.CONTRIBUTION_ROUND, round_)
     shareable.set_peer_props({ReservedKey.IDENTITY_NAME: site})
@@ -47,6 +48,8 @@ def test_unequal_sites_are_averaged_by_their_cases(context):
         ({"kind": DataKind.WEIGHTS}, "must be a weight difference"),
         ({"cases": 0}, "number of training cases"),
         ({"cases": None}, "number of training cases"),
+        ({"figures": {**ROUND, "pixels": [1, 2]}}, "schema of SiteRound"),
+        ({"figures": None}, "schema of SiteRound"),
         ({"round_": 1}, "belongs to round 1 and this is round 2"),
     ],
 )

@@ -14,7 +14,7 @@ from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.combine.weights import check_update, fedavg
 from fedxai.errors import FedxaiError, UpdateError
-from fedxai.flare.messages import read_dxo
+from fedxai.flare.messages import read_dxo, read_site_round
 
 
 class FedAvgAggregator(Aggregator):
@@ -64,4 +64,5 @@ class FedAvgAggregator(Aggregator):
         cases = dxo.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND)
         if not isinstance(cases, int) or cases < 1:
             raise UpdateError(f"an update must say its number of training cases, at least 1, got {cases!r}")
+        read_site_round(shareable)  # figures that break their schema spoil the update they come with
         return dxo.data, cases

@@ -13,7 +13,7 @@ import torch
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
-from fedxai.flare.simulate import run_job
+from fedxai.flare.simulate import check_job, run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
@@ -55,6 +55,7 @@ class SystemsComparison:
     def __init__(
         self, *, cohorts: Path, bundle: Bundle, job: Path, rounds: int, train: TrainSettings, out: Path
     ) -> None:
+        check_job(job)
         self.bundle = bundle
         self.job = job
         self.cohorts_root = cohorts

@@ -52,6 +52,7 @@ def run_job(
         SettingsError: when ``out`` holds something or ``settings`` names what the job does not have.
         RunError: when the run did not do what it was asked; the sentence is the server's.
     """
+    check_job(job)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
     sites = sorted(site_cohorts(cohorts)) if cohorts else _named_sites(job)
@@ -76,6 +77,16 @@ def run_job(
     return out / RESULTS
 
 
+def check_job(job: Path) -> None:
+    """Refuse what is no job folder before anything else is done.
+
+    Raises:
+        SettingsError: when the folder or its ``meta.json`` is not there.
+    """
+    if not (job / "meta.json").is_file():
+        raise SettingsError(f"JOB must be a FLARE job folder with a meta.json, got {job.name!r}")
+
+
 def _named_sites(job: Path) -> list[str]:
     deploy = _read(job / "meta.json")["deploy_map"]
     return [site for sites in deploy.values() for site in sites if site != "server"]
@@ -84,8 +95,6 @@ def _named_sites(job: Path) -> list[str]:
 def _prepare(
     job: Path, prepared: Path, sites: list[str], settings: Mapping[str, Any], train: Mapping[str, Any]
 ) -> None:
-    if not (job / "meta.json").is_file():
-        raise SettingsError(f"JOB must be a FLARE job folder with a meta.json, got {job.name!r}")
     shutil.copytree(job, prepared)
     meta = _read(prepared / "meta.json")
     meta["deploy_map"] = {"app": ["server", *sites]}

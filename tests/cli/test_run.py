@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fedxai run` and `fedxai compare` with what people get wrong: one sentence, nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FEDXAI = Path(sys.executable).with_name("fedxai")
+
+
+def refused(*arguments: object) -> str:
+    done = subprocess.run([FEDXAI, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_the_help_ends_with_an_example(command):
+    done = subprocess.run([FEDXAI, command, "--help"], capture_output=True, text=True, check=True)
+    assert f"Example: fedxai {command}" in done.stdout.replace("`", "")
+
+
+def test_a_folder_that_is_no_job_is_refused(tmp_path):
+    assert "JOB must be a FLARE job folder with a meta.json, got 'nowhere'" in refused(
+        "run", tmp_path / "nowhere", "--out", tmp_path / "run"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_looks_at_its_job_before_it_trains(tmp_path, phantom_root):
+    message = refused(
+        *("compare", "--cohorts", phantom_root, "--bundle", "brain_mri_tumor_classification"),
+        *("--job", tmp_path / "nowhere", "--out", tmp_path / "out"),
+    )
+    assert "JOB must be a FLARE job folder" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_bundle_lists_the_known_ones(tmp_path, phantom_root):
+    message = refused("compare", "--cohorts", phantom_root, "--bundle", "nope", "--out", tmp_path / "out")
+    assert "no bundle 'nope'; known bundles: brain_mri_tumor_classification" in message

@@ -2,7 +2,6 @@
 """The four systems side by side: centralised, local-only, plain federated and FedXAI-Med (Figures 2 and 3)."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -27,6 +26,7 @@ from fedxai.records import (
     SystemName,
     SystemResult,
 )
+from fedxai.report.files import write_files
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
@@ -179,11 +179,12 @@ class SystemsComparison:
 
     def _kept(self, name: str, compute: Callable[[], list[SystemResult]]) -> list[SystemResult]:
         """The results under that name, computed where they are not there yet."""
-        path = self.out / "results" / f"{name}.json"
+        file = f"results/{name}.json"
+        path = self.out / file
         if path.is_file():
             return [SystemResult.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
         results = compute()
-        _write_whole(path, [result.model_dump(mode="json") for result in results])
+        _write(self.out, file, [result.model_dump(mode="json") for result in results])
         return results
 
     def _keep_settings(self) -> None:
@@ -191,15 +192,12 @@ class SystemsComparison:
         wanted = {**self.settings, "digest": self.bundle.digest}
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
             raise SettingsError(f"--out {self.out.name} holds a comparison with other settings; choose a new folder")
-        _write_whole(path, wanted)
+        _write(self.out, path.name, wanted)
 
 
 def _cases(cohort: Cohort) -> dict[Split, list[Case]]:
     return {split: cohort.cases(split) for split in SPLITS}
 
 
-def _write_whole(path: Path, values: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+def _write(folder: Path, file: str, values: Any) -> None:
+    write_files(folder, {file: json.dumps(values, indent=1).encode()})

@@ -33,6 +33,7 @@ from fedxai.intake.cohort import site_cohorts
 from fedxai.records import Evaluations, Explanation, Record, Survey
 from fedxai.report.console import print_summary, round_line
 from fedxai.report.events import Events
+from fedxai.report.files import write_files
 from fedxai.report.run_report import write_report
 from fedxai.settings import cohorts_root
 
@@ -205,7 +206,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self._events.add_round(summary)
         line = round_line(summary, self._num_rounds, self.recorder.seconds_left(self._num_rounds))
         self.logger.info(line)
-        (self._folder / PROGRESS).write_text(f"{done} {self._num_rounds}\n{line}\n", encoding="utf-8")
+        write_files(self._folder, {PROGRESS: f"{done} {self._num_rounds}\n{line}\n".encode()})
 
     def _finish(self, fl_ctx: FLContext) -> None:
         """Choose the best model, test and explain the last and the best, and write what people read."""

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four systems, trained and tested for real on small phantom cohorts."""
+
+import pytest
+
+from fedxai.bundle import Bundle
+from fedxai.errors import SettingsError
+from fedxai.flare.comparison import SystemsComparison
+from fedxai.report.comparison import write_comparison
+from fedxai.settings import TrainSettings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def compare(repository, phantom_root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("comparison")
+
+    def make(**changes):
+        settings = {
+            "cohorts": phantom_root,
+            "bundle": Bundle.open("brain_mri_tumor_classification"),
+            "job": repository / "jobs" / "fedxai",
+            "rounds": 2,
+            "train": TrainSettings(local_epochs=1, threads=1),
+            "out": out,
+        }
+        return SystemsComparison(**{**settings, **changes})
+
+    return make, out
+
+
+@pytest.fixture(scope="module")
+def results(compare):
+    make, _ = compare
+    return make().run(1)
+
+
+def test_every_system_is_there_and_every_site_alone(results):
+    found = [(result.system, result.site) for result in results.results]
+    alone = [("local-only", f"site-{index}") for index in (1, 2, 3)]
+    assert found == [("centralised", None), *alone, ("federated", None), ("FedXAI-Med", None)]
+
+
+def test_all_are_tested_on_the_same_cases(results):
+    cases = sum(counts.test for counts in results.sites.values())
+    assert {result.metrics["accuracy"].n for result in results.results} == {cases}
+
+
+def test_steps_are_counted_and_the_same(results):
+    steps = {(result.system, result.site): result.steps for result in results.results}
+    alone = sum(count for (system, _), count in steps.items() if system == "local-only")
+    assert steps["federated", None] == steps["FedXAI-Med", None] == alone
+
+
+def test_explaining_in_the_site_changes_no_diagnosis(results):
+    by_system = {result.system: result for result in results.results}
+    plain, ours = by_system["federated"], by_system["FedXAI-Med"]
+    for name, figure in plain.metrics.items():
+        assert ours.metrics[name].value == pytest.approx(figure.value, abs=2e-3), name
+
+
+def test_p_is_zero_where_cases_moved_and_one_where_they_stayed(results):
+    scores = {result.system: result.privacy.score for result in results.results}
+    assert scores == {"centralised": 0.0, "local-only": 1.0, "federated": 1.0, "FedXAI-Med": 1.0}
+
+
+def test_what_is_there_is_not_computed_again(compare, results, monkeypatch):
+    make, out = compare
+    monkeypatch.setattr(SystemsComparison, "_result", lambda *_, **__: pytest.fail("computed again"))
+    assert make().run(1).results == results.results
+    assert write_comparison(results, out).is_file()
+
+
+def test_a_folder_with_another_comparison_is_refused(compare, results):
+    make, _ = compare
+    with pytest.raises(SettingsError, match="comparison with other settings"):
+        make(rounds=3)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a person calls us: the ``fedxai`` command. Nothing heavy is imported before a command runs."""
 
+import signal
 import sys
 
 import typer
@@ -34,6 +35,7 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; what this package refuses is one sentence on standard error and exit code 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what a command started is ended with it
     try:
         app()
     except FedxaiError as error:

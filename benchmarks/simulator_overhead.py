@@ -29,6 +29,8 @@ from fedxai.train.engine import SiteTrainer
 
 JOB = Path(__file__).resolve().parents[1] / "jobs" / "fedxai"
 SITES = 4
+LOCAL_EPOCHS = 4
+EXPLAIN_EVERY = 2
 
 
 def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[str, np.ndarray]:
@@ -38,7 +40,7 @@ def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[s
             bundle=bundle,
             cases={split: Cohort.open(path).cases(split) for split in SPLITS},
             site=site,
-            settings=TrainSettings(),
+            settings=TrainSettings(local_epochs=LOCAL_EPOCHS),
         )
         for site, path in site_cohorts(cohorts).items()
     }
@@ -81,10 +83,16 @@ def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:
         make_phantom(cohorts / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
     bundle = Bundle.open(json.loads((JOB / "app/config/config_fed_server.json").read_text())["bundle"])
     start = time.perf_counter()
-    weights = plain_loop(cohorts, bundle, rounds, every=2)
+    weights = plain_loop(cohorts, bundle, rounds, every=EXPLAIN_EVERY)
     loop = time.perf_counter() - start
     start = time.perf_counter()
-    results = run_job(JOB, out=scratch / f"run-{rounds}", cohorts=cohorts, settings={"num_rounds": rounds})
+    results = run_job(
+        JOB,
+        out=scratch / f"run-{rounds}",
+        cohorts=cohorts,
+        settings={"num_rounds": rounds, "explain_every": EXPLAIN_EVERY},
+        train={"local_epochs": LOCAL_EPOCHS},
+    )
     job = time.perf_counter() - start
     model = torch.load(results / "last" / bundle.name / "models" / "model.pt", weights_only=True)
     apart = max(float(np.abs(model[name].numpy() - weights[name]).max()) for name in weights)

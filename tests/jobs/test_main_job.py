@@ -21,6 +21,7 @@ from fedxai.train.engine import SiteTrainer
 from fedxai.train.federation import train_rounds
 
 pytestmark = pytest.mark.slow
+LOCAL_EPOCHS = 2
 
 
 def read(results: Path) -> RunSummary:
@@ -60,9 +61,13 @@ def two_runs(repository, tmp_path_factory):
     for index in range(3):
         make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=40)
     job = repository / "jobs" / "fedxai"
-    settings = {"num_rounds": 2, "explain_every": 1}
-    together = run_job(job, out=root / "t3", cohorts=root / "cohorts", threads=3, settings=settings)
-    in_turn = run_job(job, out=root / "t1", cohorts=root / "cohorts", threads=1, settings=settings)
+    same = {
+        "cohorts": root / "cohorts",
+        "settings": {"num_rounds": 2, "explain_every": 1},
+        "train": {"local_epochs": LOCAL_EPOCHS},
+    }
+    together = run_job(job, out=root / "t3", threads=3, **same)
+    in_turn = run_job(job, out=root / "t1", threads=1, **same)
     return root / "cohorts", together, in_turn
 
 
@@ -86,7 +91,7 @@ def test_the_federated_model_is_the_plain_loops_model(two_runs):
             bundle=bundle,
             cases={split: Cohort.open(path).cases(split) for split in SPLITS},
             site=site,
-            settings=TrainSettings(threads=1),
+            settings=TrainSettings(threads=1, local_epochs=LOCAL_EPOCHS),
         )
         for site, path in site_cohorts(cohorts).items()
     }

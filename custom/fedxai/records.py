@@ -76,11 +76,27 @@ class Evaluations(Record):
     test: Evaluation
 
 
+TrustTestName = Literal["randomisation", "faithfulness", "robustness", "localisation"]
+
+
+class TrustTest(Record):
+    """One test that an explanation can fail: ``value`` must reach ``threshold`` in the test's own direction.
+
+    ``undecided``: too few cases for the interval to lie on one side of the threshold, or the test could not run.
+    """
+
+    name: TrustTestName
+    outcome: Literal["passed", "failed", "undecided"]
+    value: Figure
+    threshold: Scalar
+
+
 class MethodSummary(Record):
     """Where one saliency method looks, over the cases of one site.
 
     ``scores`` and ``chance`` share their keys: relevance_mass (E with |S|, the default reading),
-    relevance_mass_positive, relevance_mass_signed (Eq. 5 to the letter), pointing_game.
+    relevance_mass_positive, relevance_mass_signed (Eq. 5 to the letter), pointing_game. ``trust`` is the verdict:
+    a method is trusted when it passes every test, marked when it fails one, never hidden.
     """
 
     method: Name
@@ -89,6 +105,7 @@ class MethodSummary(Record):
     undefined: dict[Name, Count]  # per score: scored cases whose value does not exist (all-zero map, zero sum)
     scores: dict[Name, Figure]
     chance: dict[Name, Figure]
+    trust: list[TrustTest] = []
 
 
 class Explanation(Record):

@@ -277,3 +277,42 @@ class Comparison(Record):
     sites: dict[Name, CaseCounts]
     settings: dict[str, int | float | str | bool | None]
     results: list[SystemResult]
+
+
+PlaceName = Literal["region", "corners", "border", "ring", "rest"]
+PLACES: tuple[PlaceName, ...] = ("region", "corners", "border", "ring", "rest")  # a voxel belongs to the first
+
+
+class PlaceSummary(Record):
+    """Where in the image the relevance for one explained class lies, over the cases of one site.
+
+    ``shares`` (of |relevance|) and ``chance`` (of the grid) share their keys, the names of ``PLACES``; region, ring
+    and rest are over the cases with a region.
+    """
+
+    class_index: Count
+    n: Count  # cases whose map has relevance
+    patients: Count  # of these cases
+    undefined: Count  # cases whose map is all zeros or not finite
+    shares: dict[PlaceName, Figure]
+    chance: dict[PlaceName, Figure]
+
+
+class ShortcutAlarm(Record):
+    """At one site a model looks, for one class, at a place where it does not look elsewhere."""
+
+    site: Name
+    class_index: Count
+    place: PlaceName
+    share: Figure
+    expected: Scalar  # what the other sites' figures for this class let one expect
+    p_adjusted: Scalar  # Holm, over all tests made
+    advice: str  # one sentence: the site, the class, and what to look at in that site's gallery
+
+
+class ShortcutSearch(Record):
+    """What the search for shortcuts across sites found, how many tests it made, and what it could not test."""
+
+    alarms: list[ShortcutAlarm]
+    tests: Count
+    notes: list[str]

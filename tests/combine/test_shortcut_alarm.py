@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the alarm says of figures made by hand and drawn at random; a trained network is asked in the slow test."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from fedxai.combine.shortcut_alarm import AlarmRule, find_shortcuts, holm
+from fedxai.errors import SettingsError
+from fedxai.records import PLACES, Figure, PlaceSummary
+
+NAMES = ["meningioma", "glioma", "pituitary"]
+CELL = ("site-2", 1, "border")
+
+
+def summary(index, border, *, patients=10, half=0.04, n=None, **others):
+    shares = {"region": 0.4, "corners": 0.05, "border": border, "ring": 0.2, "rest": 0.3, **others}
+    n = 2 * patients if n is None else n
+    return PlaceSummary(
+        class_index=index,
+        n=n,
+        patients=patients,
+        undefined=0,
+        shares={
+            name: Figure(value=shares[name], n=n, low=shares[name] - half, high=shares[name] + half) for name in PLACES
+        },
+        chance={name: Figure(value=0.2, n=n) for name in PLACES},
+    )
+
+
+def consortium(sites=4, *, share=0.1, **changes):
+    """All sites and classes alike, but for one cell."""
+    return {
+        f"site-{k + 1}": [
+            summary(c, share if (f"site-{k + 1}", c) == CELL[:2] else 0.1, **changes) for c in range(len(NAMES))
+        ]
+        for k in range(sites)
+    }
+
+
+@pytest.mark.parametrize("sites", [2, 3, 4, 8])
+def test_the_site_and_class_with_the_mark_are_named(sites):
+    (alarm,) = find_shortcuts(consortium(sites, share=0.6), class_names=NAMES).alarms
+    assert (alarm.site, alarm.class_index, alarm.place) == CELL
+    assert (alarm.share.value, alarm.expected) == (0.6, 0.1)
+    assert alarm.p_adjusted < 0.01
+    for words in ("site-2", "glioma", "along the image border", "60%", "10%", "gallery"):
+        assert words in alarm.advice
+    assert alarm.advice.count(". ") == 0
+
+
+@pytest.mark.parametrize("sites", [2, 4])
+def test_sites_that_look_alike_raise_no_alarm(sites):
+    search = find_shortcuts(consortium(sites), class_names=NAMES)
+    assert search.alarms == []
+    assert search.tests == sites * len(NAMES) * 3
+    assert search.notes == []
+
+
+def test_looking_less_at_the_border_than_others_is_no_shortcut():
+    assert find_shortcuts(consortium(share=0.0), class_names=NAMES).alarms == []
+
+
+def test_more_relevance_in_the_region_is_no_shortcut():
+    sites = consortium()
+    sites["site-2"][1] = summary(1, 0.1, region=0.9)
+    assert find_shortcuts(sites, class_names=NAMES).alarms == []
+
+
+def test_a_certain_but_small_excess_is_no_alarm():
+    quiet = AlarmRule(spread=0.001, smallest_excess=0.05)
+    assert find_shortcuts(consortium(share=0.14, half=0.001), class_names=NAMES, rule=quiet).alarms == []
+    assert find_shortcuts(consortium(share=0.16, half=0.001), class_names=NAMES, rule=quiet).alarms
+
+
+def test_shortcuts_at_one_site_for_all_classes_are_all_found():
+    sites = consortium()
+    sites["site-2"] = [summary(index, 0.6) for index in range(3)]
+    found = {(a.site, a.class_index, a.place) for a in find_shortcuts(sites, class_names=NAMES).alarms}
+    assert found == {("site-2", index, "border") for index in range(3)}
+
+
+def test_sites_that_differ_anyway_need_a_larger_excess():
+    rng = np.random.default_rng(0)
+    sites = {
+        f"site-{k}": [summary(c, 0.3 if (k, c) == (1, 1) else 0.1 + rng.uniform(0, 0.3)) for c in range(3)]
+        for k in range(5)
+    }
+    assert find_shortcuts(sites, class_names=NAMES).alarms == []
+
+
+@pytest.mark.parametrize("changes", [{"patients": 3}, {"n": 4}])
+def test_too_few_cases_are_named_and_stay_silent(changes):
+    sites = consortium()
+    sites["site-2"][1] = summary(1, 0.9, **changes)
+    search = find_shortcuts(sites, class_names=NAMES)
+    assert search.alarms == []
+    assert search.notes == ["site-2, glioma: not enough cases to look for a shortcut."]
+
+
+def test_a_figure_that_was_held_back_is_not_tested():
+    sites = consortium(2)
+    held = {name: Figure(value=None, n=3) for name in PLACES}
+    sites["site-1"] = [s.model_copy(update={"shares": held}) for s in sites["site-1"]]
+    search = find_shortcuts(sites, class_names=NAMES)
+    assert (search.alarms, search.tests) == ([], 0)
+    assert search.notes[-1] == "No class has enough cases at two sites: not enough cases to look for shortcuts."
+
+
+@pytest.mark.parametrize("sites", [{}, {"site-1": [summary(0, 0.9)]}])
+def test_fewer_than_two_sites_cannot_be_compared(sites):
+    search = find_shortcuts(sites, class_names=NAMES)
+    assert (search.alarms, search.tests) == ([], 0)
+    assert "not enough cases" in search.notes[-1]
+
+
+def test_p_is_the_papers_moderated_t_written_out():
+    """One class, three sites, in plain arithmetic; the other places repeat the same figures."""
+    shares, half, patients = [0.1, 0.5, 0.2], 0.0392, 8
+    sites = {
+        f"site-{k + 1}": [summary(0, m, corners=m, rest=m, patients=patients, half=half)] for k, m in enumerate(shares)
+    }
+    alarm = find_shortcuts(sites, class_names=NAMES, rule=AlarmRule(level=0.9, spread=0.05, spread_weight=4)).alarms[0]
+    v = (half / 1.959964) ** 2 * 8 / 7
+    scatter = (0.1 - 0.15) ** 2 + (0.2 - 0.15) ** 2
+    w = (4 * 0.05**2 + max(0, scatter - v)) / 5
+    variance = v + w + 2 * (v + w) / 4
+    df = variance**2 / (v**2 / 7 + 2 * (v / 4) ** 2 / 7 + (1.5 * w) ** 2 / 5)
+    p = student.sf((0.5 - 0.15) / math.sqrt(variance), df)
+    assert alarm.site == "site-2"
+    assert alarm.p_adjusted == pytest.approx(min(1, 9 * p), abs=1e-4)
+
+
+@pytest.mark.parametrize("sites", [2, 4])
+def test_honest_sites_that_differ_by_chance_seldom_raise_an_alarm(sites):
+    """200 clean consortia of 8 patients a class, skewed shares, sites that truly differ by 2 points."""
+    rng = np.random.default_rng(1)
+    false = 0
+    for _ in range(200):
+        clean = {}
+        for k in range(sites):
+            clean[f"site-{k}"] = []
+            for c in range(3):
+                drawn = {p: np.abs(rng.normal(0, 0.02)) + rng.gamma(2, 0.05, 8) for p in ("corners", "border", "rest")}
+                shares = {p: Figure(value=v.mean(), n=8, **interval(v)) for p, v in drawn.items()}
+                clean[f"site-{k}"].append(summary(c, 0, patients=8).model_copy(update={"shares": shares}))
+        false += bool(find_shortcuts(clean, class_names=NAMES).alarms)
+    assert false <= 0.05 * 200
+
+
+def interval(values):
+    """The bootstrap's interval, near enough: the variance of the mean over m instead of m - 1."""
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    return {"low": values.mean() - half, "high": values.mean() + half}
+
+
+def test_holm_is_the_step_down_rule_in_the_order_that_came():
+    assert holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"level": 0}, {"smallest_excess": -0.1}, {"fewest_patients": 1}, {"spread": 0}, {"spread_weight": 0}]
+)
+def test_a_rule_without_sense_is_refused(wrong):
+    with pytest.raises(SettingsError, match=r"must be"):
+        AlarmRule(**wrong)
+
+
+def test_a_class_without_a_name_is_refused():
+    with pytest.raises(SettingsError, match="class_names must name every class"):
+        find_shortcuts(consortium(), class_names=["meningioma"])

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import cohort, intake, run
+from fedxai.cli import cohort, explain, intake, run
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(intake.app, name="intake")
 app.add_typer(cohort.app, name="cohort")
 app.command()(run.run)
 app.command()(run.compare)
+app.command()(explain.explain)
 
 
 @app.command()

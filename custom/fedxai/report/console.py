@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedxai.records import Figure, MethodSummary, RoundSummary, RunSummary
+from fedxai.records import Explanation, Figure, MethodSummary, RoundSummary, RunSummary
 from fedxai.report.reading import (
+    E_SCORE,
     HEADLINE_METHOD,
     chance_of,
     evaluations_of,
@@ -21,6 +22,7 @@ from fedxai.report.reading import (
     score_of,
     shown_method,
 )
+from fedxai.report.verdict import failed_tests, marked, verdict_of
 from fedxai.report.words import UNKNOWN, count, duration, number, plural, size, words
 
 
@@ -76,6 +78,30 @@ def print_summary(summary: RunSummary, report_path: Path, *, console: Console | 
     for line in _closing_lines(summary, method):
         terminal.print(Text(line), soft_wrap=True)
     terminal.print(Text(f"Report: {report_path}"), soft_wrap=True)
+
+
+def print_explanation(explanation: Explanation, page: Path, *, console: Console | None = None) -> None:
+    """A row a method: E beside its chance level, the trust verdict, the cases behind it; then where the page is."""
+    terminal = console or Console()
+    title = f"Where the model looks: {plural(explanation.cases, 'case')} of the {explanation.split} split"
+    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left")
+    table.add_column("Method", overflow="fold")
+    for heading in ("E", "Chance", "Scored", "Not scored", "Undefined"):
+        table.add_column(heading, justify="right")
+    table.add_column("Trust", overflow="fold")
+    for method in explanation.methods:
+        counts = (method.scored, method.unscored, method.undefined.get(E_SCORE, 0))
+        figures = (score_of(method), chance_of(method))
+        failed = failed_tests(method.trust)
+        table.add_row(
+            Text(words(method.method)),
+            *(UNKNOWN if figure is None else number(figure.value) for figure in figures),
+            *map(count, counts),
+            marked(verdict_of(method)) + (f": {', '.join(failed)}" if failed else ""),
+        )
+    terminal.print(table)
+    took = f"{count(explanation.passes)} passes, {duration(explanation.seconds)}"
+    terminal.print(Text(f"{took}. This folder never leaves the site: {page}"), soft_wrap=True)
 
 
 def _method_of_round(round_summary: RoundSummary) -> str:

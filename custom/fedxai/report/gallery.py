@@ -10,61 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fedxai.errors import SettingsError
+from fedxai.report.examined import Examined
 from fedxai.report.files import disk
 from fedxai.report.overlay import colour_steps, grey, outlined, overlay, plane, shown_slice, strip
 from fedxai.report.page import render
 
 _PROBABILITIES_SHOWN = 6
-
-
-class GalleryCase(Protocol):
-    """One explained case, as ``fedxai.score.examine`` hands it over."""
-
-    @property
-    def index(self) -> int:
-        """Its place in the split."""
-        ...
-
-    @property
-    def image(self) -> ArrayLike:
-        """``(C, H, W)`` or ``(C, D, H, W)``."""
-        ...
-
-    @property
-    def region(self) -> ArrayLike | None:
-        """The clinically relevant region on the image's grid, or None."""
-        ...
-
-    @property
-    def maps(self) -> Mapping[str, ArrayLike]:
-        """A map a method, on the image's grid."""
-        ...
-
-    @property
-    def label(self) -> int:
-        """The true class."""
-        ...
-
-    @property
-    def predicted(self) -> int:
-        """The class the model chose."""
-        ...
-
-    @property
-    def probabilities(self) -> Sequence[float]:
-        """One a class."""
-        ...
-
-    @property
-    def scores(self) -> Mapping[str, Mapping[str, float | None]]:
-        """For each method, its scores by name; None or NaN where undefined."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +69,7 @@ class Gallery:
         self._seen = 0
         with disk(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            self._stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            self.stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
 
     def __enter__(self) -> "Gallery":
         return self
@@ -125,9 +80,9 @@ class Gallery:
         if kind is None:
             self.close()
         else:
-            shutil.rmtree(self._stage, ignore_errors=True)
+            shutil.rmtree(self.stage, ignore_errors=True)
 
-    def add(self, case: GalleryCase) -> None:
+    def add(self, case: Examined) -> None:
         """Draw the case if there is room for its kind."""
         self._seen += 1
         kind = (int(case.label), int(case.label) == int(case.predicted))
@@ -143,9 +98,9 @@ class Gallery:
         try:
             with disk(self.folder):
                 self._write_page()
-                _replace(self.folder, self._stage)
+                _replace(self.folder, self.stage)
         finally:
-            shutil.rmtree(self._stage, ignore_errors=True)
+            shutil.rmtree(self.stage, ignore_errors=True)
         return self.folder / "index.html"
 
     def _make_room(self, kind: tuple[int, bool]) -> bool:
@@ -154,10 +109,10 @@ class Gallery:
         if counts[kind] + 1 >= most:
             return False
         place = max(i for i, entry in enumerate(self._entries) if entry.kind == commonest)
-        (self._stage / self._entries.pop(place).picture).unlink()
+        (self.stage / self._entries.pop(place).picture).unlink()
         return True
 
-    def _draw(self, case: GalleryCase) -> Entry:
+    def _draw(self, case: Examined) -> Entry:
         image = np.asarray(case.image)
         whole = None if case.region is None else np.asarray(case.region)
         spatial, slice_ = image.shape[1:], shown_slice(image, whole)
@@ -168,7 +123,7 @@ class Gallery:
         tiles = [outlined(overlay(background, magnitude), region) for magnitude in maps]
         name = f"case-{case.index:05d}.png"
         with disk(self.folder):
-            strip([outlined(background, region), *tiles]).save(self._stage / name)
+            strip([outlined(background, region), *tiles]).save(self.stage / name)
         return Entry(
             index=int(case.index),
             picture=name,
@@ -190,7 +145,7 @@ class Gallery:
             likeliest=_likeliest,
             colours=colour_steps(),
         )
-        (self._stage / "index.html").write_bytes(page)
+        (self.stage / "index.html").write_bytes(page)
 
     def _class_name(self, index: int) -> str:
         return self.class_names[index] if 0 <= index < len(self.class_names) else f"class {index}"

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `fedxai explain` command: where a trained model looks, shown and scored inside the site."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from fedxai.cli.trained import Trained
+    from fedxai.intake.cohort import Cohort
+    from fedxai.records import Case, Explanation, Split
+    from fedxai.report.explained_folder import ExplainedFolder
+    from fedxai.train.engine import SiteTrainer
+
+
+class SplitName(str, Enum):
+    """The splits of a cohort."""
+
+    training = "training"
+    validation = "validation"
+    test = "test"
+
+
+class Which(str, Enum):
+    """The models that a run leaves."""
+
+    best = "best"
+    last = "last"
+
+
+def explain(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="RUN_OR_BUNDLE", help="Folder of a run, or a bundle with weights.", show_default=False),
+    ],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The site's cohort.")],
+    out: Annotated[Path, typer.Option(help="New folder; it never leaves the site.")],
+    methods: Annotated[
+        str | None, typer.Option(help="'all', or names with commas; default: those of the bundle's explain.json.")
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="Which cases.")] = SplitName.test,
+    which: Annotated[Which, typer.Option(help="Which model of a run.")] = Which.best,
+    cases: Annotated[int | None, typer.Option(min=1, help="At most so many, spread over the split.")] = None,
+    trust_cases: Annotated[int, typer.Option(min=0, help="Cases of the trust tests; 0: none.")] = 0,
+    gallery: Annotated[int, typer.Option(min=1, help="Cases shown in the gallery.")] = 24,
+    save_maps: Annotated[
+        bool, typer.Option("--save-maps", help="Also write every map as NIfTI, in 2D as PNG.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Cases in one pass.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto: a GPU where there is one.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn: intervals, trust tests.")] = 0,
+) -> None:
+    """Show and score where a trained model looks on a site's own cases: maps, scores, gallery.
+
+    Example: `fedxai explain RUN cohorts/site-1 --methods saliency,grad_cam --out DIR`
+    """
+    from fedxai.cli.trained import find_trained
+    from fedxai.errors import SettingsError
+    from fedxai.intake.cohort import Cohort
+    from fedxai.report.console import print_explanation
+    from fedxai.report.explained_folder import ExplainedFolder
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+    _hush()
+    shown = cast("Split", split.value)
+    trained, opened = find_trained(model, which.value), Cohort.open(cohort)
+    asked = _asked(methods, trained)
+    chosen = _chosen(opened, shown, cases)
+    trainer = _trainer(trained, opened, {shown: chosen}, device)
+    answering = _answering(trainer, shown, asked)
+    with ExplainedFolder(
+        out,
+        site=opened.folder.name,
+        class_names=trained.bundle.class_names,
+        methods=answering,
+        images=[case.image.relative_to(opened.folder).as_posix() for case in chosen],
+        limit=gallery,
+        save_maps=save_maps,
+    ) as folder:
+        explanation = _examined(
+            trainer, folder, shown, answering, batch_size=batch_size, trust_cases=trust_cases, seed=seed
+        )
+        folder.conclude(explanation)
+    print_explanation(explanation, out / "index.html")
+
+
+def _hush() -> None:
+    """MONAI says at length which optional DICOM decoder it lacks; that is no news to who explains a model."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+
+
+def _asked(methods: str | None, trained: "Trained") -> list[str]:
+    """The methods' names, each known."""
+    from fedxai.explain import METHODS
+
+    if methods is None:
+        names = trained.bundle.explain.methods
+    else:
+        names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    for name in names:
+        METHODS.make(name)
+    return list(dict.fromkeys(names))
+
+
+def _chosen(cohort: "Cohort", split: "Split", limit: int | None) -> "list[Case]":
+    """At most ``limit`` cases, spread evenly over the split."""
+    from fedxai.errors import CohortError
+
+    listed = cohort.cases(split)
+    if not listed:
+        raise CohortError(f"{cohort.folder.name}: the {split} split must hold at least one case, got none")
+    count = min(limit or len(listed), len(listed))
+    return [listed[place * len(listed) // count] for place in range(count)]
+
+
+def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Case]]", device: str) -> "SiteTrainer":
+    """The site's engine over the chosen cases, with the trained weights in its network."""
+    import torch
+
+    from fedxai.errors import BundleError, SettingsError
+    from fedxai.records import SPLITS
+    from fedxai.settings import TrainSettings
+    from fedxai.train.engine import SiteTrainer
+
+    bundle = trained.bundle
+    if len(cohort.class_names) != len(bundle.class_names):
+        raise BundleError(
+            f"{cohort.folder.name} has {len(cohort.class_names)} classes and bundle {bundle.name} has "
+            f"{len(bundle.class_names)}; choose a model that fits the cohort"
+        )
+    try:
+        torch.empty(0, device="cpu" if device == "auto" else device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"--device must be a device of this machine or auto, got {device!r}") from error
+    trainer = SiteTrainer(
+        bundle=bundle,
+        cases={**{name: cohort.cases(name) for name in SPLITS}, **chosen},
+        site=cohort.folder.name,
+        settings=TrainSettings(cache_cases=0),  # pyright: ignore[reportCallIssue]
+        device=device,
+    )
+    try:
+        trainer.load({name: tensor.numpy() for name, tensor in trained.weights.items()})
+    except RuntimeError as error:
+        raise BundleError(f"the weights of bundle {bundle.name} don't fit its network; export it again") from error
+    return trainer
+
+
+def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str]) -> list[str]:
+    """Those methods that can explain this network, tried on one case; of each other one it is said why not."""
+    from fedxai.errors import ExplanationError
+    from fedxai.explain import explain_batch
+
+    image = next(_prepared(trainer, split, limit=1, batch_size=1))["image"]
+    layer = trainer.bundle.explain.target_layer
+    answering = []
+    for name in asked:
+        try:
+            explain_batch(trainer.network, image, methods=[name], target_layer=layer)
+            answering.append(name)
+        except ExplanationError as error:
+            typer.echo(f"Note: {name} is left out: {error}", err=True)
+    if not answering:
+        raise ExplanationError(f"none of the asked methods ({', '.join(asked)}) can explain this network")
+    return answering
+
+
+def _examined(
+    trainer: "SiteTrainer",
+    folder: "ExplainedFolder",
+    split: "Split",
+    methods: list[str],
+    *,
+    batch_size: int,
+    trust_cases: int,
+    seed: int,
+) -> "Explanation":
+    """Explain and score the cases batch by batch, with a progress bar; each goes into the folder as it comes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from fedxai.score.examine import ExaminedCase, examine
+
+    cases, config = len(trainer.cases[split]), trainer.bundle.explain
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("explaining", total=cases)
+
+        def keep(case: ExaminedCase) -> None:
+            folder.add(case)
+            progress.update(bar, advance=1, description=f"explaining {case.index + 1} of {cases}")
+
+        return examine(
+            trainer.network,
+            _prepared(trainer, split, limit=cases, batch_size=batch_size),
+            split=split,
+            methods=methods,
+            target_layer=config.target_layer,
+            target_class=config.target_class,
+            sink=keep,
+            seed=seed,
+        )
+
+
+def _prepared(trainer: "SiteTrainer", split: "Split", *, limit: int, batch_size: int) -> Iterator[dict[str, Any]]:
+    """The engine's batches; a file that MONAI cannot read or prepare is one sentence."""
+    from fedxai.errors import CohortError
+
+    try:
+        yield from trainer.explanation_batches(split, limit=limit, batch_size=batch_size)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CohortError(
+            f"{trainer.site}: a file of the {split} split cannot be prepared for the network; see `fedxai cohort check`"
+        ) from error

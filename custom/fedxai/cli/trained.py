@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trained model that a person names: a run's best or last one, or a bundle with weights."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedxai.bundle import Bundle
+from fedxai.errors import BundleError, RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHTS = Path("models") / "model.pt"
+_MODELS = ("best", "last")
+_RESULTS = (".", "fedxai", "server/*/fedxai")  # the results folder itself, a job's folder, a run's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A bundle and the weights that go into its network."""
+
+    bundle: Bundle
+    weights: "Mapping[str, Tensor]"
+
+
+def find_trained(name: str, which: str) -> Trained:
+    """The exported model of a run, or a bundle that holds weights.
+
+    Args:
+        name: the folder that ``fedxai run --out`` wrote, its ``fedxai/`` results folder, a bundle's folder, or the
+            name of a bundle.
+        which: ``best`` or ``last``; of a run only.
+
+    Raises:
+        RunError: when the folder is no run, or the run has no such model.
+        BundleError: when there is no bundle of that name, or it has no weights that can be read.
+    """
+    path = Path(name)
+    bundle = Bundle.open(_exported(path, which) if path.is_dir() and not (path / "configs").is_dir() else name)
+    return Trained(bundle=bundle, weights=_weights(bundle))
+
+
+def _exported(run: Path, which: str) -> Path:
+    """The one bundle in the run's ``best/`` or ``last/``."""
+    homes = {home.name: home for part in _RESULTS for kind in _MODELS for home in run.glob(f"{part}/{kind}")}
+    exported = {
+        kind: bundle.parent for kind, home in sorted(homes.items()) for bundle in sorted(home.glob("*/configs"))
+    }
+    if not exported:
+        raise RunError(f"{run.name!r} is neither a run nor a bundle: it has no best/ or last/ model and no configs/")
+    if which not in exported:
+        raise RunError(f"run {run.name!r} has no {which} model; it has: {', '.join(exported)}")
+    return exported[which]
+
+
+def _weights(bundle: Bundle) -> "Mapping[str, Tensor]":
+    import torch
+
+    path = bundle.path / WEIGHTS
+    if not path.is_file():
+        raise BundleError(
+            f"bundle {bundle.name} has no weights ({WEIGHTS.as_posix()}); name a run, or the bundle it exported"
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise BundleError(f"bundle {bundle.name}: {WEIGHTS.as_posix()} cannot be read as weights") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BundleError(f"bundle {bundle.name}: {WEIGHTS.as_posix()} must hold a plain state dict of tensors")
+    return state

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trust verdict of a saliency method: passed, failed, undecided or not run; always shown, never hidden."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from fedxai.records import MethodSummary, TrustTest, TrustTestName
+
+Verdict = Literal["passed", "failed", "undecided", "not run"]
+MARKS: dict[Verdict, str] = {"passed": "✓", "failed": "✕", "undecided": "?", "not run": "–"}  # not by colour alone
+
+
+def verdict(tests: Sequence[TrustTest]) -> Verdict:
+    """``failed`` when any test failed, ``passed`` when each of the four passed, ``not run`` without any test.
+
+    Example:
+        >>> verdict([])
+        'not run'
+    """
+    if not tests:
+        return "not run"
+    if any(test.outcome == "failed" for test in tests):
+        return "failed"
+    passed = {test.name for test in tests if test.outcome == "passed"}
+    return "passed" if passed == set(get_args(TrustTestName)) else "undecided"
+
+
+def verdict_of(method: MethodSummary | None) -> Verdict:
+    """The verdict of a method at one site; ``not run`` where there is no such method."""
+    return verdict(method.trust if method else [])
+
+
+def over_sites(verdicts: Iterable[Verdict]) -> Verdict:
+    """One verdict over sites: failed anywhere is failed; passed needs a pass at every site that ran the tests."""
+    known = set(verdicts) - {"not run"}
+    if not known:
+        return "not run"
+    return "failed" if "failed" in known else "passed" if known == {"passed"} else "undecided"
+
+
+def failed_tests(tests: Iterable[TrustTest]) -> list[str]:
+    """The names of the tests that failed, in their order."""
+    return [test.name for test in tests if test.outcome == "failed"]
+
+
+def marked(judged: Verdict) -> str:
+    """``✓ passed``, ``✕ failed`` ...: a mark and its word."""
+    return f"{MARKS[judged]} {judged}"

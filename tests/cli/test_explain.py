@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fedxai explain`: maps, scores and gallery of a trained model, whole or not at all."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from fedxai.cli import app
+from fedxai.errors import BundleError, CohortError, ExplanationError, FedxaiError, RunError, SettingsError
+from fedxai.intake.cohort import Cohort
+from fedxai.intake.phantom import make_phantom
+from fedxai.records import Explanation
+from fedxai.settings import BUNDLES_VARIABLE
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "site-1"
+    make_phantom(folder, site="site-1", index=0, cases=24)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, brain_bundle) -> Path:
+    """What a run leaves: the best and the last model, exported; the last one answers otherwise."""
+    folder = tmp_path_factory.mktemp("run") / "RUN"
+    for seed, which in enumerate(("best", "last")):
+        results = folder / "server" / "simulate_job" / "fedxai" / which
+        brain_bundle.export(results, brain_bundle.network(seed=seed).state_dict())
+    return folder
+
+
+def results(run: Path) -> Path:
+    return run / "server" / "simulate_job" / "fedxai"
+
+
+def explain(*words: object):
+    return CliRunner().invoke(app, ["explain", *map(str, words)])
+
+
+def refused(*words: object) -> FedxaiError:
+    result = explain(*words)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, FedxaiError), result.exception
+    assert "\n" not in str(result.exception)
+    return result.exception
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def explained(run, cohort, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "DIR"
+    words = (run, cohort, "--out", out, "--methods", "saliency,grad_cam", "--cases", 5, "--save-maps")
+    result = explain(*words, "--batch-size", 2, "--gallery", 3)
+    assert result.exit_code == 0, result.output
+    assert "Grad-CAM" in result.output
+    assert str(out / "index.html") in result.output.replace("\n", "")
+    return out
+
+
+def test_the_help_ends_with_an_example():
+    assert "Example: fedxai explain" in explain("--help").output.replace("`", "")
+
+
+def test_folder_holds_figures_scores_gallery_and_the_mark(explained):
+    explanation = Explanation.model_validate_json((explained / "explanation.json").read_text(encoding="utf-8"))
+    assert explanation.split == "test"
+    assert explanation.cases == 5
+    assert [method.method for method in explanation.methods] == ["saliency", "grad_cam"]
+    assert "never leaves the site" in (explained / "index.html").read_text(encoding="utf-8")
+    assert "never leaves the site" in (explained / "NEVER_LEAVES_THE_SITE.txt").read_text(encoding="utf-8")
+
+
+def test_scores_name_each_case_and_agree_with_the_figures(explained, cohort):
+    rows = lines(explained)
+    assert [(row["case"], row["method"]) for row in rows[:4]] == [
+        ("0", "saliency"),
+        ("0", "grad_cam"),
+        ("1", "saliency"),
+        ("1", "grad_cam"),
+    ]
+    assert all((cohort / row["image"]).is_file() for row in rows)
+    assert {row["label"] for row in rows} <= set(Cohort.open(cohort).class_names)
+    figure = json.loads((explained / "explanation.json").read_text(encoding="utf-8"))["methods"][0]
+    mean = np.mean([float(row["relevance_mass"]) for row in rows if row["method"] == "saliency"])
+    assert mean == pytest.approx(figure["scores"]["relevance_mass"]["value"], abs=1e-4)
+
+
+def test_maps_are_files_on_the_networks_grid(explained):
+    folder = explained / "maps" / "case-00004"
+    names = {"image.nii.gz", "region.nii.gz", "saliency.nii.gz", "grad_cam.nii.gz", "saliency.png", "grad_cam.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    volumes = {path.name: nibabel.load(path) for path in folder.glob("*.nii.gz")}
+    assert {volume.shape for volume in volumes.values()} == {(96, 96, 1)}
+    assert volumes["saliency.nii.gz"].get_data_dtype() == np.float32
+    with Image.open(folder / "grad_cam.png") as picture:
+        picture.verify()
+
+
+def test_cases_are_spread_over_the_split(run, cohort, tmp_path):
+    assert explain(run, cohort, "--out", tmp_path / "o", "--cases", 2, "--methods", "saliency").exit_code == 0
+    listed = [case.image.name for case in Cohort.open(cohort).cases("test")]
+    shown = [Path(row["image"]).name for row in lines(tmp_path / "o")]
+    assert shown == [listed[0], listed[len(listed) // 2]]
+
+
+def test_a_run_its_results_and_the_exported_bundle_give_the_same_and_last_another(run, cohort, tmp_path):
+    def scores(*words: object) -> list[dict[str, str]]:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        assert explain(*words, cohort, "--out", out, "--methods", "saliency", "--cases", 2).exit_code == 0
+        return lines(out)
+
+    best = scores(run)
+    bundle = next((results(run) / "best").iterdir())
+    assert scores(results(run)) == scores(bundle) == best
+    assert scores("--which", "last", run) != best
+
+
+def test_without_methods_the_bundles_own_explain(run, cohort, tmp_path, brain_bundle):
+    assert explain(run, cohort, "--out", tmp_path / "o", "--cases", 1).exit_code == 0
+    assert [row["method"] for row in lines(tmp_path / "o")] == brain_bundle.explain.methods
+
+
+def test_a_method_whose_layer_is_not_there_is_said_once_and_the_others_go_on(run, cohort, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(next((results(run) / "best").iterdir()), bundle)
+    config = bundle / "configs" / "explain.json"
+    config.write_text(config.read_text(encoding="utf-8").replace("net.layer_2", "net.layer_9"), encoding="utf-8")
+    words = ("--out", tmp_path / "o", "--cases", 3, "--batch-size", 1)
+    result = explain(bundle, cohort, *words, "--methods", "grad_cam,saliency")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Note: grad_cam is left out: target_layer 'net.layer_9' is not in the network") == 1
+    assert {row["method"] for row in lines(tmp_path / "o")} == {"saliency"}
+    assert isinstance(refused(bundle, cohort, "--out", tmp_path / "p", "--methods", "grad_cam"), ExplanationError)
+
+
+def test_what_is_no_run_and_no_bundle_is_refused(cohort, tmp_path):
+    (tmp_path / "empty").mkdir()
+    message = str(refused("nowhere", cohort, "--out", tmp_path / "o"))
+    assert message.startswith("no bundle 'nowhere'; known bundles: brain_mri_tumor_classification")
+    error = refused(tmp_path / "empty", cohort, "--out", tmp_path / "o")
+    assert isinstance(error, RunError)
+    assert "'empty' is neither a run nor a bundle" in str(error)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_model_that_the_run_does_not_have_is_refused(run, cohort, tmp_path):
+    shutil.copytree(results(run) / "last", tmp_path / "RUN" / "last")
+    message = str(refused(tmp_path / "RUN", cohort, "--out", tmp_path / "o"))
+    assert message == "run 'RUN' has no best model; it has: last"
+
+
+def test_a_bundle_without_weights_is_refused(cohort, tmp_path, monkeypatch):
+    monkeypatch.delenv(BUNDLES_VARIABLE, raising=False)
+    message = str(refused("brain_mri_tumor_classification", cohort, "--out", tmp_path / "o"))
+    assert "has no weights (models/model.pt); name a run, or the bundle it exported" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "cannot be read"), ("not a state", "plain state dict"), ({"w": torch.zeros(2)}, "don't fit its network")],
+)
+def test_weights_that_are_broken_or_of_another_network_are_refused(run, cohort, tmp_path, content, reason):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(next((results(run) / "best").iterdir()), bundle)
+    path = bundle / "models" / "model.pt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    error = refused(bundle, cohort, "--out", tmp_path / "o")
+    assert isinstance(error, BundleError)
+    assert reason in str(error)
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_unknown_method_lists_the_known(run, cohort, tmp_path):
+    message = str(refused(run, cohort, "--out", tmp_path / "o", "--methods", "saliency,tea_leaves"))
+    assert message.startswith("unknown saliency method 'tea_leaves'; choose from ")
+    assert "gradient_x_input" in message
+
+
+def test_a_cohort_with_other_classes_is_refused(run, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    datalist = json.loads((cohort / "dataset.json").read_text(encoding="utf-8"))
+    datalist["labels"]["3"] = "another"
+    (tmp_path / "cohort" / "dataset.json").write_text(json.dumps(datalist), encoding="utf-8")
+    message = str(refused(run, tmp_path / "cohort", "--out", tmp_path / "o"))
+    assert message.startswith("cohort has 4 classes and bundle brain_mri_tumor_classification has 3")
+
+
+def test_an_empty_split_is_refused(run, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    datalist = json.loads((cohort / "dataset.json").read_text(encoding="utf-8"))
+    datalist["test"] = []
+    (tmp_path / "cohort" / "dataset.json").write_text(json.dumps(datalist), encoding="utf-8")
+    error = refused(run, tmp_path / "cohort", "--out", tmp_path / "o")
+    assert isinstance(error, CohortError)
+    assert str(error) == "cohort: the test split must hold at least one case, got none"
+
+
+def test_an_image_that_cannot_be_read_leaves_nothing_behind(run, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    Cohort.open(tmp_path / "cohort").cases("test")[-1].image.write_bytes(b"")
+    words = ("--out", tmp_path / "o", "--methods", "saliency", "--batch-size", 1, "--save-maps")
+    error = refused(run, tmp_path / "cohort", *words)
+    assert isinstance(error, CohortError)
+    assert "cannot be prepared for the network; see `fedxai cohort check`" in str(error)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort"]
+
+
+def test_a_folder_that_holds_something_is_refused(run, cohort, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    error = refused(run, cohort, "--out", tmp_path)
+    assert isinstance(error, SettingsError)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(run, cohort, tmp_path):
+    assert "--device must be a device of this machine" in str(
+        refused(run, cohort, "--out", tmp_path / "o", "--device", "cuda:99")
+    )

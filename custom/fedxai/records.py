@@ -90,21 +90,38 @@ class TrustTest(Record):
     value: Figure
     threshold: Scalar
 
+    @classmethod
+    def decide(cls, name: TrustTestName, value: Figure, *, threshold: float) -> "TrustTest":
+        """Decide by the whole interval: passed on the right side of the threshold, failed on the other or at it.
+
+        The right side is below for randomisation (a map that looks the same without the learned weights is no
+        explanation) and above for all others. Without an interval, or with the threshold inside it: undecided.
+        """
+        low, high = value.low, value.high
+        if value.value is None or low is None or high is None:
+            return cls(name=name, outcome="undecided", value=value, threshold=threshold)
+        below = name == "randomisation"
+        passed = high < threshold if below else low > threshold
+        failed = low >= threshold if below else high <= threshold
+        outcome = "passed" if passed else "failed" if failed else "undecided"
+        return cls(name=name, outcome=outcome, value=value, threshold=threshold)
+
 
 class MethodSummary(Record):
     """Where one saliency method looks, over the cases of one site.
 
-    ``scores`` and ``chance`` share their keys: relevance_mass (E with |S|, the default reading),
-    relevance_mass_positive, relevance_mass_signed (Eq. 5 to the letter), pointing_game. ``trust`` is the verdict:
-    a method is trusted when it passes every test, marked when it fails one, never hidden.
+    ``scores``, ``chance`` (what a map reaches that knows nothing) and ``centred`` (what a centred Gaussian reaches)
+    share their keys: the names of the scores; relevance_mass is E with |S|, the default reading. ``trust`` is the
+    verdict: a method is trusted when it passes every test, marked when it fails one, never hidden.
     """
 
     method: Name
     scored: Count  # cases with a region
     unscored: Count  # cases without one: counted, not scored
-    undefined: dict[Name, Count]  # per score: scored cases whose value does not exist (all-zero map, zero sum)
+    undefined: dict[Name, Count]  # per score: cases whose value does not exist (all-zero map, zero sum)
     scores: dict[Name, Figure]
     chance: dict[Name, Figure]
+    centred: dict[Name, Figure] = {}
     trust: list[TrustTest] = []
 
 
@@ -115,7 +132,7 @@ class Explanation(Record):
     cases: Count
     methods: list[MethodSummary]
     seconds: Scalar
-    passes: Count  # forward + input-backward passes it took
+    passes: Count  # forward + input-backward passes it took; in the trust tests a forward pass alone counts as one
 
 
 class BundleIdentity(Record):

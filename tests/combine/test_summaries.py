@@ -10,7 +10,7 @@ from fedxai.combine.summaries import (
     pooled_metrics,
     pooled_outgoing,
 )
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest
 
 
 def evaluation(cases, accuracy, confusion):
@@ -68,3 +68,54 @@ def test_methods_are_pooled_by_name():
 def test_what_left_is_summed_by_kind():
     parts = [Outgoing(kind="update", messages=1, bytes=5), Outgoing(kind="update", messages=2, bytes=7)]
     assert pooled_outgoing(parts) == [Outgoing(kind="update", messages=3, bytes=12)]
+
+
+def trusted(*tests, centred=0.1):
+    method = MethodSummary(
+        method="saliency",
+        scored=10,
+        unscored=0,
+        undefined={},
+        scores={"relevance_mass": Figure(value=0.3, n=10)},
+        chance={"relevance_mass": Figure(value=0.1, n=10)},
+        centred={"relevance_mass": Figure(value=centred, n=10)},
+        trust=list(tests),
+    )
+    return Explanation(split="test", cases=10, methods=[method], seconds=1.0, passes=1)
+
+
+def gain(value, n, half, threshold=0.0):
+    figure = Figure(value=value, n=n, low=value - half, high=value + half)
+    return TrustTest.decide("faithfulness", figure, threshold=threshold)
+
+
+def test_sites_that_are_undecided_alone_can_pass_together():
+    answers = [trusted(gain(0.05, 10, 0.06)) for _ in range(4)]
+    assert {answer.methods[0].trust[0].outcome for answer in answers} == {"undecided"}
+    [test] = pooled_methods(answers)[0].trust
+    assert (test.outcome, test.value.value, test.value.n, test.threshold) == ("passed", 0.05, 40, 0.0)
+
+
+def test_one_failing_site_weighs_as_much_as_its_cases():
+    small, large = trusted(gain(-0.1, 10, 0.05)), trusted(gain(0.2, 90, 0.05))
+    assert small.methods[0].trust[0].outcome == "failed"
+    assert pooled_methods([small, large])[0].trust[0].outcome == "passed"
+    assert pooled_methods([small, trusted(gain(0.1, 10, 0.05))])[0].trust[0].outcome == "undecided"
+
+
+def test_a_test_without_any_figure_stays_undecided_and_missing_tests_are_no_obstacle():
+    held_back = TrustTest.decide("faithfulness", Figure(value=None, n=2), threshold=0.0)
+    assert pooled_methods([trusted(held_back), trusted()])[0].trust == [
+        TrustTest(name="faithfulness", outcome="undecided", value=Figure(value=None, n=0), threshold=0.0)
+    ]
+    assert pooled_methods([trusted(held_back), trusted(gain(0.1, 9, 0.05))])[0].trust[0].outcome == "passed"
+
+
+def test_thresholds_that_differ_leave_a_test_undecided():
+    [test] = pooled_methods([trusted(gain(0.5, 9, 0.1)), trusted(gain(0.5, 9, 0.1, threshold=0.1))])[0].trust
+    assert (test.outcome, test.threshold, test.value.value) == ("undecided", None, 0.5)
+
+
+def test_the_level_of_the_centred_gaussian_is_pooled_too():
+    [method] = pooled_methods([trusted(centred=0.1), trusted(centred=0.3)])
+    assert method.centred["relevance_mass"] == Figure(value=0.2, n=20)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fedxai.errors import SettingsError
 from fedxai.privacy.release import released_evaluation, released_explanation, released_figure
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, TrustTest
 
 
 def evaluation(n, cells):
@@ -52,3 +52,29 @@ def test_a_score_over_one_patient_does_not_leave():
 def test_a_minimum_of_nothing_is_refused():
     with pytest.raises(SettingsError, match="at least 1"):
         released_evaluation(evaluation(3, []), 0)
+
+
+@given(st.integers(0, 30), st.integers(1, 20))
+def test_no_trust_test_over_too_few_cases_leaves(n, minimum):
+    figure = Figure(value=0.5, n=n, low=0.4, high=0.6)
+    method = MethodSummary(
+        method="saliency",
+        scored=n,
+        unscored=0,
+        undefined={},
+        scores={},
+        chance={},
+        centred={"relevance_mass": figure},
+        trust=[TrustTest.decide("robustness", figure, threshold=0.3)],
+    )
+    explanation = Explanation(split="test", cases=n, methods=[method], seconds=0.1, passes=1)
+    [released] = released_explanation(explanation, minimum).methods
+    [test] = released.trust
+    assert (test.name, test.threshold, test.value.n) == ("robustness", 0.3, n)
+    if n < minimum:
+        assert (test.outcome, test.value, released.centred["relevance_mass"]) == (
+            "undecided",
+            *[Figure(value=None, n=n)] * 2,
+        )
+    else:
+        assert (test.outcome, test.value) == ("passed", figure)

@@ -45,7 +45,7 @@ def test_figures_are_the_means_of_the_cases(network):
     assert answer.seconds > 0
     assert [method.method for method in answer.methods] == METHODS
     for method in answer.methods:
-        assert set(method.scores) == set(method.chance) == set(method.undefined) == set(SCORES)
+        assert set(method.scores) == set(method.chance) == set(method.centred) == set(SCORES) == set(method.undefined)
         whole = [
             score_map(
                 explain_batch(network, b["image"], methods=METHODS, target_layer="0").maps[method.method],

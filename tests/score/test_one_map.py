@@ -51,15 +51,15 @@ def test_chance_is_the_share_of_voxels_in_the_region():
     region = torch.zeros(2, 1, 4, 5)
     region[0, 0, 1:3, 1:3] = 1
     region[1] = 255
-    for levels in chance(region).values():
-        assert levels.tolist() == [0.2, 1.0]
+    for name in ("relevance_mass", "relevance_mass_positive", "relevance_mass_signed", "pointing_game", "iou_best"):
+        assert chance(region)[name].tolist() == [0.2, 1.0]
 
 
 def test_an_empty_region_has_no_score_and_no_chance():
     region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     region[1, 0, 0, 0] = True
-    for values in (*score_map(torch.rand(2, 1, 4, 4), region).values(), *chance(region).values()):
-        assert values.isnan().tolist() == [True, False]
+    for values in (score_map(torch.rand(2, 1, 4, 4), region), chance(region)):
+        assert values["relevance_mass"].isnan().tolist() == [True, False]
 
 
 def test_channels_are_summed_before_their_sign_is_dropped():
@@ -76,6 +76,7 @@ def test_one_case_without_a_value_spares_the_others():
     attribution[0] = 0
     attribution[1, 0, 2, 2] = float("nan")
     region = torch.ones(3, 1, 4, 4)
+    region[..., 0] = 0
     for values in score_map(attribution, region).values():
         assert [math.isnan(value) for value in values.tolist()] == [True, True, False]
 

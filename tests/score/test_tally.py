@@ -14,7 +14,10 @@ NAN = float("nan")
 def tallied(*batches):
     tally = Tally("saliency")
     for values, levels, groups in batches:
-        tally.add(scores={"e": torch.tensor(values).double()}, chance={"e": torch.tensor(levels)}, groups=groups)
+        level = {"e": torch.tensor(levels).double()}
+        half = {"e": torch.tensor(levels).double() / 2}
+        tally.add(scores={"e": torch.tensor(values).double()}, chance=level, centred=half, groups=groups)
+        tally.count(cases=len(groups), with_region=len(groups))
     return tally
 
 
@@ -27,6 +30,7 @@ def test_batches_add_up_to_means_with_patient_level_intervals():
     low, high = group_interval(lambda index: numbers[index].mean(), groups, seed=4)
     assert summary.scores["e"] == Figure(value=0.5, n=5, low=low, high=high)
     assert summary.chance["e"].value == pytest.approx(0.2)
+    assert summary.centred["e"].value == pytest.approx(0.1)
     assert (summary.scored, summary.unscored, summary.undefined) == (5, 0, {"e": 0})
 
 
@@ -39,7 +43,7 @@ def test_undefined_cases_are_counted_and_left_out_of_score_and_chance():
 
 def test_cases_without_a_region_are_counted_not_scored():
     tally = tallied(([0.4], [0.1], ["a"]))
-    tally.skip(3)
+    tally.count(cases=3, with_region=0)
     summary = tally.summary(names=["e"])
     assert (summary.scored, summary.unscored, summary.scores["e"].n) == (1, 3, 1)
 
@@ -47,12 +51,18 @@ def test_cases_without_a_region_are_counted_not_scored():
 @pytest.mark.parametrize("batches", [(), (([NAN, NAN], [0.1, 0.2], ["a", "b"]),)])
 def test_nothing_to_average_has_no_value(batches):
     summary = tallied(*batches).summary(names=["e"])
-    assert summary.scores == summary.chance == {"e": Figure(value=None, n=0)}
+    assert summary.scores == summary.chance == summary.centred == {"e": Figure(value=None, n=0)}
 
 
 def test_one_patient_has_a_mean_but_no_interval():
     figure = tallied(([0.4, 0.6], [0.1, 0.1], ["a", "a"])).summary(names=["e"]).scores["e"]
     assert (figure.value, figure.low, figure.high) == (0.5, None, None)
+
+
+def test_what_is_above_the_centred_gaussian_is_paired_case_by_case():
+    values, levels = [0.3, 0.9, NAN, 0.5], [0.4, 1.6, 0.2, 0.8]  # centred: half of the levels
+    figure = tallied((values, levels, ["a", "b", "c", "d"])).above_centred("e")
+    assert (figure.value, figure.n, figure.low, figure.high) == (0.1, 3, 0.1, 0.1)
 
 
 def test_many_cases_of_one_patient_do_not_narrow_the_interval():

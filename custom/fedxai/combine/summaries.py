@@ -4,7 +4,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest, TrustTestName
 
 
 def pooled_figure(figures: Iterable[Figure]) -> Figure:
@@ -66,9 +66,36 @@ def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
         scored=sum(part.scored for part in parts),
         unscored=sum(part.unscored for part in parts),
         undefined={score: sum(part.undefined.get(score, 0) for part in parts) for score in scores},
-        scores={score: pooled_figure(p.scores[score] for p in parts if score in p.scores) for score in scores},
-        chance={score: pooled_figure(p.chance[score] for p in parts if score in p.chance) for score in scores},
+        scores=_pooled_by_name(part.scores for part in parts),
+        chance=_pooled_by_name(part.chance for part in parts),
+        centred=_pooled_by_name(part.centred for part in parts),
+        trust=_pooled_trust([test for part in parts for test in part.trust]),
     )
+
+
+def _pooled_by_name(parts: Iterable[dict[str, Figure]]) -> dict[str, Figure]:
+    figures = list(parts)
+    names = sorted({name for part in figures for name in part})
+    return {name: pooled_figure(part[name] for part in figures if name in part) for name in names}
+
+
+def _pooled_trust(tests: Sequence[TrustTest]) -> list[TrustTest]:
+    """Each test over all sites: decided anew by the pooled figure, not by counting the sites' outcomes.
+
+    A site with few cases is undecided, not against; a failing site weighs as much as its cases. Thresholds that
+    differ cannot be pooled: such a test is undecided, without a threshold.
+    """
+    pooled: list[TrustTest] = []
+    names: list[TrustTestName] = list(dict.fromkeys(test.name for test in tests))
+    for name in names:
+        parts = [test for test in tests if test.name == name]
+        value, thresholds = pooled_figure(part.value for part in parts), {part.threshold for part in parts}
+        (threshold,) = thresholds if len(thresholds) == 1 else (None,)
+        if threshold is None:
+            pooled.append(TrustTest(name=name, outcome="undecided", value=value, threshold=None))
+        else:
+            pooled.append(TrustTest.decide(name, value, threshold=threshold))
+    return pooled
 
 
 def pooled_outgoing(parts: Iterable[Outgoing]) -> list[Outgoing]:

@@ -2,7 +2,7 @@
 """What may leave a site: figures over too few cases are held back."""
 
 from fedxai.errors import SettingsError
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary
+from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, TrustTest
 
 
 def released_figure(figure: Figure, minimum_cell: int) -> Figure:
@@ -25,7 +25,7 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation
 
 
 def released_explanation(explanation: Explanation, minimum_cell: int) -> Explanation:
-    """An explanation as it may leave: scores over fewer than ``minimum_cell`` cases held back.
+    """An explanation as it may leave: scores and trust tests over fewer than ``minimum_cell`` cases held back.
 
     Raises:
         SettingsError: when ``minimum_cell`` is below 1.
@@ -37,12 +37,20 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
-    return method.model_copy(
-        update={
-            kind: {name: released_figure(figure, minimum_cell) for name, figure in getattr(method, kind).items()}
-            for kind in ("scores", "chance")
-        }
-    )
+    figures = {
+        kind: {name: released_figure(figure, minimum_cell) for name, figure in getattr(method, kind).items()}
+        for kind in ("scores", "chance", "centred")
+    }
+    trust = [_released_test(test, minimum_cell) for test in method.trust]
+    return method.model_copy(update={**figures, "trust": trust})
+
+
+def _released_test(test: TrustTest, minimum_cell: int) -> TrustTest:
+    """The outcome speaks of the figure, so it is held back with it: undecided."""
+    if test.value.n >= minimum_cell:
+        return test
+    value = released_figure(test.value, minimum_cell)
+    return test.model_copy(update={"outcome": "undecided", "value": value})
 
 
 def _check(minimum_cell: int) -> None:

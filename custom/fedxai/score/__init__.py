@@ -4,9 +4,10 @@
 A new score is one new file in this folder: a subclass of ``Score`` under ``@SCORES.register``.
 """
 
-from fedxai.score.one_map import chance, score_map
+from fedxai.score.one_map import centred, chance, score_map
+from fedxai.score.regions import Regions
 from fedxai.score.score import SCORES, Score, Seen
 
 SCORES.discover(__name__, __path__)
 
-__all__ = ["SCORES", "Score", "Seen", "chance", "score_map"]
+__all__ = ["SCORES", "Regions", "Score", "Seen", "centred", "chance", "score_map"]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from fedxai.errors import ExplanationError
 from fedxai.explain import Explained, explain_batch
 from fedxai.records import Explanation, Split
-from fedxai.score.one_map import chance, score_map
+from fedxai.score.one_map import centred, chance, score_map
+from fedxai.score.regions import Regions
 from fedxai.score.score import SCORES
 from fedxai.score.tally import Tally
 
@@ -62,7 +63,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     Args:
         network: maps images to logits ``(B, K)``; left as it was.
         batches: mappings with ``image`` (B, C, *spatial), ``label`` (B,), ``region`` (B, 1, *spatial; zeros
-            where there is none), ``has_region`` (B,) boolean, ``group`` (B patient names).
+            where there is none), ``has_region`` (B,) boolean, ``group`` (B patient names); where it is known,
+            ``spacing`` (B, axes) or (axes,) in mm from voxel to voxel, else 1.
         split: which split the cases are from.
         methods: saliency methods by their names.
         target_layer: module path of the layer that Grad-CAM reads.
@@ -117,20 +119,20 @@ def _check(batch: Mapping[str, Any]) -> None:
 def _score(
     batch: Mapping[str, Any], explained: Explained, tallies: Mapping[str, Tally]
 ) -> dict[str, dict[str, Tensor]]:
-    """Scores ``(B,)`` by method and score; those of cases with a region are tallied."""
-    scored = torch.as_tensor(batch["has_region"]).bool().flatten().cpu()
-    groups = [group for group, has_region in zip(batch["group"], scored, strict=True) if has_region]
-    levels = {name: values.cpu()[scored] for name, values in chance(batch["region"]).items()}
+    """Scores ``(B,)`` by method and score; each is tallied over the cases that it is made for."""
+    has_region = torch.as_tensor(batch["has_region"]).bool().flatten().cpu()
+    regions = Regions.of(batch["region"].to(explained.logits.device), batch.get("spacing"))
+    levels = chance(regions), centred(regions)
     scores = {}
     for method, tally in tallies.items():
-        by_name = score_map(explained.maps[method], batch["region"])
-        scores[method] = {name: values.cpu() for name, values in by_name.items()}
-        tally.add(
-            scores={name: values[scored] for name, values in scores[method].items()},
-            chance=levels,
-            groups=groups,
-        )
-        tally.skip(len(scored) - len(groups))
+        whole = score_map(explained.maps[method], regions)
+        scores[method] = {name: values.cpu() for name, values in whole.items()}
+        tally.count(cases=len(has_region), with_region=int(has_region.sum()))
+        for name in SCORES:
+            made_for = has_region if SCORES.make(name).needs_region else torch.ones_like(has_region)
+            parts = ({name: kind[name].cpu()[made_for]} for kind in (scores[method], *levels))
+            groups = [group for group, kept in zip(batch["group"], made_for, strict=True) if kept]
+            tally.add(**dict(zip(("scores", "chance", "centred"), parts, strict=True)), groups=groups)
     return scores
 
 

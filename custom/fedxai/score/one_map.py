@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every score of a batch of maps, and the chance level beside it."""
+"""Every score of a batch of maps, and what maps that know nothing reach on the same regions."""
+
+from collections.abc import Callable
 
 from torch import Tensor
 
 from fedxai.errors import ExplanationError
-from fedxai.score.score import SCORES, Seen
+from fedxai.score.regions import Regions
+from fedxai.score.score import SCORES, Score, Seen
 
 
-def score_map(attribution: Tensor, region: Tensor) -> dict[str, Tensor]:
+def score_map(attribution: Tensor, region: Tensor | Regions) -> dict[str, Tensor]:
     """Every known score of each map of a batch.
 
     Args:
         attribution: maps ``(B, C, *spatial)``; channels are summed, with their signs, before anything else.
-        region: ``(B, 1, *spatial)``, boolean or 0 and not 0: the clinically relevant region.
+        region: the clinically relevant regions, or ``(B, 1, *spatial)``, boolean or 0 and not 0, of 1 mm voxels.
 
     Returns:
-        By score, ``(B,)`` in float64; NaN where undefined: an empty region, a map of zeros or with values
-        that are not finite, or the score's own rule.
+        By score, ``(B,)`` in float64; NaN where undefined: an empty region where the score needs one, a map of
+        zeros or with values that are not finite, or the score's own rule.
 
     Raises:
         ExplanationError: when the shapes do not fit.
@@ -28,35 +31,56 @@ def score_map(attribution: Tensor, region: Tensor) -> dict[str, Tensor]:
         >>> score_map(torch.ones(1, 1, 2, 2), region)["relevance_mass"].item()
         0.25
     """
-    _check(attribution, region)
-    inside = _flat_region(region).to(attribution.device)
+    regions = _regions(region)
+    _check(attribution, regions)
+    regions = regions.to(attribution.device)
     relevance = attribution.detach().double().sum(dim=1).flatten(1)
-    defined = relevance.isfinite().all(dim=1) & relevance.any(dim=1) & inside.any(dim=1)
+    defined = relevance.isfinite().all(dim=1) & relevance.any(dim=1)
     # undefined maps stand in as ones, so that no score needs to think of them
-    seen = Seen(relevance=relevance.where(defined[:, None], 1.0), region=inside)
-    return {name: SCORES.make(name).value(seen).where(defined, float("nan")) for name in SCORES}
+    seen = Seen(relevance=relevance.where(defined[:, None], 1.0), regions=regions)
+    return {
+        name: values.where(defined, float("nan"))
+        for name, values in _each(regions, lambda score: score.value(seen)).items()
+    }
 
 
-def chance(region: Tensor) -> dict[str, Tensor]:
-    """What a map that knows nothing scores, ``(B,)`` in float64 by score; NaN for an empty region.
+def chance(region: Tensor | Regions) -> dict[str, Tensor]:
+    """What a map that knows nothing scores, ``(B,)`` in float64 by score; NaN for an empty region it needs.
 
     Raises:
         ExplanationError: when ``region`` is not ``(B, 1, *spatial)``.
     """
-    _check(region, region)
-    inside = _flat_region(region)
-    return {name: SCORES.make(name).chance(inside).where(inside.any(dim=1), float("nan")) for name in SCORES}
+    regions = _regions(region)
+    return _each(regions, lambda score: score.chance(regions))
 
 
-def _flat_region(region: Tensor) -> Tensor:
-    return region.detach().as_subclass(Tensor).bool().flatten(1)
+def centred(region: Tensor | Regions) -> dict[str, Tensor]:
+    """What a centred Gaussian scores, ``(B,)`` in float64 by score; NaN for an empty region it needs.
+
+    Raises:
+        ExplanationError: when ``region`` is not ``(B, 1, *spatial)``.
+    """
+    regions = _regions(region)
+    return _each(regions, lambda score: score.centred(regions))
 
 
-def _check(attribution: Tensor, region: Tensor) -> None:
-    batch, *rest = region.shape
-    if region.ndim not in (4, 5) or rest[0] != 1:
-        raise ExplanationError(f"region must be (B, 1, *spatial), got {tuple(region.shape)}")
-    if attribution.ndim != region.ndim or (len(attribution), *attribution.shape[2:]) != (batch, *rest[1:]):
+def _each(regions: Regions, ask: Callable[[Score], Tensor]) -> dict[str, Tensor]:
+    there = regions.inside.any(dim=1)
+    scores = {name: SCORES.make(name) for name in SCORES}
+    return {
+        name: ask(score).where(there, float("nan")) if score.needs_region else ask(score)
+        for name, score in scores.items()
+    }
+
+
+def _regions(region: Tensor | Regions) -> Regions:
+    return region if isinstance(region, Regions) else Regions.of(region)
+
+
+def _check(attribution: Tensor, regions: Regions) -> None:
+    wanted = (len(regions.inside), *regions.grid)
+    if attribution.ndim != len(regions.grid) + 2 or (len(attribution), *attribution.shape[2:]) != wanted:
         raise ExplanationError(
-            f"maps and regions must share batch and grid, got {tuple(attribution.shape)} and {tuple(region.shape)}"
+            f"maps and regions must share batch and grid, got {tuple(attribution.shape)} and "
+            f"{(wanted[0], 1, *regions.grid)}"
         )

@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from fedxai.score.score import SCORES, Score, Seen, area_fraction
+from fedxai.score.score import SCORES, Score, Seen
 
 
 @SCORES.register
@@ -23,10 +23,6 @@ class PointingGame(Score):
 
     def value(self, seen: Seen) -> Tensor:
         """See the class."""
-        size = seen.relevance.abs()
-        highest = size == size.amax(dim=1, keepdim=True)
+        values = seen.size
+        highest = values == values.amax(dim=1, keepdim=True)
         return (highest & seen.region).sum(dim=1).double() / highest.sum(dim=1)
-
-    def chance(self, region: Tensor) -> Tensor:
-        """See the class."""
-        return area_fraction(region)

@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from fedxai.score.score import SCORES, Score, Seen, area_fraction, share_inside
+from fedxai.score.score import SCORES, Score, Seen, share_inside
 
 
 @SCORES.register
@@ -22,8 +22,4 @@ class RelevanceMass(Score):
 
     def value(self, seen: Seen) -> Tensor:
         """See the class."""
-        return share_inside(seen.relevance.abs(), seen.region)
-
-    def chance(self, region: Tensor) -> Tensor:
-        """See the class."""
-        return area_fraction(region)
+        return share_inside(seen.size, seen.region)

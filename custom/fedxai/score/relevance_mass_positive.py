@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from fedxai.score.score import SCORES, Score, Seen, area_fraction, share_inside
+from fedxai.score.score import SCORES, Score, Seen, share_inside
 
 
 @SCORES.register
@@ -23,7 +23,3 @@ class RelevanceMassPositive(Score):
     def value(self, seen: Seen) -> Tensor:
         """See the class."""
         return share_inside(seen.relevance.clamp(min=0), seen.region)
-
-    def chance(self, region: Tensor) -> Tensor:
-        """See the class."""
-        return area_fraction(region)

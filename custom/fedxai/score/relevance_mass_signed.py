@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from fedxai.score.score import SCORES, Score, Seen, area_fraction, share_inside
+from fedxai.score.score import SCORES, Score, Seen, share_inside
 
 CANCELLED = 1e-3
 
@@ -23,9 +23,5 @@ class RelevanceMassSigned(Score):
 
     def value(self, seen: Seen) -> Tensor:
         """See the class."""
-        kept = seen.relevance.sum(dim=1).abs() > CANCELLED * seen.relevance.abs().sum(dim=1)
+        kept = seen.relevance.sum(dim=1).abs() > CANCELLED * seen.size.sum(dim=1)
         return share_inside(seen.relevance, seen.region).where(kept, float("nan"))
-
-    def chance(self, region: Tensor) -> Tensor:
-        """See the class."""
-        return area_fraction(region)

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from fedxai.combine.intervals import group_interval
 from fedxai.errors import ExplanationError
 from fedxai.records import Figure, MethodSummary
+from fedxai.score.case_mean import case_mean
+
+ByScore = Mapping[str, Tensor]
 
 
 class Tally:
-    """Holds one number a case and score, never a map.
+    """Holds a few numbers a case and score, never a map.
 
     Args:
         method: the saliency method's name.
@@ -21,58 +23,65 @@ class Tally:
 
     def __init__(self, method: str) -> None:
         self.method = method
-        self._unscored = 0
-        self._groups: list[str] = []
-        self._scores: dict[str, list[float]] = defaultdict(list)
-        self._chance: dict[str, list[float]] = defaultdict(list)
+        self._cases = 0
+        self._scored = 0
+        self._groups: dict[str, list[str]] = defaultdict(list)
+        self._rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)  # score: value, chance, centred
 
-    def add(self, *, scores: Mapping[str, Tensor], chance: Mapping[str, Tensor], groups: Sequence[str]) -> None:
-        """Add cases with a region: by score, values and chance levels ``(B,)``; NaN is undefined.
+    def count(self, *, cases: int, with_region: int) -> None:
+        """Count cases that were looked at, and those of them with a region."""
+        self._cases += cases
+        self._scored += with_region
+
+    def add(self, *, scores: ByScore, chance: ByScore, centred: ByScore, groups: Sequence[str]) -> None:
+        """Add cases: by score, values and what a uniform map and a centred Gaussian reach, ``(B,)``; NaN is undefined.
 
         Raises:
             ExplanationError: when there is not one patient group per case.
         """
-        for values in (*scores.values(), *chance.values()):
+        for values in (*scores.values(), *chance.values(), *centred.values()):
             if values.shape != (len(groups),):
                 raise ExplanationError(
                     f"a score must give one value per case, got {tuple(values.shape)} for {len(groups)} cases"
                 )
-        self._groups.extend(groups)
         for name in scores:
-            self._scores[name].extend(scores[name].tolist())
-            self._chance[name].extend(chance[name].tolist())
+            kinds = (scores[name].tolist(), chance[name].tolist(), centred[name].tolist())
+            self._rows[name].extend(zip(*kinds, strict=True))
+            self._groups[name].extend(groups)
 
-    def skip(self, cases: int) -> None:
-        """Count cases without a region: they are not scored."""
-        self._unscored += cases
+    def above_centred(self, name: str, *, seed: int = 0) -> Figure:
+        """How far a score is above that of a centred Gaussian on the same cases, paired, with its interval."""
+        rows = self._defined(name)
+        return case_mean(rows[:, 0] - rows[:, 2], self._groups_of(name), seed=seed)
+
+    def figure(self, name: str, *, seed: int = 0) -> Figure:
+        """The mean of a score over its defined cases, with its patient-level 95 % interval."""
+        return case_mean(self._defined(name)[:, 0], self._groups_of(name), seed=seed)
 
     def summary(self, *, names: Sequence[str], seed: int = 0) -> MethodSummary:
-        """Means over the defined cases, with patient-level 95 % intervals, chance over the same cases.
+        """Means over the defined cases, with patient-level 95 % intervals, levels over the same cases.
 
         Args:
             names: scores to report, also where no case was scored.
             seed: of the bootstrap.
         """
-        scores, levels, undefined = {}, {}, {}
-        for name in names:
-            values, chance = np.array(self._scores[name]), np.array(self._chance[name])
-            defined = np.flatnonzero(np.isfinite(values))
-            groups = [self._groups[index] for index in defined]
-            undefined[name] = len(values) - len(defined)
-            scores[name] = _mean(values[defined], groups, seed)
-            levels[name] = _mean(chance[defined], groups, seed)
+        levels = {
+            kind: {name: case_mean(self._defined(name)[:, column], self._groups_of(name), seed=seed) for name in names}
+            for column, kind in enumerate(("scores", "chance", "centred"))
+        }
         return MethodSummary(
             method=self.method,
-            scored=len(self._groups),
-            unscored=self._unscored,
-            undefined=undefined,
-            scores=scores,
-            chance=levels,
+            scored=self._scored,
+            unscored=self._cases - self._scored,
+            undefined={name: len(self._rows[name]) - len(self._defined(name)) for name in names},
+            scores=levels["scores"],
+            chance=levels["chance"],
+            centred=levels["centred"],
         )
 
+    def _defined(self, name: str) -> np.ndarray:
+        rows = np.array(self._rows[name], dtype=np.float64).reshape(-1, 3)
+        return rows[np.isfinite(rows[:, 0])]
 
-def _mean(values: np.ndarray, groups: Sequence[str], seed: int) -> Figure:
-    if not len(values):
-        return Figure(value=None, n=0)
-    low, high = group_interval(lambda index: float(values[index].mean()), groups, seed=seed)
-    return Figure(value=float(values.mean()), n=len(values), low=low, high=high)
+    def _groups_of(self, name: str) -> list[str]:
+        return [group for group, row in zip(self._groups[name], self._rows[name], strict=True) if np.isfinite(row[0])]

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from fedxai.combine.intervals import group_interval
+from fedxai.records import Figure
+from fedxai.score.case_mean import case_mean
+
+
+@pytest.mark.parametrize("patients", [2, 7, 40])
+def test_it_is_the_slow_cluster_bootstrap(patients):
+    random = np.random.default_rng(patients)
+    groups = [f"p{index:03d}" for index in random.integers(patients, size=60)]
+    values = random.standard_normal(60)
+    figure = case_mean(values, groups, seed=3)
+    low, high = group_interval(lambda index: float(values[index].mean()), groups, seed=3)
+    assert figure == Figure(value=values.mean(), n=60, low=low, high=high)
+
+
+def test_cases_without_a_patient_stand_alone():
+    values = np.array([0.1, 0.4, 0.9])
+    assert case_mean(values, ["", "", ""]) == case_mean(values, ["a", "b", "c"])
+
+
+def test_nothing_has_no_mean_and_one_patient_no_interval():
+    assert case_mean(np.array([]), []) == Figure(value=None, n=0)
+    assert case_mean(np.array([0.5, 0.7]), ["a", "a"]) == Figure(value=0.6, n=2)
+
+
+def test_equal_values_have_a_point_for_an_interval():
+    assert case_mean(np.full(4, 0.25), list("abcd")) == Figure(value=0.25, n=4, low=0.25, high=0.25)

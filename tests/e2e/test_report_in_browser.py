@@ -148,11 +148,12 @@ def test_headings_of_the_run_are_visible_in_order(pages: dict[str, Path], browse
         "Brain MRI tumour classification",
         "Diagnosis",
         "Where the model looks",
+        "What E says, and what it does not",
         "What left the sites",
         "Course of the run",
         "Reproduce",
     ]
-    assert len(browser.find_elements("css selector", "img")) == 10
+    assert len(browser.find_elements("css selector", "img")) == 12
 
 
 def test_tables_of_a_usual_run_need_no_scrolling_on_a_desk(pages: dict[str, Path], browser: Browser) -> None:

@@ -26,6 +26,7 @@ from fedxai.records import (
     SiteSummary,
     SystemResult,
     Timing,
+    TrustTest,
 )
 
 SITES = ("site-1", "site-2", "site-3", "site-4")
@@ -58,7 +59,28 @@ def method_summary(name: str, e: float, scored: int) -> MethodSummary:
             "relevance_mass_signed": figure(0.084, scored, 0.01),
             "pointing_game": figure(0.084, scored, 0.01),
         },
+        trust=trust_tests(name, scored),
     )
+
+
+def trust_tests(method: str, scored: int) -> list[TrustTest]:
+    """Gradient × input passes all four, Grad-CAM fails one, saliency has too few cases for one."""
+    odd = {"grad_cam": ("faithfulness", "failed", -0.04), "saliency": ("robustness", "undecided", 0.51)}
+    usual = {"randomisation": (0.12, 0.5), "faithfulness": (0.31, 0.0), "robustness": (0.83, 0.5)}
+    tests = []
+    for name, (value, threshold) in (usual | {"localisation": (0.11, 0.0)}).items():
+        test, outcome, odd_value = odd.get(method, ("", "", 0.0))
+        tests.append(
+            TrustTest.model_validate(
+                {
+                    "name": name,
+                    "outcome": outcome if test == name else "passed",
+                    "value": figure(odd_value if test == name else value, min(scored, 16)).model_dump(),
+                    "threshold": threshold,
+                }
+            )
+        )
+    return tests
 
 
 def explanation(split: str, cases: int, lift: float) -> Explanation:
@@ -88,7 +110,7 @@ def evaluation(cases: int, auc: float, seed: int) -> Evaluation:
         confusion.append([None if 0 < cell < 5 else int(cell) for cell in row])
     width = 0.4 / cases**0.5
     values = {
-        "accuracy": 0.90,
+        "accuracy": 0.90 + 2 * (auc - 0.974),
         "balanced_accuracy": 0.885,
         "macro_f1": 0.89,
         "macro_auc": auc,
@@ -133,11 +155,11 @@ def round_summary(round_: int) -> RoundSummary:
 def model_summary(which: str, round_: int) -> ModelSummary:
     tests = [cases // 4 for cases in TRAINING]
     evaluations = {
-        name: evaluation(cases, 0.983 - 0.011 * index, index)
+        name: evaluation(cases, 0.983 - 0.011 * index - 0.004 * (which == "last"), index)
         for index, (name, cases) in enumerate(zip(SITES, tests, strict=True))
     }
     explanations = {
-        name: explanation("test", cases, 1 - 0.07 * index)
+        name: explanation("test", cases, 1 - 0.07 * index + 0.05 * (which == "last"))
         for index, (name, cases) in enumerate(zip(SITES, tests, strict=True))
     }
     return ModelSummary.model_validate(

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedxai.records import RunSummary
-from fedxai.report.console import print_summary, round_line
+from fedxai.report.console import print_explanation, print_summary, round_line
 
 
 def printed(summary: RunSummary, width: int = 100) -> str:
@@ -48,3 +48,18 @@ def test_path_of_the_report_stays_on_one_line_in_a_narrow_terminal(summary: RunS
 def test_markup_in_names_is_only_text(summary: RunSummary) -> None:
     bundle = summary.bundle.model_copy(update={"name": "[red]x[/red]"})
     assert "[red]" in printed(summary.model_copy(update={"bundle": bundle}))
+
+
+def test_end_of_run_says_whether_the_method_behind_e_is_trusted(summary: RunSummary) -> None:
+    assert "E with gradient × input (trust ✓ passed)" in printed(summary)
+
+
+def test_an_explanation_lists_every_method_with_chance_and_verdict(summary: RunSummary) -> None:
+    buffer = io.StringIO()
+    explanation = summary.final[1].explanations["site-1"]
+    print_explanation(explanation, Path("/out/a b/index.html"), console=Console(file=buffer, width=120))
+    text = buffer.getvalue()
+    assert "155 cases of the test split" in text
+    for expected in ("0.290", "0.084", "? undecided", "✓ passed", "✕ failed: faithfulness"):
+        assert expected in text
+    assert text.endswith("This folder never leaves the site: /out/a b/index.html\n")

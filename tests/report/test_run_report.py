@@ -89,7 +89,8 @@ def test_page_says_what_matters_in_words(summary: RunSummary, tmp_path: Path) ->
     for expected in (
         "Brain MRI tumour classification",
         "No case record left a site",
-        "How to read E",
+        "What E says, and what it does not",
+        "No E is trustworthy by itself",
         "no answer within 60 s",
         summary.bundle.digest,
         "--bundle brain_mri_tumour_classification \\ --rounds 6 \\ --out RUN",

@@ -15,7 +15,7 @@ from fedxai.report.words import duration, number, plural, readable_time, short, 
         ("chest_xray_pneumonia_classification", "Chest X-ray pneumonia classification"),
         ("brain_mri_tumour_classification", "Brain MRI tumour classification"),
         ("FedXAI-Med", "FedXAI-Med"),
-        ("integrated_gradients", "Integrated gradients"),
+        ("some_new_method", "Some new method"),
         ("_", ""),
     ],
 )

@@ -116,10 +116,11 @@ def _cells(metrics: dict[str, Figure], method: MethodSummary | None) -> list[str
 
 
 def _closing_lines(summary: RunSummary, method: str) -> list[str]:
-    privacy = summary.privacy
+    privacy, model = summary.privacy, headline_model(summary)
+    trust = marked(verdict_of(headline_method(model.explanation) if model else None))
     total = plural(privacy.case_records_total, "case record")
     lines = [
-        f"E with {words(method).lower()}; {count(privacy.case_records_shared)} of {total} left a site "
+        f"E with {words(method).lower()} (trust {trust}); {count(privacy.case_records_shared)} of {total} left a site "
         f"(P {number(privacy.score)}); {size(privacy.update_bytes)} of updates, "
         f"{size(privacy.summary_bytes)} of figures"
     ]

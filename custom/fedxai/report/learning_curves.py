@@ -58,6 +58,17 @@ def explanation_rounds(summary: RunSummary) -> bytes | None:
     )
 
 
+def explanation_methods_rounds(summary: RunSummary) -> bytes | None:
+    """E of every method over all sites; None where the rounds explained with one method only."""
+    answers = [site.explanation for part in summary.rounds for site in part.sites if site.explanation]
+    names = list(dict.fromkeys(method.method for answer in answers for method in answer.methods))
+    if len(names) < 2:
+        return None
+    points = {words(name): _points(summary, lambda part, name=name: round_scores(part, name)[0]) for name in names}
+    chance = _points(summary, lambda part: round_scores(part, names[0])[1])
+    return _curves(points, {}, chance=chance, label="", title="E while training, by method", all_named=True)
+
+
 def _points(summary: RunSummary, read: Callable[[RoundSummary], float | None]) -> Points:
     return {part.round: value for part in summary.rounds if (value := read(part)) is not None}
 
@@ -72,24 +83,31 @@ def _points_by_site(summary: RunSummary, read: Callable[[SiteRound], float | Non
 
 
 def _curves(
-    sites: dict[str, Points], together: Points, *, label: str, title: str, chance: Points | None = None
+    lines: dict[str, Points],
+    together: Points,
+    *,
+    label: str,
+    title: str,
+    chance: Points | None = None,
+    all_named: bool = False,
 ) -> bytes | None:
-    """One thin line a site and one bold line for all; None where nothing is known."""
-    rounds = sorted({*together, *(round_ for points in sites.values() for round_ in points)})
+    """One thin line a site (or method) and one bold line for all; None where nothing is known."""
+    rounds = sorted({*together, *(round_ for points in lines.values() for round_ in points)})
     if not rounds:
         return None
-    few = len(sites) <= _MOST_COLOURED
+    few = all_named or len(lines) <= _MOST_COLOURED
     picture, (axes,) = new_picture(WIDE, 3.7 if few else 3.4)
-    for index, (name, points) in enumerate(sites.items()):
-        colour = PALETTE[index] if few else "#b4bdc6"
-        _line(axes, rounds, points, colour=colour, width=1.3, label=short(name) if few else None)
+    for index, (name, points) in enumerate(lines.items()):
+        again, colour = divmod(index, len(PALETTE))  # once the colours are used up, the next lines are dashed
+        shade = PALETTE[colour] if few else "#b4bdc6"
+        _line(axes, rounds, points, colour=shade, width=1.3, label=short(name) if few else None, dashed=bool(again))
     _line(axes, rounds, chance or {}, colour=MUTED, width=1.4, label="chance", dashed=True)
     _line(axes, rounds, together, colour=INK, width=2.6, label=label)
     dress(axes, x="Round", title=title)
     whole_numbers(axes)
     if chance:
         axes.set_ylim(bottom=0)
-    legend_below(picture, axes, columns=3 if max(map(len, sites), default=0) < 12 else 2)
+    legend_below(picture, axes, columns=3 if max(map(len, lines), default=0) < 12 else 2)
     return png(picture)
 
 

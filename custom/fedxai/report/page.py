@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedxai.report.tables import show, show_figure
+from fedxai.report.verdict import marked
 from fedxai.report.words import count, duration, number, plural, size, words
 
 
@@ -35,6 +36,7 @@ def _environment() -> Environment:
         "count": count,
         "duration": duration,
         "figure": show_figure,
+        "marked": marked,
         "number": number,
         "plural": plural,
         "show": show,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from fedxai.records import Figure, RunSummary
+from fedxai.records import Figure, MethodSummary, RunSummary
+from fedxai.report.accuracy_figure import explanation_accuracy
 from fedxai.report.canvas import (
     ACCENT,
     INK,
@@ -22,7 +23,7 @@ from fedxai.report.canvas import (
     new_picture,
     png,
 )
-from fedxai.report.learning_curves import explanation_rounds, learning_auc, learning_loss
+from fedxai.report.learning_curves import explanation_methods_rounds, explanation_rounds, learning_auc, learning_loss
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -34,6 +35,7 @@ from fedxai.report.reading import (
     shown_method,
     value_of,
 )
+from fedxai.report.verdict import MARKS, verdict_of
 from fedxai.report.words import count, short, size, words
 
 ALL_SITES = "all sites"
@@ -71,8 +73,14 @@ def _explanation_methods(summary: RunSummary) -> bytes | None:
     model = headline_model(summary)
     if model is None or not model.explanation:
         return None
-    bars = [_bar(words(part.method), score_of(part), chance_of(part)) for part in model.explanation]
+    bars = [_bar(_marked_name(part), score_of(part), chance_of(part)) for part in model.explanation]
     return _against_chance(bars, "E by method, all sites")
+
+
+def _marked_name(method: MethodSummary) -> str:
+    """The method in words, with its trust mark where it was tested."""
+    judged = verdict_of(method)
+    return words(method.method) + ("" if judged == "not run" else f" {MARKS[judged]}")
 
 
 def _explanation_sites(summary: RunSummary) -> bytes | None:
@@ -192,6 +200,8 @@ _DRAWERS: dict[str, Callable[[RunSummary], bytes | None]] = {
     "explanation_methods": _explanation_methods,
     "explanation_sites": _explanation_sites,
     "explanation_rounds": explanation_rounds,
+    "explanation_methods_rounds": explanation_methods_rounds,
+    "explanation_accuracy": explanation_accuracy,
     "bytes": _bytes,
 }
 FIGURE_NAMES = tuple(_DRAWERS)

@@ -21,6 +21,8 @@ from fedxai.report.reading import (
 from fedxai.report.run_figures import FIGURE_NAMES, run_figures
 from fedxai.report.run_tables import TABLE_NAMES, run_tables
 from fedxai.report.tables import show_interval
+from fedxai.report.trust_tables import method_grid
+from fedxai.report.verdict import marked, verdict_of
 from fedxai.report.words import UNKNOWN, count, number, plural, readable_time, words
 
 
@@ -61,6 +63,7 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
         headlines=headlines(summary),
         figures={name: data_address(png) for name, png in figures.items()},
         tables=tables,
+        grid=method_grid(summary),
         attendance=attendance(summary),
         sites=site_names(summary),
         explained=bool(explanations_of(summary)),
@@ -104,7 +107,8 @@ def _explainability(model: ModelSummary | None) -> Headline:
         label=label,
         value=number(score.value),
         beside=_interval(score),
-        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, 'case')}",
+        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, 'case')}; "
+        f"trust {marked(verdict_of(method))}",
     )
 
 

@@ -13,6 +13,7 @@ from fedxai.report.reading import (
     shown_method,
 )
 from fedxai.report.tables import Cell, Column, Table
+from fedxai.report.trust_tables import trust_tables
 from fedxai.report.words import words
 
 _METRICS = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "ece", "loss")
@@ -20,7 +21,7 @@ _METRICS = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "ece", "lo
 
 def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
-    tables = [_models(summary), _sites(summary), _methods(summary), _confusion(summary)]
+    tables = [_models(summary), _sites(summary), *trust_tables(summary), _methods(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
 
@@ -28,6 +29,8 @@ def run_tables(summary: RunSummary) -> dict[str, Table]:
 TABLE_NAMES = (
     "models",
     "sites",
+    "method_sites",
+    "trust",
     "methods",
     "confusion",
     "rounds",
@@ -107,6 +110,7 @@ def _methods(summary: RunSummary) -> Table:
         Column(key="reading", heading="Reading"),
         Column(key="score", heading="Score", kind="figure"),
         Column(key="chance", heading="Chance", kind="figure"),
+        Column(key="centred", heading="Centred blob", kind="figure"),
         Column(key="undefined", heading="Undefined", kind="count"),
         Column(key="scored", heading="Scored", kind="count"),
         Column(key="unscored", heading="Not scored", kind="count"),
@@ -118,6 +122,7 @@ def _methods(summary: RunSummary) -> Table:
             "reading": words(name),
             "score": figure,
             "chance": method.chance.get(name),
+            "centred": method.centred.get(name),
             "undefined": method.undefined.get(name, 0),
             "scored": method.scored,
             "unscored": method.unscored,

@@ -26,16 +26,8 @@ def verdict(tests: Sequence[TrustTest]) -> Verdict:
 
 
 def verdict_of(method: MethodSummary | None) -> Verdict:
-    """The verdict of a method at one site; ``not run`` where there is no such method."""
+    """The verdict of a method at one site, or pooled over sites; ``not run`` where there is no such method."""
     return verdict(method.trust if method else [])
-
-
-def over_sites(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict over sites: failed anywhere is failed; passed needs a pass at every site that ran the tests."""
-    known = set(verdicts) - {"not run"}
-    if not known:
-        return "not run"
-    return "failed" if "failed" in known else "passed" if known == {"passed"} else "undecided"
 
 
 def failed_tests(tests: Iterable[TrustTest]) -> list[str]:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trust verdict: one failure fails, all four must pass, nothing run is said to be nothing run."""
+
+import pytest
+
+from fedxai.records import Figure, TrustTest
+from fedxai.report.verdict import failed_tests, marked, verdict, verdict_of
+
+NAMES = ("randomisation", "faithfulness", "robustness", "localisation")
+
+
+def made_tests(*outcomes: str) -> list[TrustTest]:
+    value = Figure(value=0.5, n=8).model_dump()
+    return [
+        TrustTest.model_validate({"name": name, "outcome": outcome, "value": value, "threshold": 0.4})
+        for name, outcome in zip(NAMES, outcomes, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        (("passed",) * 4, "passed"),
+        (("passed", "failed", "undecided", "passed"), "failed"),
+        (("passed", "passed", "undecided", "passed"), "undecided"),
+        (("passed", "passed", "passed"), "undecided"),
+        ((), "not run"),
+    ],
+)
+def test_one_failure_fails_and_only_four_passes_pass(outcomes: tuple[str, ...], expected: str) -> None:
+    assert verdict(made_tests(*outcomes)) == expected
+
+
+def test_a_site_without_the_method_ran_nothing() -> None:
+    assert verdict_of(None) == "not run"
+
+
+def test_the_failed_tests_are_named_in_order() -> None:
+    assert failed_tests(made_tests("failed", "passed", "failed", "undecided")) == ["randomisation", "robustness"]
+
+
+def test_the_verdict_has_a_mark_and_a_word() -> None:
+    assert marked("failed") == "✕ failed"

@@ -4,7 +4,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,21 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class GuidanceSettings(_Settings):
+    """What training is rewarded for besides the right class; cases without a region keep the plain loss."""
+
+    terms: tuple[Literal["relevance", "energy"], ...] = Field(
+        (), description="relevance: the network's own relevance against the region; energy: -log E; none: plain."
+    )
+    relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
+    energy_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the energy term when full.")
+    energy_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.6, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
+    )
+    gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
+    energy_every: Positive = Field(2, description="The energy term counts in every so many-th step.")
+
+
 class TrainSettings(_Settings):
     """How a site trains in one round."""
 
@@ -34,6 +49,10 @@ class TrainSettings(_Settings):
     keep_optimizer: bool = Field(True, description="Keep each site's optimiser state from round to round.")
     seed: int = Field(0, ge=0, description="Seed of the initial weights, shuffling and augmentation.")
     threads: Positive | None = Field(None, description="Threads of PyTorch at a site; default: PyTorch's own.")
+    guidance: GuidanceSettings = Field(
+        GuidanceSettings(),  # pyright: ignore[reportCallIssue]
+        description="Terms that reward looking at the region.",
+    )
     cache_cases: int = Field(2048, ge=0, description="At most this many prepared cases are held in memory.")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from ignite.engine import Events
 from monai.engines import IterationEvents
+from monai.transforms import Compose
 from monai.utils import set_determinism
 from numpy.typing import NDArray
 
@@ -21,6 +23,8 @@ from fedxai.errors import CohortError, TrainingError
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
+from fedxai.train.guidance import Guidance, Progress
+from fedxai.train.prepare import RegionBeside, as_item, as_tensor, check_labels, with_regions
 
 Weights = dict[str, NDArray]
 
@@ -71,7 +75,7 @@ class SiteTrainer:
         self._state_file = state_file
         self._optimizer_state: dict[str, Any] | None = None
         self._datasets: dict[str, Any] = {}
-        _check_labels(self.cases, bundle)
+        check_labels(self.cases, bundle)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.network = bundle.network(seed=settings.seed).to(self.device)
@@ -123,7 +127,8 @@ class SiteTrainer:
         losses = _watch_losses(trainer, stop)
         if self.settings.local_steps:
             trainer.state.epoch_length = self.settings.local_steps
-        trainer.run()
+        with self._guided(trainer, round_, rounds):
+            trainer.run()
         self._keep(optimizer, round_)
         after = self.weights()
         return LocalUpdate(
@@ -132,6 +137,22 @@ class SiteTrainer:
             steps=len(losses),
             seconds=time.perf_counter() - start,
         )
+
+    @contextmanager
+    def _guided(self, trainer: Any, round_: int, rounds: int) -> Iterator[None]:
+        """Train under the set guidance inside the block; plainly where none is set."""
+        epochs = self.settings.local_epochs
+        if not self.settings.guidance.terms:
+            yield
+            return
+        guidance = Guidance(
+            self.settings.guidance, network=self.network, relevance_layer=self.bundle.explain.relevance_layer
+        )
+        end = guidance.attach(trainer, Progress(done=round_ * epochs, epochs=rounds * epochs))
+        try:
+            yield
+        finally:
+            end()
 
     def logits(self, split: Split, weights: Mapping[str, NDArray] | None = None) -> tuple[NDArray, NDArray]:
         """Logits ``(N, K)`` and labels ``(N,)`` of a split, in the order of ``cases``."""
@@ -177,26 +198,26 @@ class SiteTrainer:
         """
         listed = self.cases[split]
         chosen = [listed[i] for i in np.unique(np.linspace(0, len(listed) - 1, min(limit, len(listed))).astype(int))]
-        parser = self._parser("validate", split)
-        image_transform = parser.get_parsed_content("validate#preprocessing")
-        parser.set(self.bundle.explain.region, "explained_region")
-        region_transform = parser.get_parsed_content("explained_region")
+        prepare = self._prepare_case(self._parser("validate", split))
         for first in range(0, len(chosen), batch_size):
-            batch = chosen[first : first + batch_size]
-            images = [_tensor(image_transform(_item(case))["image"]) for case in batch]
-            regions = [
-                _tensor(region_transform({"region": str(case.region)})["region"]).bool()
-                if case.region
-                else torch.zeros((1, *image.shape[1:]), dtype=torch.bool)
-                for case, image in zip(batch, images, strict=True)
-            ]
+            batch = [prepare(case) for case in chosen[first : first + batch_size]]
             yield {
-                "image": torch.stack(images),
-                "label": torch.tensor([case.label for case in batch]),
-                "region": torch.stack(regions),
-                "has_region": torch.tensor([case.region is not None for case in batch]),
-                "group": [case.group for case in batch],
+                "image": torch.stack([as_tensor(item["image"]) for item in batch]),
+                "label": torch.tensor([item["label"] for item in batch]),
+                "region": torch.stack([as_tensor(item["region"]).bool() for item in batch]),
+                "has_region": torch.tensor([item["has_region"] for item in batch]),
+                "group": [case.group for case in chosen[first : first + batch_size]],
             }
+
+    def _prepare_case(self, parser: Any) -> Callable[[Case], dict[str, Any]]:
+        """What brings a case and its region onto the network's grid, without augmentation."""
+        image = parser.get_parsed_content("validate#preprocessing")
+        beside = RegionBeside(self._region_transform(parser))
+        return lambda case: beside(image(as_item(case, region=True)))
+
+    def _region_transform(self, parser: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        parser.set(self.bundle.explain.region, "explained_region")
+        return parser.get_parsed_content("explained_region")
 
     def _parser(self, part: str, split: Split, *, epochs: int = 1) -> Any:
         """The bundle's configuration with this network, and ``part``'s data set over this site's cases.
@@ -217,8 +238,13 @@ class SiteTrainer:
                 overrides[key] = value
         parser = self.bundle.parser(overrides)
         if split not in self._datasets:
+            guided = part == "train" and bool(settings.guidance.terms)
             # a tuple, because MONAI's parser walks into every item of a list
-            parser.set(tuple(_item(case) for case in self.cases[split]), f"{part}#dataset#data")
+            parser.set(tuple(as_item(case, region=guided) for case in self.cases[split]), f"{part}#dataset#data")
+            if guided:
+                steps = parser.get_parsed_content("train#preprocessing").transforms
+                beside = RegionBeside(self._region_transform(parser))
+                parser.set(Compose(with_regions(steps, beside)), "train#preprocessing")
             if "cache_num" in parser.get(f"{part}#dataset"):
                 parser.set(settings.cache_cases, f"{part}#dataset#cache_num")
             self._datasets[split] = parser.get_parsed_content(f"{part}#dataset")
@@ -275,26 +301,6 @@ def _watch_losses(trainer: Any, stop: Callable[[], bool]) -> list[float]:
         losses.append(loss)
 
     return losses
-
-
-def _check_labels(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
-    classes = len(bundle.class_names)
-    if not cases.get("training"):
-        raise CohortError("the training split must hold at least one case, got none")
-    highest = max(case.label for listed in cases.values() for case in listed)
-    if highest >= classes:
-        raise CohortError(
-            f"labels must be below the {classes} classes of bundle {bundle.name}, got {highest}; "
-            "choose a bundle with as many classes as the cohort"
-        )
-
-
-def _item(case: Case) -> dict[str, Any]:
-    return {"image": str(case.image), "label": case.label}
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    return torch.as_tensor(value.as_tensor() if hasattr(value, "as_tensor") else value)
 
 
 def _seed(seed: int, site: str, round_: int) -> int:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explanation-guided training: loss terms that reward a model for looking at the clinically relevant region."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_batch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
+
+from fedxai.errors import BundleError
+from fedxai.settings import GuidanceSettings
+
+_POOL = {2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
+_TINY = 1e-8
+_ENTROPY = 10.0
+
+
+def energy_loss(logits: Tensor, labels: Tensor, image: Tensor, region: Tensor) -> Tensor:
+    """``-log E_j`` with ``E_j = sum_{i in R_j} |S_i| / sum_i |S_i|``, ``S = df/dx * x``, f the label's logit.
+
+    The gradient of this loss is a double backward pass through the network.
+
+    Args:
+        logits: ``(B, K)``, of ``image``, with their graph.
+        labels: ``(B,)``.
+        image: ``(B, C, *spatial)``, requires a gradient.
+        region: ``(B, 1, *spatial)``, not 0 inside.
+
+    Returns:
+        ``(B,)``; 0 where the region is empty.
+
+    Source: the energy pointing game as a loss, Rao et al. 2023, arXiv:2303.11932.
+    """
+    chosen = logits.gather(1, labels[:, None]).sum()
+    [gradient] = torch.autograd.grad(chosen, image, create_graph=True)
+    relevance = (gradient * image).sum(dim=1, keepdim=True).abs().flatten(1)
+    inside = (region > 0).flatten(1)
+    share = (relevance * inside).sum(dim=1) / (relevance.sum(dim=1) + _TINY)
+    return (-torch.log(share + 1e-4)).where(inside.any(dim=1), 0.0)
+
+
+def relevance_loss(relevance: Tensor, region: Tensor) -> Tensor:
+    """``Dice + 10 BCE`` of ``sigmoid(relevance)`` against the region's area fraction in each cell.
+
+    The region covers about one cell in fifty, so the mean over cells makes the BCE small; the factor brings both
+    terms to one size.
+
+    Args:
+        relevance: logits ``(B, 1, *cells)``.
+        region: ``(B, 1, *spatial)``, not 0 inside.
+
+    Returns:
+        ``(B,)``; 0 where the region is empty.
+    """
+    space = tuple(range(1, relevance.ndim))
+    wanted = _POOL[relevance.ndim - 2]((region > 0).to(relevance.dtype), relevance.shape[2:])
+    given = relevance.sigmoid()
+    overlap = (2 * (given * wanted).sum(dim=space) + 1) / (given.sum(dim=space) + wanted.sum(dim=space) + 1)
+    entropy = binary_cross_entropy_with_logits(relevance, wanted, reduction="none").mean(dim=space)
+    return (1 - overlap + _ENTROPY * entropy).where(wanted.flatten(1).any(dim=1), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a site stands in the whole training: ``done`` of ``epochs``, counted over all rounds."""
+
+    done: int
+    epochs: int
+
+
+class Guidance:
+    """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
+
+    ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
+    weight of term t, for the energy term from ``energy_from`` of all epochs on, rising linearly over a quarter of
+    what is left, every ``energy_every``-th step.
+
+    Args:
+        settings: which terms, how strong, from when.
+        network: the network that is trained.
+        relevance_layer: module path of the layer whose output is the relevance logit of each cell.
+
+    Raises:
+        BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or a wrong one.
+    """
+
+    def __init__(self, settings: GuidanceSettings, *, network: nn.Module, relevance_layer: str | None) -> None:
+        self._settings = settings
+        self._heard: list[Tensor] = []
+        self._layer: nn.Module | None = None
+        if "relevance" in settings.terms:
+            layers = dict(network.named_modules())
+            if relevance_layer not in layers:
+                raise BundleError(
+                    "guidance by relevance needs relevance_layer in explain.json, a module of the network, got "
+                    f"{relevance_layer!r}; choose the energy term for a network without one"
+                )
+            self._layer = layers[relevance_layer]
+
+    def attach(self, trainer: SupervisedTrainer, progress: Progress) -> Callable[[], None]:
+        """Let ``trainer`` train under guidance; the batches need ``region`` and ``has_region``.
+
+        Returns:
+            What ends the listening to the network.
+        """
+        plain = trainer.loss_function
+        trainer.prepare_batch = self._prepare
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            return plain(logits, labels).mean() + self._terms(trainer, logits, labels, progress)
+
+        trainer.loss_function = loss
+        if self._layer is None:
+            return lambda: None
+        handle = self._layer.register_forward_hook(self._listen)
+        return handle.remove
+
+    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._heard.append(output)
+
+    def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
+        image, label = default_prepare_batch(batch, device, non_blocking, **kwargs)  # pyright: ignore
+        self._heard.clear()
+        return image.requires_grad_("energy" in self._settings.terms), label
+
+    def _clip(self, trainer: SupervisedTrainer) -> None:
+        nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
+
+    def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> Tensor:
+        batch = trainer.state.batch
+        total = logits.new_zeros(())
+        guided = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
+        if not guided.any():
+            return total
+        region = torch.as_tensor(batch["region"]).to(logits.device)
+        epoch = progress.done + trainer.state.epoch - 1
+        if self._layer is not None:
+            values = relevance_loss(self._heard[-1], region)
+            total = total + self._settings.relevance_weight * values[guided].mean()
+        weight = energy_weight(self._settings, epoch=epoch, epochs=progress.epochs)
+        if weight and trainer.state.iteration % self._settings.energy_every == 0:
+            values = energy_loss(logits, labels.flatten().long(), trainer.state.output["image"], region)
+            total = total + weight * values[guided].mean()
+        return total
+
+
+def energy_weight(settings: GuidanceSettings, *, epoch: int, epochs: int) -> float:
+    """The weight of the energy term in an epoch (from 0): 0, then a ramp over a quarter of the rest, then full."""
+    if "energy" not in settings.terms:
+        return 0.0
+    start = settings.energy_from * epochs
+    ramp = max(1.0, (epochs - start) / 4)
+    return settings.energy_weight * min(1.0, max(0.0, (epoch + 1 - start) / ramp))

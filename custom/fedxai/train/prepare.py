@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases on their way into the network: as items of MONAI's transforms, with the region beside the image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.transforms import RandomizableTrait, Transform
+
+from fedxai.bundle import Bundle
+from fedxai.errors import BundleError, CohortError
+from fedxai.records import Case, Split
+
+
+def check_labels(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
+    """Refuse cases that the bundle's head cannot learn.
+
+    Raises:
+        CohortError: when there is no training case or a label is outside the bundle's classes.
+    """
+    classes = len(bundle.class_names)
+    if not cases.get("training"):
+        raise CohortError("the training split must hold at least one case, got none")
+    highest = max(case.label for listed in cases.values() for case in listed)
+    if highest >= classes:
+        raise CohortError(
+            f"labels must be below the {classes} classes of bundle {bundle.name}, got {highest}; "
+            "choose a bundle with as many classes as the cohort"
+        )
+
+
+class RegionBeside(Transform):
+    """Puts the region, on the image's grid, beside a prepared image: zeros and ``has_region`` False where none is."""
+
+    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._transform = transform
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Replace the region's path in a case's mapping by the region, ``(1, *spatial)``, 0 or 1, uint8."""
+        path = item.get("region")
+        if path is None:
+            region = torch.zeros((1, *item["image"].shape[1:]), dtype=torch.uint8)
+        else:
+            region = as_tensor(self._transform({"region": path})["region"]).to(torch.uint8)
+        return {**item, "region": region, "has_region": path is not None}
+
+
+def as_item(case: Case, *, region: bool = False) -> dict[str, Any]:
+    """A case as the bundle's transforms take it; with its region's path where that is asked for and there is one."""
+    item: dict[str, Any] = {"image": str(case.image), "label": case.label}
+    return {**item, "region": str(case.region)} if region and case.region else item
+
+
+def as_tensor(value: Any) -> torch.Tensor:
+    """A plain tensor from what MONAI's transforms put out."""
+    return torch.as_tensor(value.as_tensor() if hasattr(value, "as_tensor") else value)
+
+
+def with_regions(transforms: Sequence[Any], beside: Any) -> list[Any]:
+    """``transforms`` with ``beside`` between the deterministic and the random ones, so that regions move along.
+
+    Raises:
+        BundleError: when a random spatial transform moves the image and not the region.
+    """
+    first = next((i for i, step in enumerate(transforms) if isinstance(step, RandomizableTrait)), len(transforms))
+    for step in transforms[first:]:
+        spatial = type(step).__module__.startswith(("monai.transforms.spatial", "monai.transforms.croppad"))
+        if spatial and "region" not in getattr(step, "keys", ()):
+            raise BundleError(
+                f"guidance needs 'region' among the keys of every random spatial transform in train.json, "
+                f"{type(step).__name__} has {', '.join(getattr(step, 'keys', ()))}; add it with allow_missing_keys"
+            )
+    return [*transforms[:first], beside, *transforms[first:]]

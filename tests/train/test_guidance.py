@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedxai.bundle import Bundle
+from fedxai.errors import BundleError
+from fedxai.records import Case
+from fedxai.settings import GuidanceSettings, TrainSettings
+from fedxai.train.engine import SiteTrainer
+from fedxai.train.guidance import energy_loss, energy_weight, relevance_loss
+
+
+def trainer(bundle, cases, *terms, **settings):
+    guidance = GuidanceSettings(terms=terms, energy_from=0.0, energy_every=1)
+    return SiteTrainer(
+        bundle=bundle,
+        cases=cases,
+        site="site-1",
+        settings=TrainSettings(threads=1, guidance=guidance, **settings),
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def cases(phantom_cases):
+    return phantom_cases["site-1"]
+
+
+@pytest.fixture
+def without_regions(cases):
+    return {
+        split: [Case(image=case.image, label=case.label, group=case.group) for case in listed]
+        for split, listed in cases.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def evidence_bundle():
+    return Bundle.open("brain_mri_tumor_local_evidence")
+
+
+def first_update(bundle, cases, *terms, **settings):
+    site = trainer(bundle, cases, *terms, local_steps=2, **settings)
+    return site.train(site.weights(), round_=0, rounds=1)
+
+
+def differ(one, other):
+    return any(not np.array_equal(one.difference[name], other.difference[name]) for name in one.difference)
+
+
+def test_the_energy_loss_is_minus_log_of_the_relevance_mass():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    image = torch.rand(3, 1, 4, 4, requires_grad=True)
+    region = torch.zeros(3, 1, 4, 4)
+    region[:2, :, 1:3, 1:3] = 1
+    labels = torch.tensor([0, 1, 1])
+    losses = energy_loss(network(image), labels, image, region)
+    weight = network[1].weight.detach().reshape(2, 4, 4)
+    for case in range(2):
+        relevance = (weight[labels[case]] * image[case, 0].detach()).abs()
+        share = relevance[1:3, 1:3].sum() / relevance.sum()
+        assert losses[case].item() == pytest.approx(-float(torch.log(share)), abs=2e-3)
+    assert losses[2] == 0
+
+
+def test_a_step_down_the_energy_loss_raises_the_relevance_mass():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 64, 2))
+    image, region = torch.rand(6, 1, 8, 8), torch.zeros(6, 1, 8, 8)
+    region[..., :3, :3] = 1
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        image.requires_grad_()
+        loss = energy_loss(network(image), labels, image, region).mean()
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("space", [(8, 8), (8, 8, 4)])
+def test_the_relevance_loss_is_least_where_relevance_is_the_region(space):
+    region = torch.zeros(2, 1, *space)
+    region[0, :, :4, :4] = 1
+    right = torch.where(region > 0, 8.0, -8.0)
+    right_loss, wrong_loss = relevance_loss(right, region), relevance_loss(-right, region)
+    assert right_loss[0] < 0.03
+    assert wrong_loss[0] > 8
+    assert right_loss[1] == wrong_loss[1] == 0
+
+
+def test_the_energy_term_begins_late_and_rises():
+    settings = GuidanceSettings(terms=("energy",), energy_from=0.6, energy_weight=2.0)
+    weights = [energy_weight(settings, epoch=epoch, epochs=20) for epoch in range(20)]
+    assert weights[:12] == [0.0] * 12
+    assert weights[12] == pytest.approx(1.0)
+    assert weights[13:] == [2.0] * 7
+    assert energy_weight(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20) == 0.0
+
+
+@pytest.mark.parametrize("term", ["relevance", "energy"])
+def test_guidance_changes_the_update_of_cases_with_regions(evidence_bundle, cases, term):
+    assert differ(first_update(evidence_bundle, cases), first_update(evidence_bundle, cases, term))
+
+
+def changed(bundle, folder, change):
+    """A copy of a bundle with another list of random transforms."""
+    shutil.copytree(bundle.path, folder / "changed")
+    path = folder / "changed" / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["train"]["random_transforms"] = [change(step) for step in config["train"]["random_transforms"] if change]
+    path.write_text(json.dumps(config))
+    return Bundle.open(folder / "changed")
+
+
+def test_cases_without_regions_train_with_the_plain_loss(evidence_bundle, without_regions, tmp_path, monkeypatch):
+    """Clipping is lifted and augmentation left out (MONAI draws once more a key), so that only losses are compared."""
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
+    bundle = changed(evidence_bundle, tmp_path, None)
+    plain = first_update(bundle, without_regions)
+    guided = first_update(bundle, without_regions, "relevance", "energy")
+    assert plain.loss == guided.loss
+    assert not differ(plain, guided)
+
+
+def test_the_number_of_training_cases_does_not_depend_on_regions(evidence_bundle, cases, without_regions):
+    assert trainer(evidence_bundle, cases, "energy").training_cases == (
+        trainer(evidence_bundle, without_regions, "energy").training_cases
+    )
+
+
+def test_the_region_moves_with_the_image(evidence_bundle, cases):
+    """What is bright in an image whose region is itself stays inside the region through every augmentation."""
+    bright = [Case(image=case.region, region=case.region, label=case.label, group="p") for case in cases["training"]]
+    site = trainer(evidence_bundle, {**cases, "training": bright}, "relevance")
+    parser = site._parser("train", "training")
+    for batch in parser.get_parsed_content("train#dataloader"):
+        image, region = torch.as_tensor(batch["image"]), torch.as_tensor(batch["region"]) > 0
+        assert image[region].mean() > 0.8
+        assert image[~region].mean() < 0.02
+
+
+def test_a_random_transform_that_leaves_the_region_behind_is_refused(evidence_bundle, cases, tmp_path):
+    def image_only(step):
+        return {**step, "keys": ["image"], **({"mode": "bilinear"} if "mode" in step else {})}
+
+    with pytest.raises(BundleError, match="'region' among the keys .* RandFlipd has image"):
+        first_update(changed(evidence_bundle, tmp_path, image_only), cases, "energy")
+
+
+def test_the_relevance_term_needs_a_relevance_layer(brain_bundle, cases):
+    with pytest.raises(BundleError, match="needs relevance_layer in explain.json"):
+        first_update(brain_bundle, cases, "relevance")
+
+
+def test_nothing_listens_to_the_network_afterwards(evidence_bundle, cases):
+    site = trainer(evidence_bundle, cases, "relevance", local_steps=1)
+    site.train(site.weights(), round_=0, rounds=1)
+    assert not site.network.relevance._forward_hooks

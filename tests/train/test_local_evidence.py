@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+
+from fedxai.errors import BundleError
+from fedxai.train.local_evidence import LocalEvidence
+
+
+def network(spatial_dims=2, **settings):
+    torch.manual_seed(0)
+    given = {"channels": [8, 8, 8], "strides": [2, 1, 2], **settings}
+    return LocalEvidence(spatial_dims=spatial_dims, in_channels=1, classes=3, **given).eval()
+
+
+@pytest.mark.parametrize(("spatial_dims", "space"), [(2, (32, 24)), (3, (16, 16, 12))])
+def test_logits_have_one_row_a_case(spatial_dims, space):
+    assert network(spatial_dims)(torch.rand(2, 1, *space)).shape == (2, 3)
+
+
+def test_the_logits_are_the_relevance_weighted_mean_of_the_evidence():
+    net, image = network(), torch.rand(2, 1, 32, 32)
+    heard = {}
+    for name in ("evidence", "relevance"):
+        getattr(net, name).register_forward_hook(lambda _, __, out, name=name: heard.update({name: out}))
+    logits = net(image)
+    for case in range(2):
+        weights = torch.sigmoid(heard["relevance"][case, 0])
+        total = sum(weights[y, x] * heard["evidence"][case, :, y, x] for y in range(weights.shape[0]) for x in range(8))
+        torch.testing.assert_close(logits[case], total / weights.sum())
+
+
+def test_a_cell_hears_nothing_from_outside_its_receptive_field():
+    """Strides 2, 1, 2 with 3-wide kernels: a cell sees 11 voxels; the first one is blind beyond the sixth."""
+    net, image = network(), torch.rand(1, 1, 32, 32)
+    other = image.clone()
+    other[..., 8:, :] = torch.rand_like(other[..., 8:, :])
+    heard = []
+    net.evidence.register_forward_hook(lambda _, __, out: heard.append(out))
+    net(image), net(other)
+    assert torch.equal(heard[0][..., 0, :], heard[1][..., 0, :])
+    assert not torch.equal(heard[0][..., 4, :], heard[1][..., 4, :])
+
+
+def test_a_wrong_number_of_strides_is_refused():
+    with pytest.raises(BundleError, match="channels and strides must be as many and at least one, got 3 and 2"):
+        network(strides=[2, 1])

@@ -55,25 +55,39 @@ def resnet(dims: int) -> nn.Module:
     )
 
 
+class Segmenter(nn.Module):
+    """A U-Net's shape in small: logits ``(B, K, *cells)`` on half the input's grid, layer "body" read by CAMs."""
+
+    def __init__(self, dims: int, *, classes: int = 3) -> None:
+        super().__init__()
+        self.body = nn.Sequential(CONV[dims](2, 6, 3, stride=2, padding=1), nn.ReLU())
+        self.head = CONV[dims](6, classes, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
 # name -> (network of so many spatial dimensions, target layer)
 NETWORKS: dict[str, tuple[Callable[[int], nn.Module], str]] = {
     "group norm": (lambda dims: plain(dims, lambda channels: nn.GroupNorm(2, channels)), "3"),
     "instance norm": (lambda dims: plain(dims, lambda channels: INSTANCE[dims](channels, affine=True)), "3"),
     "batch norm": (lambda dims: plain(dims, BATCH[dims]), "3"),
     "MONAI DenseNet": (densenet, "features.norm5"),  # an in-place ReLU follows
-    "MONAI ResNet": (resnet, "layer4"),
+    "MONAI ResNet": (resnet, "layer4"),  # its ReLUs are used twice
 }
+SEGMENTERS: dict[str, tuple[Callable[[int], nn.Module], str]] = {"segmenter": (Segmenter, "body")}
 
 
 class Study:
     """A network with a batch for it."""
 
     def __init__(self, name: str, dims: int) -> None:
-        build, self.layer = NETWORKS[name]
+        self.name = name
+        build, self.layer = (NETWORKS | SEGMENTERS)[name]
         with torch.random.fork_rng():
             torch.manual_seed(len(name) + dims)
             self.network = build(dims)
-            self.inputs: Tensor = torch.rand(3, 2, *(33, 28, 25)[:dims])
+            self.inputs: Tensor = torch.rand(3, 2, *{2: (33, 28), 3: (17, 14, 15)}[dims])
         self.targets = torch.tensor([2, 0, 1])
         self.dims = dims
 
@@ -84,5 +98,15 @@ def study(request: pytest.FixtureRequest) -> Study:
 
 
 @pytest.fixture
+def make_study() -> type[Study]:
+    return Study
+
+
+@pytest.fixture
 def small() -> Study:
     return Study("group norm", 2)
+
+
+@pytest.fixture
+def small_volume() -> Study:
+    return Study("group norm", 3)

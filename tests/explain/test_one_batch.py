@@ -30,8 +30,8 @@ X = torch.rand(2, 1, 8, 8)
     [
         (lambda y: (y, y), "one tensor of logits .* got a tuple"),
         (lambda y: {"logits": y}, "one tensor of logits .* got a dict"),
-        (lambda y: y[:, 0], r"logits \(2, K\) for this batch, got \(2,\)"),
-        (lambda y: y[:1], r"logits \(2, K\) for this batch, got \(1, 2\)"),
+        (lambda y: y[:, 0], r"logits \(2, K\) for this batch.* got \(2,\)"),
+        (lambda y: y[:1], r"logits \(2, K\) for this batch.* got \(1, 2\)"),
         (lambda y: y[..., None], r"got \(2, 2, 1\)"),
         (lambda y: y.detach(), "detaches"),
     ],
@@ -96,6 +96,10 @@ class Pair(nn.Module):
         return x, x
 
 
+READING = [name for name in METHODS if METHODS.make(name).needs_layer]
+
+
+@pytest.mark.parametrize("method", READING)
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
@@ -107,9 +111,24 @@ class Pair(nn.Module):
         ("flat", r"2 spatial axes, got \(2, 64\)"),
     ],
 )
-def test_a_layer_that_has_no_map_is_refused_by_name(layer, reason):
+def test_a_layer_that_has_no_map_is_refused_by_name(method, layer, reason):
     with pytest.raises(ExplanationError, match=reason):
-        explain_batch(Odd(), X, methods=["grad_cam"], target_layer=layer)
+        explain_batch(Odd(), X, methods=[method], target_layer=layer)
+
+
+NEEDING = [name for name in METHODS if METHODS.make(name).needs_background]
+
+
+@pytest.mark.parametrize("method", NEEDING)
+def test_a_missing_background_is_asked_for(method):
+    with pytest.raises(ExplanationError, match=rf"{method} needs background, images \(N, 1, 8, 8\)"):
+        explain_batch(Answers(lambda y: y), X, methods=["saliency", method])
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 9), (0, 1, 8, 8), (1, 8, 8)])
+def test_a_background_of_another_shape_is_refused(shape):
+    with pytest.raises(ExplanationError, match=r"background must be \(N, 1, 8, 8\)"):
+        explain_batch(Answers(lambda y: y), X, methods=NEEDING, background=torch.zeros(shape))
 
 
 def test_a_network_that_ignores_its_input_is_refused():
@@ -180,11 +199,12 @@ def test_a_method_that_hides_its_need_for_a_layer_is_told():
 
 def test_monai_tensors_give_plain_maps():
     answer = explain_batch(
-        Answers(lambda y: y),
+        Answers(lambda y: y.relu()),
         MetaTensor(X),
         targets=MetaTensor([0, 1]).long(),
         methods=list(METHODS),
         target_layer="body.0",
+        background=MetaTensor(X),
     )
     assert {type(tensor) for tensor in (answer.logits, answer.targets, *answer.maps.values())} == {torch.Tensor}
 

@@ -16,8 +16,21 @@ def registry():
     return Registry(kind="gadget", base=Base)
 
 
-def test_the_paper_s_methods_are_found():
-    assert {"saliency", "gradient_x_input", "grad_cam"} <= set(METHODS)
+def test_the_methods_of_the_field_are_found():
+    assert list(METHODS) == [
+        "expected_gradients",
+        "grad_cam",
+        "grad_cam_plus_plus",
+        "gradient_x_input",
+        "guided_backprop",
+        "hires_cam",
+        "integrated_gradients",
+        "kernel_shap",
+        "layer_cam",
+        "occlusion",
+        "saliency",
+        "smooth_grad",
+    ]
     assert all(isinstance(METHODS.make(name), Method) for name in METHODS)
 
 

@@ -7,8 +7,9 @@ A new method is one new file in this folder: a subclass of ``Method`` under ``@M
 from fedxai.explain.method import METHODS, Method
 from fedxai.explain.one_batch import Explained, explain_batch
 from fedxai.explain.probe import GradientPass, Probe
+from fedxai.explain.question import Question
 from fedxai.explain.registry import Registry
 
 METHODS.discover(__name__, __path__)
 
-__all__ = ["METHODS", "Explained", "GradientPass", "Method", "Probe", "Registry", "explain_batch"]
+__all__ = ["METHODS", "Explained", "GradientPass", "Method", "Probe", "Question", "Registry", "explain_batch"]

@@ -18,10 +18,11 @@ from fedxai.explain.undisturbed import undisturbed
 class Explained:
     """What :func:`explain_batch` gives back, on the network's device and without graph."""
 
-    logits: Tensor  # (B, K)
+    logits: Tensor  # (B, K), of a segmentation (B, K, *cells)
     targets: Tensor  # (B,), the explained classes
     maps: dict[str, Tensor]  # by method: (B, C, *spatial) or (B, 1, *spatial)
     passes: int  # forward + input-backward passes it took
+    forwards: int  # forward passes without gradient, beside them
 
 
 def explain_batch(
@@ -31,25 +32,30 @@ def explain_batch(
     targets: Tensor | Sequence[int] | int | None = None,
     methods: Sequence[str | Method],
     target_layer: str | None = None,
+    background: Tensor | None = None,
 ) -> Explained:
     """Maps of a batch by every asked method.
 
-    ``saliency``, ``gradient_x_input`` and ``grad_cam`` together take one forward and one input-backward pass.
-    The network is asked in evaluation mode; afterwards its modes, weights, buffers, gradients and hooks are
-    as before.
+    ``saliency``, ``gradient_x_input`` and the class activation maps together take one forward and one
+    input-backward pass. The network is asked in evaluation mode; afterwards its modes, weights, buffers, gradients
+    and hooks are as before. What is explained of a segmentation stands in :class:`~fedxai.explain.Question`.
 
     Args:
-        network: maps ``(B, C, *spatial)`` to logits ``(B, K)``.
-        inputs: ``(B, C, *spatial)`` with 2 or 3 spatial axes, floating point; moved to the network's device.
-        targets: the class to explain, for all cases or one each; None: the predicted class.
+        network: maps ``(B, C, *spatial)`` to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; in float32,
+            float64 or bfloat16, also under autocast.
+        inputs: ``(B, C, *spatial)`` with 2 or 3 spatial axes, floating point; moved to the network's device, and
+            given to it in its precision.
+        targets: the class to explain, for all cases or one each; None: the predicted class, in a segmentation the
+            most frequent class above 0.
         methods: names in the registry, or methods with settings of their own.
-        target_layer: module path of the layer that ``grad_cam`` reads.
+        target_layer: module path of the layer that methods with ``needs_layer`` read.
+        background: images ``(N, C, *spatial)`` of the site that methods with ``needs_background`` compare with.
 
     Returns:
-        Logits, explained classes, and a map per method on the input's grid.
+        Logits, explained classes, and a map per method on the input's grid, in single precision or better.
 
     Raises:
-        ExplanationError: when a method, layer or class is unknown, or a shape does not fit.
+        ExplanationError: when a method, layer or class is unknown, or a shape or the precision does not fit.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -60,10 +66,16 @@ def explain_batch(
     batch = _inputs(inputs, network)
     layer = _layer(chosen, network, target_layer)
     with undisturbed(network):
-        probe = Probe(network=network, inputs=batch, targets=_targets(targets, batch), layer=layer)
+        probe = Probe(
+            network=network,
+            inputs=batch,
+            targets=_targets(targets, batch),
+            layer=layer,
+            background=_background(chosen, background, batch),
+        )
         maps = {method.name: _on_grid(method.name, method.attribute(probe), batch) for method in chosen}
-        here = probe.here
-    return Explained(logits=here.logits, targets=here.targets, maps=maps, passes=probe.passes)
+        logits, classes = probe.here.logits, probe.targets
+    return Explained(logits=logits, targets=classes, maps=maps, passes=probe.passes, forwards=probe.forwards)
 
 
 def device_of(network: nn.Module) -> torch.device | None:
@@ -87,7 +99,8 @@ def _inputs(inputs: Tensor, network: nn.Module) -> Tensor:
             "inputs must be floating point (B, C, *spatial) with 2 or 3 spatial axes, none empty, "
             f"got {inputs.dtype} {tuple(inputs.shape)}"
         )
-    return inputs.detach().as_subclass(Tensor).to(device_of(network))
+    precision = torch.promote_types(inputs.dtype, torch.float32)
+    return inputs.detach().as_subclass(Tensor).to(device_of(network), precision)
 
 
 def _targets(targets: Tensor | Sequence[int] | int | None, inputs: Tensor) -> Tensor | None:
@@ -113,6 +126,20 @@ def _layer(methods: Sequence[Method], network: nn.Module, target_layer: str | No
             f"{reading[0]} needs target_layer; the network's last layers are {', '.join(names[-8:])}"
         )
     return Layer(network, target_layer)
+
+
+def _background(methods: Sequence[Method], background: Tensor | None, inputs: Tensor) -> Tensor | None:
+    needing = [method.name for method in methods if method.needs_background]
+    if not needing:
+        return None
+    shape = inputs.shape[1:]
+    if background is None:
+        raise ExplanationError(
+            f"{needing[0]} needs background, images (N, {', '.join(map(str, shape))}) to compare with"
+        )
+    if background.shape[1:] != shape or len(background) == 0:
+        raise ExplanationError(f"background must be (N, {', '.join(map(str, shape))}), got {tuple(background.shape)}")
+    return background.detach().as_subclass(Tensor).to(inputs)
 
 
 def _on_grid(name: str, attribution: Tensor, inputs: Tensor) -> Tensor:

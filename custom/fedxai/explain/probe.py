@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward + input-backward passes over a network whose weights stand still; each is counted."""
+"""Passes over a network whose weights stand still, with and without the gradient; each is counted."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,17 +11,19 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain.layer import Layer
+from fedxai.explain.question import Question
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientPass:
     """What one forward and one input-backward pass leave, without their graph.
 
-    ``input_gradient`` (B, C, *spatial) and the gradient in ``layer`` are of each case's explained logit.
+    ``input_gradient`` (B, C, *spatial) and the gradient in ``layer`` are of each case's explained number f.
     """
 
-    logits: Tensor  # (B, K)
-    targets: Tensor  # (B,), the explained classes
+    logits: Tensor  # (B, K), of a segmentation (B, K, *cells)
+    question: Question
+    explained: Tensor  # (B,), f
     input_gradient: Tensor
     activation: Tensor | None = None  # (B, K, *cells), output of the target layer
     activation_gradient: Tensor | None = None
@@ -41,81 +44,115 @@ class Probe:
     """A network in evaluation mode and a batch: methods ask for passes, and the passes are counted.
 
     Args:
-        network: maps ``(B, C, *spatial)`` to logits ``(B, K)``; its parameters need no gradient.
-        inputs: the batch ``(B, C, *spatial)``, on the network's device.
+        network: maps ``(B, C, *spatial)`` to logits ``(B, K)`` or ``(B, K, *cells)``; its parameters need no
+            gradient.
+        inputs: the batch ``(B, C, *spatial)``, on the network's device, in single precision or better.
         targets: the explained classes ``(B,)``; None: those predicted.
         layer: the target layer, where a method reads one.
+        background: images ``(N, C, *spatial)`` to compare with, where a method needs them.
     """
 
     def __init__(
-        self, *, network: nn.Module, inputs: Tensor, targets: Tensor | None = None, layer: Layer | None = None
+        self,
+        *,
+        network: nn.Module,
+        inputs: Tensor,
+        targets: Tensor | None = None,
+        layer: Layer | None = None,
+        background: Tensor | None = None,
     ) -> None:
         self.network = network
         self.inputs = inputs
         self.passes = 0
+        self.forwards = 0
         self._targets = targets
         self._layer = layer
+        self._background = background
+        weights = (*network.parameters(), *network.buffers())
+        self._precision = next((w.dtype for w in weights if w.is_floating_point()), inputs.dtype)
 
     @cached_property
     def here(self) -> GradientPass:
-        """The pass at the inputs themselves: made once, shared by all methods."""
-        return self.at(self.inputs)
+        """The pass at the inputs themselves, with the target layer: made once, shared by all methods."""
+        return self._pass(self.inputs, layer=self._layer)
 
     @property
     def targets(self) -> Tensor:
         """The explained classes ``(B,)``."""
-        return self.here.targets
+        return self.here.question.classes
 
-    def at(self, inputs: Tensor) -> GradientPass:
-        """One forward and one input-backward pass at other inputs of the same batch.
+    @property
+    def background(self) -> Tensor:
+        """The background set ``(N, C, *spatial)``.
 
         Raises:
-            ExplanationError: when the network's answer or its target layer's cannot be explained.
+            ExplanationError: when none was given.
         """
+        if self._background is None:
+            raise ExplanationError("this method needs a background; set needs_background = True in its class")
+        return self._background
+
+    def at(self, inputs: Tensor, *, within: AbstractContextManager[Any] | None = None) -> GradientPass:
+        """One forward and one input-backward pass at other inputs of the same batch, ``within`` a context.
+
+        Raises:
+            ExplanationError: when the network's answer cannot be explained.
+        """
+        question = self.here.question
+        with within or nullcontext():
+            return self._pass(inputs, question=question)
+
+    def logit(self, inputs: Tensor) -> Tensor:
+        """f ``(B,)`` at other inputs of the same batch: one forward pass, no gradient."""
+        question = self.here.question
+        self.forwards += 1
+        with torch.no_grad():
+            return question.of(self._answer(inputs))
+
+    def _pass(self, inputs: Tensor, *, layer: Layer | None = None, question: Question | None = None) -> GradientPass:
         self.passes += 1
         leaf = inputs.detach()
         leaf = (leaf.clone() if leaf.is_inference() else leaf).requires_grad_()
-        if self._layer is None:
-            logits, heard = self._logits(leaf), []
-        else:
-            with self._layer.listening() as outputs:
-                logits = self._logits(leaf)
-            heard = [self._layer.heard(outputs, leaf)]
-        targets = self._explained_classes(logits)
-        chosen = logits.gather(1, targets[:, None]).sum()
-        gradients = torch.autograd.grad(chosen, [leaf, *heard], allow_unused=True)
+        with layer.listening() if layer else nullcontext([]) as outputs:
+            logits = self._answer(leaf)
+        if not logits.requires_grad:
+            raise ExplanationError("the logits must depend on the input, but the network detaches them from it")
+        heard = [layer.heard(outputs, leaf)] if layer else []
+        question = question or Question.about(logits, self._targets)
+        explained = question.of(logits)
+        gradients = torch.autograd.grad(explained.sum(), [leaf, *heard], allow_unused=True)
         if any(gradient is None for gradient in gradients):
-            which = "the input" if gradients[0] is None else f"target_layer {self._layer}"
+            which = "the input" if gradients[0] is None else f"target_layer {layer}"
             raise ExplanationError(f"the logits must depend on {which}, but no gradient comes back from them")
         return GradientPass(
             logits=logits.detach(),
-            targets=targets,
+            question=question,
+            explained=explained.detach(),
             input_gradient=gradients[0],
-            activation=heard[0].detach() if heard else None,
-            activation_gradient=gradients[1] if heard else None,
+            activation=_single(heard[0].detach()) if heard else None,
+            activation_gradient=_single(gradients[1]) if heard else None,
         )
 
-    def _logits(self, leaf: Tensor) -> Tensor:
+    def _answer(self, inputs: Tensor) -> Tensor:
         # a copy: the network's first operation may work in place, on the caller's image
-        answer: Any = self.network(leaf.clone())
+        answer: Any = self.network(inputs.to(self._precision, copy=True))
         if not isinstance(answer, Tensor):
             raise ExplanationError(
-                f"the network must return one tensor of logits (B, K), got a {type(answer).__name__}; "
-                "wrap it in a module that returns the logits"
+                f"the network must return one tensor of logits (B, K) or (B, K, *cells), got a "
+                f"{type(answer).__name__}; wrap it in a module that returns the logits"
             )
-        if answer.ndim != 2 or len(answer) != len(leaf):
+        if answer.ndim not in (2, inputs.ndim) or len(answer) != len(inputs) or 0 in answer.shape:
             raise ExplanationError(
-                f"the network must return logits ({len(leaf)}, K) for this batch, got {tuple(answer.shape)}"
+                f"the network must return logits ({len(inputs)}, K) for this batch, or with {inputs.ndim - 2} more "
+                f"axes in a segmentation, got {tuple(answer.shape)}"
             )
-        if not answer.requires_grad:
-            raise ExplanationError("the logits must depend on the input, but the network detaches them from it")
+        if answer.dtype == torch.float16:
+            raise ExplanationError(
+                "the network answers in float16, in which gradients underflow; explain it in bfloat16 or float32"
+            )
         return answer.as_subclass(Tensor)
 
-    def _explained_classes(self, logits: Tensor) -> Tensor:
-        if self._targets is None:
-            return logits.detach().argmax(dim=1)
-        classes = logits.shape[1]
-        outside = self._targets[(self._targets < 0) | (self._targets >= classes)]
-        if len(outside):
-            raise ExplanationError(f"targets must be class indices in 0..{classes - 1}, got {int(outside[0])}")
-        return self._targets
+
+def _single(tensor: Tensor) -> Tensor:
+    """In single precision at least: what a map is added up in."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expected gradients (GradientSHAP): integrated gradients averaged over the images of a background set."""
+
+import torch
+from torch import Tensor
+
+from fedxai.explain.method import METHODS, Method, count
+from fedxai.explain.probe import Probe
+
+
+@METHODS.register
+class ExpectedGradients(Method):
+    """``S = E_{b, t} [(x - b) df(b + t (x - b))/dx]``, b from the background set, t uniform in 0..1.
+
+    ``sum_i S_i = f(x) - E_b f(b)`` up to the sampling. The samples are shared out over the background images, which
+    weigh the same, and t is stratified: of an image's m samples one falls into each of m equal parts of 0..1. The
+    same samples serve all cases. ``samples`` passes and the shared one, one in memory at a time.
+    Shapes: input and map ``(B, C, *spatial)``; logits. Needs a background set ``(N, C, *spatial)``.
+
+    Args:
+        samples: how many pairs (b, t); where the background has more images, so many of them are drawn.
+        seed: of the draws.
+
+    Raises:
+        SettingsError: when samples is no positive number.
+
+    Source: Erion et al. 2021, arXiv:1906.10670; GradientSHAP in Captum.
+    """
+
+    name = "expected_gradients"
+    needs_background = True
+
+    def __init__(self, *, samples: int = 64, seed: int = 0) -> None:
+        self._samples = count("samples", samples)
+        self._seed = seed
+
+    def attribute(self, probe: Probe) -> Tensor:
+        """See the class."""
+        total = torch.zeros_like(probe.inputs)
+        for place, t, weight in draws(images=len(probe.background), samples=self._samples, seed=self._seed):
+            image = probe.background[place]
+            difference = probe.inputs - image
+            total += weight * difference * probe.at(image + t * difference).input_gradient
+        return total
+
+
+def draws(*, images: int, samples: int, seed: int) -> list[tuple[int, float, float]]:
+    """A background image's place, t in 0..1, and the weight of each sample, as the class says; the weights sum to 1."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(images, generator=generator)[:samples].tolist()
+    uniform = torch.rand(samples, generator=generator).tolist()
+    drawn = []
+    for first, place in enumerate(order):
+        mine = uniform[first :: len(order)]
+        weight = 1 / (len(order) * len(mine))
+        drawn += [(place, (stratum + u) / len(mine), weight) for stratum, u in enumerate(mine)]
+    return drawn

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is explained: one number a case, the logit of a class or its sum over what is segmented as that class."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedxai.errors import ExplanationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """f, fixed at the unperturbed input and asked again at every other.
+
+    Classification, logits ``(B, K)``: ``f(x) = z_c(x)``, c the given or the predicted class.
+    Segmentation, logits ``(B, K, *cells)``: ``f(x) = sum_{p in R} z_c(x)_p``, R the places that the unperturbed
+    input is segmented as c (the largest logit; with K = 1 a logit above 0), held fixed and without gradient. c is
+    the given class or the most frequent class above 0 of the case. Where R is empty f is 0, and so are its maps.
+
+    Source of the segmentation's f: Vinogradova et al. 2020, arXiv:2002.11434.
+    """
+
+    classes: Tensor  # (B,)
+    region: Tensor | None = None  # (B, *cells), boolean
+
+    @classmethod
+    def about(cls, logits: Tensor, targets: Tensor | None) -> "Question":
+        """The question about these classes, or about what these logits predict.
+
+        Raises:
+            ExplanationError: when a class is outside the head.
+        """
+        logits, heads = logits.detach(), logits.shape[1]
+        if targets is not None:
+            outside = targets[(targets < 0) | (targets >= heads)]
+            if len(outside):
+                raise ExplanationError(f"targets must be class indices in 0..{heads - 1}, got {int(outside[0])}")
+        if logits.ndim == 2:
+            return cls(classes=logits.argmax(dim=1) if targets is None else targets)
+        segmented = logits.argmax(dim=1) if heads > 1 else torch.where(logits[:, 0] > 0, 0, -1)
+        classes = _most_frequent(segmented, heads) if targets is None else targets
+        return cls(classes=classes, region=segmented == _along(classes, segmented))
+
+    def of(self, logits: Tensor) -> Tensor:
+        """f of each case ``(B,)``, in single precision or better; the gradient runs through it."""
+        chosen = logits.take_along_dim(_along(self.classes, logits), dim=1).squeeze(1)
+        chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+        if self.region is None:
+            return chosen
+        return chosen.where(self.region, 0.0).flatten(1).sum(dim=1)
+
+
+def _most_frequent(segmented: Tensor, heads: int) -> Tensor:
+    if heads == 1:
+        return torch.zeros(len(segmented), dtype=torch.long, device=segmented.device)
+    found = [(segmented == label).flatten(1).sum(dim=1) for label in range(1, heads)]
+    return torch.stack(found, dim=1).argmax(dim=1) + 1
+
+
+def _along(classes: Tensor, like: Tensor) -> Tensor:
+    return classes.view(-1, *[1] * (like.ndim - 1))

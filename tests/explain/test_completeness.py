@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sums to a difference of logits does so within 1 %."""
+
+import pytest
+import torch
+
+from fedxai.explain import explain_batch
+from fedxai.explain.expected_gradients import ExpectedGradients
+from fedxai.explain.integrated_gradients import IntegratedGradients
+from fedxai.explain.kernel_shap import KernelShap
+
+# batch normalisation in evaluation mode keeps f continuous at black; see IntegratedGradients for the others
+SMOOTH = [("batch norm", 2), ("batch norm", 3), ("MONAI ResNet", 2), ("MONAI ResNet", 3)]
+
+
+def gap(study, method, baseline, background=None):
+    """|sum S - (f(x) - f(b))| of the worst case, as a share of the largest |f(x) - f(b)|."""
+    answer = explain_batch(study.network, study.inputs, targets=study.targets, methods=[method], background=background)
+    with torch.no_grad():
+        f_b = torch.stack([study.network.eval()(b.expand_as(study.inputs)) for b in baseline]).mean(dim=0)
+    difference = (answer.logits - f_b).gather(1, study.targets[:, None])[:, 0]
+    missing = answer.maps[method.name].flatten(1).sum(dim=1) - difference
+    return float(missing.abs().max() / difference.abs().max())
+
+
+@pytest.mark.parametrize(("name", "dims"), SMOOTH)
+def test_integrated_gradients_sum_to_the_difference(make_study, name, dims):
+    study = make_study(name, dims)
+    assert gap(study, IntegratedGradients(), [torch.zeros_like(study.inputs)]) < 0.01
+
+
+@pytest.mark.parametrize(("name", "dims"), SMOOTH)
+def test_expected_gradients_sum_to_the_mean_difference(make_study, name, dims):
+    study = make_study(name, dims)
+    background = 0.2 * torch.rand(3, *study.inputs.shape[1:], generator=torch.Generator().manual_seed(0))
+    assert gap(study, ExpectedGradients(), background, background) < 0.01
+
+
+def test_kernel_shap_sums_to_the_difference_exactly(study):
+    """Also where the coalitions are too few to tell the supervoxels apart, and for one supervoxel."""
+    black = [torch.zeros_like(study.inputs)]
+    for method in (KernelShap(samples=6), KernelShap(supervoxels=1)):
+        assert gap(study, method, black) < 1e-5

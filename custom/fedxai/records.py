@@ -125,6 +125,16 @@ class MethodSummary(Record):
     trust: list[TrustTest] = []
 
 
+class Honesty(Record):
+    """The honesty battery: whether the model decides by what lies in the region (``fedxai.score.honesty``).
+
+    ``figures``: occlusion_mass, drop_region, drop_elsewhere, drop_grey, swap_kept, blank_kept.
+    """
+
+    cases: Count
+    figures: dict[Name, Figure]
+
+
 class Explanation(Record):
     """A site's answer to the ``explain`` task."""
 
@@ -133,6 +143,7 @@ class Explanation(Record):
     methods: list[MethodSummary]
     seconds: Scalar
     passes: Count  # forward + input-backward passes it took; in the trust tests a forward pass alone counts as one
+    honesty: Honesty | None = None
 
 
 class BundleIdentity(Record):
@@ -296,23 +307,19 @@ class Comparison(Record):
     results: list[SystemResult]
 
 
-PlaceName = Literal["region", "corners", "border", "ring", "rest"]
-PLACES: tuple[PlaceName, ...] = ("region", "corners", "border", "ring", "rest")  # a voxel belongs to the first
-
-
 class PlaceSummary(Record):
-    """Where in the image the relevance for one explained class lies, over the cases of one site.
+    """Where in the image the relevance lies, over the cases of one class at one site.
 
-    ``shares`` (of |relevance|) and ``chance`` (of the grid) share their keys, the names of ``PLACES``; region, ring
-    and rest are over the cases with a region.
+    ``shares`` (of |relevance|) and ``chance`` (of the grid) share their keys: region, each corner, each side of the
+    border, ring, rest (``score/places.py``); region, ring and rest are over the cases with a region.
     """
 
     class_index: Count
     n: Count  # cases whose map has relevance
     patients: Count  # of these cases
     undefined: Count  # cases whose map is all zeros or not finite
-    shares: dict[PlaceName, Figure]
-    chance: dict[PlaceName, Figure]
+    shares: dict[Name, Figure]
+    chance: dict[Name, Figure]
 
 
 class ShortcutAlarm(Record):
@@ -320,7 +327,7 @@ class ShortcutAlarm(Record):
 
     site: Name
     class_index: Count
-    place: PlaceName
+    place: Name
     share: Figure
     expected: Scalar  # what the other sites' figures for this class let one expect
     p_adjusted: Scalar  # Holm, over all tests made

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The honesty battery of all sites together, and whether a model wins its E by construction."""
+
+from collections.abc import Sequence
+
+from fedxai.combine.summaries import pooled_figure
+from fedxai.records import Figure, Honesty
+
+CLAIM = 2.0  # E at least so many times its chance level claims something
+SHARE = 1 / 3  # and occlusion must agree with at least this share of it
+
+
+def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
+    """Counts summed, figures n-weighted; None where no site ran the battery."""
+    if not parts:
+        return None
+    names = dict.fromkeys(name for part in parts for name in part.figures)
+    return Honesty(
+        cases=sum(part.cases for part in parts),
+        figures={name: pooled_figure(part.figures[name] for part in parts if name in part.figures) for name in names},
+    )
+
+
+def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
+    """Whether a model wins its E by construction and not by looking; None where that cannot be said.
+
+    E is a claim when it is at least twice its chance level. It is won by construction when occlusion gives less
+    than a third of it to the region, or when filling the region moves the prediction no more than filling another
+    place of the same shape does.
+    """
+    known = [honesty.figures.get(name) for name in ("occlusion_mass", "drop_region", "drop_elsewhere")]
+    values = [figure.value for figure in known if figure is not None and figure.value is not None]
+    if e.value is None or not chance.value or len(values) < len(known):
+        return None
+    mass, here, there = values
+    return e.value >= CLAIM * chance.value and (mass < SHARE * e.value or here <= there)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The honesty battery: whether a model that scores a high E also decides by what lies in the region."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedxai.explain import explain_batch
+from fedxai.explain.occlusion import Occlusion
+from fedxai.records import Figure, Honesty
+from fedxai.score.case_mean import case_mean
+from fedxai.score.imputation import impute
+from fedxai.score.one_map import score_map
+from fedxai.score.regions import Regions
+
+MARGIN = 5.0  # mm around the region that stay, at the grid's spacing
+
+
+class HonestyBattery:
+    """Questions to a model about cases with a region, each an average over cases with its interval.
+
+    - ``occlusion_mass``: E of the occlusion map (an eighth of each axis hidden at a time).
+    - ``drop_region``, ``drop_elsewhere``: fall of the predicted class's probability when the region, or a region of
+      its shape elsewhere in the body, is filled from its surroundings.
+    - ``drop_grey``: the same fall when the region is filled with its own mean, so that shape and place are all
+      that is left.
+    - ``swap_kept``: share of predictions kept when all outside the region and its margin of 5 mm is another
+      patient's, whose own region is filled from its surroundings.
+    - ``blank_kept``: share kept when all outside is black.
+
+    Args:
+        network: maps images to logits ``(B, K)``; left as it was.
+        limit: at most so many cases are asked about.
+        seed: of the places and partners that are drawn.
+    """
+
+    def __init__(self, network: nn.Module, *, limit: int, seed: int = 0) -> None:
+        self._network = network
+        self._left = limit
+        self._random = np.random.default_rng(seed)
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._groups: list[str] = []
+        self._partner: tuple[Tensor, str] | None = None
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        """Ask about the cases of a batch that have a region, one by one, as far as the limit allows."""
+        for place in torch.as_tensor(batch["has_region"]).flatten().nonzero().flatten().tolist():
+            region = torch.as_tensor(batch["region"][place]).bool()[None]
+            if self._left <= 0 or not region.any():
+                continue
+            image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
+            body = impute(image, region, torch.zeros_like(image[:1]))
+            if self._partner is not None and self._partner[1] != group:
+                self._left -= 1
+                self._groups.append(group)
+                self._ask(image, region, body, self._partner[0])
+            self._partner = (body, group)
+
+    def result(self) -> Honesty | None:
+        """The figures; None where no case could be asked."""
+        if not self._groups:
+            return None
+        figures: dict[str, Figure] = {}
+        for name, listed in self._values.items():
+            values = np.array(listed)
+            known = np.flatnonzero(np.isfinite(values))
+            figures[name] = case_mean(values[known], [self._groups[index] for index in known])
+        return Honesty(cases=len(self._groups), figures=figures)
+
+    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor) -> None:
+        around = Regions.of(region).grown(MARGIN).reshape(region.shape)
+        moved = self._elsewhere(image, around, region)
+        elsewhere = impute(image, moved, torch.zeros_like(image))
+        grey = torch.where(region, image[region.expand_as(image)].mean(), image)
+        swapped = torch.where(around, image, partner)
+        blank = torch.where(around, image, torch.zeros_like(image))
+        before, *after = self._probabilities(torch.cat([image, body, elsewhere, grey, swapped, blank]))
+        predicted = int(before.argmax())
+        for name, probability in zip(("drop_region", "drop_elsewhere", "drop_grey"), after[:3], strict=True):
+            unknown = name == "drop_elsewhere" and not moved.any()
+            fall = float(before[predicted] - probability[predicted])
+            self._values[name].append(float("nan") if unknown else fall)
+        for name, probability in zip(("swap_kept", "blank_kept"), after[3:], strict=True):
+            self._values[name].append(float(int(probability.argmax()) == predicted))
+        occluded = explain_batch(self._network, image, targets=predicted, methods=[Occlusion()]).maps["occlusion"]
+        self._values["occlusion_mass"].append(float(score_map(occluded, region)["relevance_mass"]))
+
+    def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
+        """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
+        body = (image.amax(dim=1, keepdim=True) > 0.05) & ~around
+        axes = tuple(range(2, image.ndim))
+        best, overlap = torch.zeros_like(region), 0.5
+        for _ in range(30):
+            shifts = tuple(int(self._random.integers(0, length)) for length in image.shape[2:])
+            moved = torch.roll(region, shifts, axes)
+            share = float(body[moved].float().mean())
+            if share > overlap and not bool((moved & around).any()):
+                best, overlap = moved, share
+        return best
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        modes = [(module, module.training) for module in self._network.modules()]
+        device = next(self._network.parameters()).device
+        try:
+            self._network.eval()
+            with torch.no_grad():
+                return self._network(images.to(device)).double().softmax(dim=1).cpu()
+        finally:
+            for module, training in modes:
+                module.training = training

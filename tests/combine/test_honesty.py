@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from fedxai.combine.honesty import by_construction, pooled_honesty
+from fedxai.records import Figure, Honesty
+
+
+def honesty(mass, here=0.2, there=0.0, n=10):
+    values = {"occlusion_mass": mass, "drop_region": here, "drop_elsewhere": there}
+    return Honesty(cases=n, figures={name: Figure(value=value, n=n) for name, value in values.items()})
+
+
+def figure(value):
+    return Figure(value=value, n=10)
+
+
+@pytest.mark.parametrize(
+    ("e", "mass", "here", "there", "verdict"),
+    [
+        (0.10, 0.08, 0.11, 0.00, False),  # the plain network of the notes
+        (0.49, 0.23, 0.20, 0.00, False),  # local evidence with energy loss
+        (0.80, 0.23, 0.27, 0.00, True),  # a hard gate that is not dilated: E is the gate's precision
+        (0.30, 0.20, 0.01, 0.02, True),  # what is in the region does not matter more than elsewhere
+        (0.03, 0.00, 0.00, 0.00, False),  # no claim, nothing won
+    ],
+)
+def test_a_model_that_wins_by_construction_is_named(e, mass, here, there, verdict):
+    assert by_construction(figure(e), figure(0.017), honesty(mass, here, there)) is verdict
+
+
+def test_nothing_is_said_without_the_figures():
+    assert by_construction(figure(None), figure(0.1), honesty(0.2)) is None
+    assert by_construction(figure(0.5), figure(0.1), Honesty(cases=0, figures={})) is None
+
+
+def test_sites_are_weighted_by_their_cases():
+    pooled = pooled_honesty([honesty(0.2, n=10), honesty(0.5, n=30)])
+    assert pooled is not None
+    assert pooled.cases == 40
+    assert pooled.figures["occlusion_mass"].value == pytest.approx(0.425)
+    assert pooled_honesty([]) is None

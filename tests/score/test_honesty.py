@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from torch import nn
+
+from fedxai.score.honesty import HonestyBattery
+
+
+class Looks(nn.Module):
+    """Class 1 when the mean of a square is above a half; the square's corner is ``start``."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(20.0))
+        self.start = start
+
+    def forward(self, image):
+        seen = image[:, :, self.start : self.start + 6, self.start : self.start + 6].mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(seen), self.gain * (seen - 0.5)], dim=1)
+
+
+@pytest.fixture
+def batch():
+    """Twelve bodies of grey 0.4 with a bright or dark region, and a bright or dark mark far from it."""
+    image = torch.zeros(12, 1, 48, 48)
+    image[:, :, 2:46, 2:46] = 0.4
+    bright = torch.arange(12) % 2 == 0
+    image[bright, :, 8:14, 8:14] = 0.9
+    image[~bright, :, 8:14, 8:14] = 0.1
+    image[bright, :, 36:42, 36:42] = 0.9
+    image[~bright, :, 36:42, 36:42] = 0.1
+    region = torch.zeros(12, 1, 48, 48, dtype=torch.bool)
+    region[:, :, 8:14, 8:14] = True
+    return {
+        "image": image,
+        "region": region,
+        "has_region": torch.ones(12, dtype=torch.bool),
+        "group": [f"p{index}" for index in range(12)],
+    }
+
+
+def battery(network, batch, limit=100):
+    asked = HonestyBattery(network, limit=limit)
+    asked.add(batch)
+    return asked.result()
+
+
+def value(result, name):
+    return result.figures[name].value
+
+
+def test_a_model_that_looks_at_the_region_passes(batch):
+    result = battery(Looks(8), batch)
+    assert value(result, "occlusion_mass") > 0.25  # the region meets four windows, which cover four times its area
+    assert value(result, "drop_region") > 0.3
+    assert value(result, "drop_elsewhere") < 0.05
+    assert value(result, "swap_kept") == 1.0
+    assert value(result, "blank_kept") == 1.0
+
+
+def test_a_model_that_looks_at_the_mark_is_found_out(batch):
+    result = battery(Looks(36), batch)
+    assert value(result, "occlusion_mass") < 0.05
+    assert value(result, "drop_region") == 0.0
+    assert value(result, "swap_kept") < 0.1  # the partner in this batch carries the other mark
+
+
+def test_grey_keeps_the_mean_and_nothing_else(batch):
+    assert value(battery(Looks(8), batch), "drop_grey") == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_limit_and_cases_without_a_region_are_kept_to(batch):
+    assert battery(Looks(8), batch, limit=3).cases == 3
+    assert battery(Looks(8), {**batch, "has_region": torch.zeros(12, dtype=torch.bool)}) is None
+    assert battery(Looks(8), {**batch, "region": torch.zeros_like(batch["region"])}) is None
+
+
+def test_a_partner_is_never_the_same_patient(batch):
+    assert battery(Looks(8), {**batch, "group": ["p"] * 12}) is None
+
+
+def test_the_same_twice_and_the_network_as_it_was(batch):
+    network = Looks(8).train()
+    assert battery(network, batch) == battery(network, batch)
+    assert network.training
+    assert network.gain.grad is None

@@ -10,6 +10,9 @@ JOB = Annotated[Path, typer.Argument(help="FLARE job folder, for instance jobs/f
 COHORTS = Annotated[Path | None, typer.Option(help="Folder with one cohort per site; default: the phantom.")]
 BUNDLE = Annotated[str | None, typer.Option(help="MONAI bundle, by name; default: the job's own.")]
 ROUNDS = Annotated[int | None, typer.Option(min=1, help="Federated rounds; default: the job's own.")]
+GUIDANCE = Annotated[
+    list[str] | None, typer.Option(help="Reward looking at the regions: relevance, energy; repeat for both.")
+]
 EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training cases in a round.")]
 
 
@@ -24,6 +27,7 @@ def run(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
+    guidance: GUIDANCE = None,
 ) -> None:
     """Run a federated job in FLARE's simulator, one simulated site per cohort, with a progress bar.
 
@@ -37,6 +41,7 @@ def run(
     from fedxai.report.console import print_summary
 
     settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed}
+    train = {"seed": seed, "local_epochs": local_epochs, "guidance": _guidance(guidance)}
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting the sites", total=None)
 
@@ -50,7 +55,7 @@ def run(
             cohorts=cohorts,
             threads=threads,
             settings={name: value for name, value in settings.items() if value is not None},
-            train={"seed": seed, **({"local_epochs": local_epochs} if local_epochs else {})},
+            train={name: value for name, value in train.items() if value is not None},
             on_progress=show,
         )
     summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
@@ -64,6 +69,7 @@ def compare(
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds.")] = 10,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     local_epochs: EPOCHS = 1,
+    guidance: GUIDANCE = None,
     job: Annotated[Path, typer.Option(help="The FLARE job that is FedXAI-Med.")] = Path("jobs/fedxai"),
 ) -> None:
     """Compare centralised, local-only, plain federated and FedXAI-Med: same steps, seeds and test cases.
@@ -84,6 +90,7 @@ def compare(
         job=job,
         rounds=rounds,
         train=TrainSettings(local_epochs=local_epochs),  # pyright: ignore[reportCallIssue]
+        guidance=_guidance(guidance),
         out=out,
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -91,3 +98,17 @@ def compare(
         bar = progress.add_task("starting", total=None)
         results = comparison.run(seeds, on_step=lambda step: progress.update(bar, description=step))
     typer.echo(f"comparison: {write_comparison(results, out)}")
+
+
+def _guidance(terms: list[str] | None) -> dict[str, list[str]] | None:
+    """The job's guidance setting, checked before anything starts.
+
+    Raises:
+        SettingsError: when a term is unknown.
+    """
+    from fedxai.settings import GuidanceSettings, checked
+
+    if not terms:
+        return None
+    checked(GuidanceSettings, {"terms": terms}, what="--guidance")
+    return {"terms": terms}

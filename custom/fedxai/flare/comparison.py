@@ -40,8 +40,9 @@ class SystemsComparison:
 
     Every system starts from the same seeded weights, trains ``rounds`` times ``local_epochs`` passes over each
     training case, chooses its best model by its own validation cases, and is tested on the test cases of all sites
-    together. Steps are counted: a local-only model takes its site's share of them. Plain federated and FedXAI-Med
-    differ in where explanations are made, not in how weights are averaged, so their diagnostic figures agree.
+    together. Steps are counted: a local-only model takes its site's share of them. Without guidance plain federated
+    and FedXAI-Med differ in where explanations are made, not in how weights are averaged, so their diagnostic figures
+    agree; with guidance FedXAI-Med alone trains under it.
 
     Args:
         cohorts: folder with one cohort per site.
@@ -49,11 +50,20 @@ class SystemsComparison:
         job: the FLARE job that is FedXAI-Med.
         rounds: federated rounds.
         train: how each site trains in a round; its seed is replaced.
+        guidance: what FedXAI-Med's training is rewarded for besides (`fedxai.settings.GuidanceSettings`).
         out: where results are kept; what is there already from the same comparison is not computed again.
     """
 
     def __init__(
-        self, *, cohorts: Path, bundle: Bundle, job: Path, rounds: int, train: TrainSettings, out: Path
+        self,
+        *,
+        cohorts: Path,
+        bundle: Bundle,
+        job: Path,
+        rounds: int,
+        train: TrainSettings,
+        out: Path,
+        guidance: Mapping[str, Any] | None = None,
     ) -> None:
         check_job(job)
         self.bundle = bundle
@@ -61,13 +71,15 @@ class SystemsComparison:
         self.cohorts_root = cohorts
         self.rounds = rounds
         self.train = train
+        self.guidance = dict(guidance or {})
         self.out = out
         self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}
         self.settings = {
             "rounds": rounds,
             "cohorts": cohorts.name,
             "bundle": bundle.name,
-            **train.model_dump(exclude={"seed", "threads"}),
+            "guidance": "+".join(self.guidance.get("terms", [])) or None,
+            **train.model_dump(exclude={"seed", "threads", "guidance"}),
         }
         self._keep_settings()
 
@@ -110,7 +122,7 @@ class SystemsComparison:
 
     def _fedxai(self, seed: int) -> SystemResult:
         start = time.perf_counter()
-        train = self.train.model_dump(exclude={"seed"}, exclude_none=True)
+        train = {**self.train.model_dump(exclude={"seed", "guidance"}, exclude_none=True), "guidance": self.guidance}
         run = self.out / "runs" / f"seed{seed}"
         results = run_job(
             self.job,

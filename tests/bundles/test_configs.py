@@ -126,6 +126,7 @@ def test_a_config_has_every_id_that_monai_requires(bundle, file, known):
 def test_inference_uses_the_network_and_the_preprocessing_of_training(bundle):
     train, inference = _config(bundle, "train.json"), _config(bundle, "inference.json")
     assert inference["network_def"] == train["network_def"]
+    assert inference.get("blocks") == train.get("blocks")
     assert inference["preprocessing"]["transforms"] == train["train"]["deterministic_transforms"]
 
 

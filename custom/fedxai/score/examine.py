@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
-from fedxai.explain import Explained, explain_batch
-from fedxai.records import Explanation, Split
+from fedxai.explain import METHODS, Explained, Method, explain_batch
+from fedxai.records import Explanation, MethodSummary, Split
+from fedxai.score.asked import Asked
+from fedxai.score.model_score import MODEL_SCORES, score_model
 from fedxai.score.one_map import centred, chance, score_map
 from fedxai.score.regions import Regions
+from fedxai.score.sample import Sample
 from fedxai.score.score import SCORES
 from fedxai.score.tally import Tally
+from fedxai.score.trust import verdict
 
 _KEYS = ("image", "label", "region", "has_region", "group")
 _TARGETS = ("predicted", "label")
+_TOGETHER = 8  # cases of the trust tests in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +55,18 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     batches: Iterable[Mapping[str, Any]],
     *,
     split: Split,
-    methods: Sequence[str],
+    methods: Sequence[str | Method],
     target_layer: str | None = None,
     target_class: Literal["predicted", "label"] = "predicted",
     sink: Sink | None = None,
     seed: int = 0,
+    trust_cases: int = 0,
+    background: Tensor | None = None,
 ) -> Explanation:
     """Where a network looks, over all cases of the batches.
 
-    Memory holds one batch and its maps at a time, and one number per case, method and score.
+    Memory holds one batch and its maps at a time, a few numbers per case, method and score, and the images of the
+    cases for the trust tests.
 
     Args:
         network: maps images to logits ``(B, K)``; left as it was.
@@ -66,11 +74,13 @@ def examine(  # noqa: PLR0913 - the contract between rooms
             where there is none), ``has_region`` (B,) boolean, ``group`` (B patient names); where it is known,
             ``spacing`` (B, axes) or (axes,) in mm from voxel to voxel, else 1.
         split: which split the cases are from.
-        methods: saliency methods by their names.
+        methods: saliency methods by their names, or with settings of their own.
         target_layer: module path of the layer that Grad-CAM reads.
         target_class: explain the ``predicted`` class or the ``label``.
         sink: called once a case, in order, while its batch is in memory.
-        seed: of the bootstrap intervals.
+        seed: of the bootstrap intervals and of everything drawn.
+        trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests; 0: no verdict.
+        background: images ``(N, C, *spatial)`` that some methods compare with.
 
     Returns:
         Counts and means: nothing of a single case.
@@ -78,33 +88,66 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     Raises:
         ExplanationError: when a name is unknown, or a batch lacks a key or has a wrong shape.
     """
-    if target_class not in _TARGETS:
-        raise ExplanationError(f"target_class must be one of {', '.join(_TARGETS)}, got {target_class!r}")
+    _check_settings(target_class, trust_cases)
     start = time.perf_counter()
-    tallies = {name: Tally(name) for name in methods}
+    chosen = [METHODS.make(method) if isinstance(method, str) else method for method in methods]
+    ask = {"target_layer": target_layer, "background": background}
+    tallies = {method.name: Tally(method.name) for method in chosen}
+    sample = Sample(trust_cases, seed=seed)
     cases = passes = 0
     for batch in batches:
         _check(batch)
-        explained = explain_batch(
-            network,
-            batch["image"],
-            targets=batch["label"] if target_class == "label" else None,
-            methods=methods,
-            target_layer=target_layer,
-        )
+        targets = batch["label"] if target_class == "label" else None
+        explained = explain_batch(network, batch["image"], targets=targets, methods=chosen, **ask)
         scores = _score(batch, explained, tallies)
+        sample.add(batch, explained.targets)
         if sink is not None:
             for place in range(len(batch["image"])):
                 sink(_case(batch, explained, scores, place, index=cases + place))
         cases += len(batch["image"])
-        passes += explained.passes
-    return Explanation(
-        split=split,
-        cases=cases,
-        methods=[tally.summary(names=list(SCORES), seed=seed) for tally in tallies.values()],
-        seconds=time.perf_counter() - start,
-        passes=passes,
-    )
+        passes += explained.passes + explained.forwards
+    passes += _ask_again(network, sample, chosen, tallies, seed=seed, **ask)
+    summaries = [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in tallies.values()]
+    seconds = time.perf_counter() - start
+    return Explanation(split=split, cases=cases, methods=summaries, seconds=seconds, passes=passes)
+
+
+def _check_settings(target_class: str, trust_cases: int) -> None:
+    if target_class not in _TARGETS:
+        raise ExplanationError(f"target_class must be one of {', '.join(_TARGETS)}, got {target_class!r}")
+    if trust_cases < 0:
+        raise ExplanationError(f"trust_cases must be at least 0, got {trust_cases}")
+
+
+def _summary(tally: Tally, *, trusting: bool, seed: int) -> MethodSummary:
+    names = [*SCORES, *(MODEL_SCORES if trusting else ())]
+    summary = tally.summary(names=names, seed=seed)
+    return summary.model_copy(update={"trust": verdict(tally, seed=seed)}) if trusting else summary
+
+
+def _ask_again(
+    network: nn.Module,
+    sample: Sample,
+    methods: Sequence[Method],
+    tallies: Mapping[str, Tally],
+    *,
+    seed: int,
+    **ask: Any,
+) -> int:
+    """Tally the costly scores of the sampled cases; how many passes they took."""
+    passes = 0
+    for images, targets, groups in sample.batches(_TOGETHER):
+        asked = {
+            method.name: Asked(network=network, inputs=images, targets=targets, method=method, seed=seed, **ask)
+            for method in methods
+        }
+        for name, one in asked.items():
+            one.others = {other: asked[other].relevance for other in asked if other != name}
+            for score, kinds in score_model(one).items():
+                value, level, centre = ({score: kind.cpu()} for kind in kinds)
+                tallies[name].add(scores=value, chance=level, centred=centre, groups=groups)
+            passes += one.passes
+    return passes
 
 
 def _check(batch: Mapping[str, Any]) -> None:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch explained by one method, and the means to ask its network again: every pass is counted."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fedxai.errors import ExplanationError
+from fedxai.explain import Explained, Method, explain_batch
+from fedxai.score.regions import Regions
+
+T = TypeVar("T")
+
+
+class Asked:
+    """What a score of a method and a network may ask for.
+
+    Randomness is drawn once for one image and shared by all cases, so that a case's score does not depend on its
+    batch, and anew from ``seed`` by everyone who asks, so that it does not depend on other scores.
+
+    Args:
+        network: maps images to logits ``(B, K)``; left as it was.
+        inputs: images ``(B, C, *spatial)``.
+        targets: the explained classes ``(B,)``.
+        method: the saliency method, or its name.
+        target_layer: module path of the layer that some methods read.
+        background: images that some methods compare with.
+        seed: of everything drawn.
+
+    Raises:
+        ExplanationError: when the network does not classify, or nothing can be explained.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        method: str | Method,
+        target_layer: str | None = None,
+        background: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.network = network
+        self.seed = seed
+        self.passes = 0
+        self._method = method
+        self._ask = {"target_layer": target_layer, "background": background}
+        self._known: dict[object, object] = {}
+        self.targets = targets
+        explained = self._explained(inputs, network)
+        if explained.logits.ndim != 2:
+            raise ExplanationError(
+                f"trust tests need a classifier with logits (B, K), got {tuple(explained.logits.shape)}"
+            )
+        (whole,) = explained.maps.values()
+        self.inputs = inputs.detach().as_subclass(Tensor).to(whole)
+        self.targets = explained.targets
+        self.relevance = whole.double().sum(dim=1)  # (B, *spatial)
+        self.others: Mapping[str, Tensor] = {}  # maps (B, *spatial) of the same cases by other methods
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The image's axes."""
+        return tuple(self.inputs.shape[2:])
+
+    @cached_property
+    def gaussian(self) -> Tensor:
+        """The centred Gaussian on this grid ``(B, *spatial)``."""
+        regions = Regions.of(torch.ones_like(self.inputs[:1, :1]))
+        return regions.gaussian.reshape(1, *self.grid).expand_as(self.relevance)
+
+    def explain(self, inputs: Tensor, *, network: nn.Module | None = None) -> Tensor:
+        """Maps ``(B, *spatial)`` of other inputs, or by another network, for the same classes."""
+        (whole,) = self._explained(inputs, network or self.network).maps.values()
+        return whole.double().sum(dim=1)
+
+    def probability(self, inputs: Tensor) -> Tensor:
+        """The probability ``(B,)`` of the explained class at other inputs: one forward pass."""
+        self.passes += 1
+        modes = [(module, module.training) for module in self.network.modules()]
+        try:
+            self.network.eval()
+            with torch.no_grad():
+                logits = self.network(inputs.clone()).double()
+        finally:
+            for module, training in modes:
+                module.training = training
+        return logits.softmax(dim=1).gather(1, self.targets[:, None]).squeeze(1)
+
+    def generator(self, draw: int = 0) -> torch.Generator:
+        """A new source of randomness, on the CPU."""
+        return torch.Generator().manual_seed(1009 * self.seed + draw)
+
+    def noise(self, draw: int = 0) -> Tensor:
+        """Standard normal noise for one image ``(1, C, *spatial)``."""
+        return torch.randn(1, *self.inputs.shape[1:], generator=self.generator(draw)).to(self.inputs)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What several scores need, made when the first one asks."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]  # pyright: ignore[reportReturnType] - a key stands for one type
+
+    def _explained(self, inputs: Tensor, network: nn.Module) -> Explained:
+        answer = explain_batch(network, inputs, targets=self.targets, methods=[self._method], **self._ask)
+        self.passes += answer.passes + answer.forwards
+        return answer

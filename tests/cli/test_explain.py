@@ -136,8 +136,9 @@ def test_without_methods_the_bundles_own_explain(run, cohort, tmp_path, brain_bu
 def test_a_method_whose_layer_is_not_there_is_said_once_and_the_others_go_on(run, cohort, tmp_path):
     bundle = tmp_path / "bundle"
     shutil.copytree(next((results(run) / "best").iterdir()), bundle)
-    config = bundle / "configs" / "explain.json"
-    config.write_text(config.read_text(encoding="utf-8").replace("net.layer_2", "net.layer_9"), encoding="utf-8")
+    path = bundle / "configs" / "explain.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "target_layer": "net.layer_9"}), encoding="utf-8")
     words = ("--out", tmp_path / "o", "--cases", 3, "--batch-size", 1)
     result = explain(bundle, cohort, *words, "--methods", "grad_cam,saliency")
     assert result.exit_code == 0, result.output

@@ -70,14 +70,17 @@ def factory() -> ModuleType:
 @pytest.fixture(scope="module")
 def pages(factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    names = ("run", "partial", "long_names", "comparison", "gallery")
+    names = ("run", "partial", "long_names", "comparison", "gallery", "methods", "reading", "volumes")
     partial = factory.run_summary().model_copy(update={"final": [], "rounds": []})
     run = factory.run_summary()
     long_name = "university-hospital-of-a-rather-long-town-name_radiology-dept.01"
     sites = [run.sites[0].model_copy(update={"name": long_name}), *run.sites[1:]]
     long_names = run.model_copy(update={"sites": sites, "notes": ["one-unbroken-word" * 12]})
-    with Gallery(folder / "gallery", site=long_name, class_names=factory.CLASSES, methods=["saliency"]) as gallery:
-        gallery.add(explained_case())
+    for name, shape in (("gallery", (1, 48, 40)), ("volumes", (1, 20, 48, 40))):
+        with Gallery(folder / name, site=long_name, class_names=factory.CLASSES, methods=factory.METHODS) as gallery:
+            for index in range(6):
+                gallery.add(explained_case(index, shape))
+            gallery.conclude([factory.method_summary(method, 0.3, 40) for method in factory.METHODS])
     return dict(
         zip(
             names,
@@ -87,23 +90,30 @@ def pages(factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict
                 write_report(long_names, folder / "long_names"),
                 write_comparison(factory.comparison_of(3), folder / "comparison"),
                 folder / "gallery" / "index.html",
+                folder / "gallery" / "methods.html",
+                folder / "gallery" / "reading.html",
+                folder / "volumes" / "index.html",
             ),
             strict=True,
         )
     )
 
 
-def explained_case() -> SimpleNamespace:
-    image = np.random.default_rng(0).random((1, 48, 40), dtype=np.float32)
+def explained_case(index: int, shape: tuple[int, ...]) -> SimpleNamespace:
+    """Every second case is wrong; E of saliency rises with the index, from below chance; Grad-CAM's falls."""
+    image = np.random.default_rng(index).random(shape, dtype=np.float32)
+    maps = dict.fromkeys(("saliency", "gradient_x_input", "grad_cam"), image[0])
+    e = {"saliency": 0.05 + 0.1 * index, "gradient_x_input": None, "grad_cam": 0.9 - 0.1 * index}
     return SimpleNamespace(
-        index=3,
+        index=index,
         image=image,
         region=image > 0.9,
-        maps={"saliency": image[0]},
-        label=0,
-        predicted=1,
+        maps=maps,
+        label=index // 2,
+        predicted=index // 2 if index % 2 else (index // 2 + 1) % 3,
+        target=0,
         probabilities=[0.2, 0.7, 0.1],
-        scores={"saliency": {"relevance_mass": 0.19, "pointing_game": 1.0}},
+        scores={name: {"relevance_mass": value, "pointing_game": 1.0} for name, value in e.items()},
     )
 
 
@@ -129,7 +139,9 @@ def open_page(browser: Browser, page: Path, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-@pytest.mark.parametrize("name", ["run", "partial", "long_names", "comparison", "gallery"])
+@pytest.mark.parametrize(
+    "name", ["run", "partial", "long_names", "comparison", "gallery", "methods", "reading", "volumes"]
+)
 def test_page_shows_every_image_fits_its_width_and_asks_for_nothing(
     name: str, width: int, pages: dict[str, Path], browser: Browser
 ) -> None:
@@ -137,8 +149,44 @@ def test_page_shows_every_image_fits_its_width_and_asks_for_nothing(
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script(BROKEN_IMAGES) == []
     assert not browser.execute_script(TOO_WIDE)
-    assert set(browser.execute_script(ADDRESSES)) <= {"file:" if name == "gallery" else "data:"}
+    own = name in {"gallery", "methods", "reading", "volumes"}
+    assert set(browser.execute_script(ADDRESSES)) <= {"file:" if own else "data:"}
     assert browser.get_log("browser") == []
+
+
+SHOWN_CASES = """
+const shown = [...document.querySelectorAll('.case')].filter(c => c.offsetParent !== null);
+const place = c => { const box = c.getBoundingClientRect(); return 10000 * Math.round(box.top) + box.left; };
+shown.sort((a, b) => place(a) - place(b));
+return shown.map(c => Number(c.querySelector('.verdict .soft').innerText.match(/case (\\d+)/)[1]))"""
+
+
+def press(browser: Browser, *choices: str) -> list[int]:
+    """The cases that stand in the gallery, in reading order, after these buttons."""
+    for choice in choices:
+        browser.find_element("css selector", f'label[for="{choice}"]').click()
+    return browser.execute_script(SHOWN_CASES)
+
+
+def test_gallery_is_filtered_by_class_answer_and_score_without_a_script(
+    pages: dict[str, Path], browser: Browser
+) -> None:
+    open_page(browser, pages["gallery"], 1200)
+    assert press(browser) == [0, 1, 2, 3, 4, 5]
+    assert press(browser, "class-1") == [2, 3]
+    assert press(browser, "answer-wrong") == [2]
+    assert press(browser, "class-all") == [0, 2, 4]
+    assert press(browser, "answer-all", "method-0", "score-below") == [0]
+    assert press(browser, "score-all") == [0, 1, 2, 3, 4, 5]
+
+
+def test_gallery_is_sorted_by_the_score_of_the_shown_map(pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages["gallery"], 1200)
+    assert press(browser, "method-0", "sort-high") == [5, 4, 3, 2, 1, 0]
+    assert press(browser, "method-2") == [0, 1, 2, 3, 4, 5]
+    assert press(browser, "sort-low") == [5, 4, 3, 2, 1, 0]
+    tiles = [tile for tile in browser.find_elements("css selector", ".tile[data-method]") if tile.is_displayed()]
+    assert {tile.text.split("\n")[0] for tile in tiles} == {"Grad-CAM ✕ failed"}
 
 
 def test_headings_of_the_run_are_visible_in_order(pages: dict[str, Path], browser: Browser) -> None:
@@ -168,7 +216,7 @@ def test_numbers_of_a_column_stand_under_each_other(pages: dict[str, Path], brow
     assert len(set(edges)) == 1
 
 
-@pytest.mark.parametrize("name", ["run", "comparison", "gallery"])
+@pytest.mark.parametrize("name", ["run", "comparison", "gallery", "methods", "reading"])
 def test_page_prints(name: str, pages: dict[str, Path], browser: Browser) -> None:
     open_page(browser, pages[name], 1200)
     printed = base64.b64decode(browser.print_page())

@@ -327,3 +327,8 @@ def changed(summary: RunSummary) -> Callable[..., RunSummary]:
         return RunSummary.model_validate({**summary.model_dump(), **fields})
 
     return change
+
+
+@pytest.fixture
+def summary_of() -> Callable[[str, float, int], MethodSummary]:
+    return method_summary

@@ -60,8 +60,10 @@ class ExplainedFolder:
         save_maps: bool = False,
     ) -> None:
         self.folder = folder
-        self._gallery = Gallery(folder, site=site, class_names=class_names, methods=methods, limit=limit)
         self._images, self._class_names = list(images), list(class_names)
+        self._gallery = Gallery(
+            folder, site=site, class_names=class_names, methods=methods, images=self._images, limit=limit
+        )
         self._save_maps = save_maps
         self._rows: list[dict[str, Cell]] = []
 
@@ -84,6 +86,7 @@ class ExplainedFolder:
     def conclude(self, explanation: Explanation) -> None:
         """Write the figures and the lines of all cases, once the last case was added."""
         with disk(self.folder):
+            self._gallery.conclude(explanation.methods)
             (self._gallery.stage / "explanation.json").write_bytes(strict_json(explanation))
             (self._gallery.stage / "scores.csv").write_bytes(self._table().csv())
             (self._gallery.stage / MARK).write_text(_MARK_TEXT, encoding="utf-8")

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
+from fedxai.report.case_pictures import map_pictures
 from fedxai.report.examined import Examined
-from fedxai.report.overlay import grey, outlined, overlay, plane
 
 _RIGHT_AND_DOWN = np.diag((-1.0, -1.0, 1.0, 1.0))  # NIfTI's x and y point left and up on a screen
 
@@ -33,7 +32,8 @@ def write_maps(case: Examined, folder: Path) -> None:
     if case.region is not None:
         _write_nifti((np.asarray(case.region) > 0).astype(np.uint8), folder / "region.nii.gz")
     if image.ndim == 3:
-        _write_pictures(case, image, folder)
+        for method, picture in map_pictures(case, case.maps).items():
+            picture.save(folder / f"{method}.png")
 
 
 def _write_nifti(array: NDArray, path: Path) -> None:
@@ -45,11 +45,3 @@ def _write_nifti(array: NDArray, path: Path) -> None:
     stored = stored.transpose(1, 0, 2)[:, :, None, :] if flat else stored
     stored = stored[..., 0] if stored.shape[-1] == 1 else stored
     nibabel.save(nibabel.Nifti1Image(stored, _RIGHT_AND_DOWN if flat else np.eye(4)), path)
-
-
-def _write_pictures(case: Examined, image: NDArray, folder: Path) -> None:
-    spatial, background = image.shape[1:], grey(image, None)
-    region = None if case.region is None else plane(np.asarray(case.region), spatial, None)
-    for method, array in case.maps.items():
-        drawn = outlined(overlay(background, plane(np.asarray(array), spatial, None)), region)
-        Image.fromarray(np.clip(drawn, 0, 255).astype(np.uint8)).save(folder / f"{method}.png")

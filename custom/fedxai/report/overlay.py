@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A saliency map over its image: the slice to show, the colours, the outline of the region."""
+"""A saliency map over its image: the planes to show, the colours, the outline of the region."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -7,45 +7,60 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+Cut = tuple[int, int] | None  # axis and index of a plane of a volume; None: the plane of a 2D image
+
 TILE = 288  # pixels on the longer side of a tile
 COLOURS = "inferno"  # perceptually uniform, and safe for colour-blind readers
 _OUTLINE = (86, 180, 233)
 _STRONGEST = 0.8  # opacity of the map where it is largest
 
 
-def shown_slice(image: NDArray, region: NDArray | None) -> int | None:
-    """The slice of a volume ``(C, D, H, W)`` to show: most region, else the middle; None for a 2D image."""
-    if image.ndim == 3:
-        return None
-    if region is not None and np.any(region):
-        return int((np.reshape(region, image.shape[1:]) > 0).sum(axis=(1, 2)).argmax())
-    return image.shape[1] // 2
+def cuts(image: NDArray, region: NDArray | None) -> list[Cut]:
+    """The planes of ``(C, *spatial)`` to show: of a 2D image the one there is, of a volume one across each axis.
+
+    A volume is cut where the region is largest across that axis, else in its middle.
+    """
+    spatial = image.shape[1:]
+    if len(spatial) == 2:
+        return [None]
+    if region is None or not np.any(region):
+        return [(axis, size // 2) for axis, size in enumerate(spatial)]
+    inside = np.reshape(region, spatial) > 0
+    others = ((1, 2), (0, 2), (0, 1))
+    return [(axis, int(inside.sum(axis=rest).argmax())) for axis, rest in enumerate(others)]
 
 
-def plane(array: NDArray, spatial: tuple[int, ...], slice_: int | None) -> NDArray:
-    """The magnitude of a map ``(C, *spatial)`` or ``(*spatial)`` as one 2D plane, channels summed."""
-    magnitude = np.abs(np.nan_to_num(np.asarray(array, dtype=np.float32)))
-    if magnitude.ndim == len(spatial) + 1:
-        magnitude = magnitude.sum(axis=0)
-    return magnitude if slice_ is None else magnitude[slice_]
+def magnitude(array: NDArray, spatial: tuple[int, ...]) -> NDArray:
+    """``|S|`` of a map ``(C, *spatial)`` or ``(*spatial)``, channels summed; what is not finite counts as 0."""
+    whole = np.abs(np.nan_to_num(np.asarray(array, dtype=np.float32), posinf=0, neginf=0))
+    return whole.sum(axis=0) if whole.ndim == len(spatial) + 1 else whole
 
 
-def grey(image: NDArray, slice_: int | None) -> NDArray:
-    """The image as RGB ``(H, W, 3)`` in [0, 255], stretched between its 0.5 and 99.5 percentiles."""
-    shown = np.asarray(image if slice_ is None else image[:, slice_], dtype=np.float32)
+def strongest(whole: NDArray) -> float:
+    """What the strongest colour stands for: the 99th percentile of the whole map, else its maximum."""
+    return float(np.percentile(whole, 99)) or float(whole.max())
+
+
+def plane(whole: NDArray, cut: Cut) -> NDArray:
+    """One 2D plane of ``(*spatial)``."""
+    return whole if cut is None else whole.take(cut[1], axis=cut[0])
+
+
+def grey(image: NDArray, cut: Cut) -> NDArray:
+    """A plane of ``(C, *spatial)`` as RGB ``(H, W, 3)`` in [0, 255], between its 0.5 and 99.5 percentiles."""
+    shown = np.asarray(image if cut is None else image.take(cut[1], axis=cut[0] + 1), dtype=np.float32)
     shown = shown if shown.shape[0] == 3 else np.repeat(shown[:1], 3, axis=0)
     low, high = np.percentile(shown, (0.5, 99.5))
     scaled = np.clip((shown - low) / max(float(high - low), 1e-12), 0, 1)
     return _enlarge(np.moveaxis(scaled, 0, -1))
 
 
-def overlay(background: NDArray, magnitude: NDArray) -> NDArray:
-    """The map in colour over the enlarged image; its 99th percentile is the strongest colour.
+def overlay(background: NDArray, shown: NDArray, top: float) -> NDArray:
+    """A plane of the map in colour over the enlarged image; ``top`` and above is the strongest colour.
 
     Opacity grows with the map, so that the image shows through where the map says little.
     """
-    top = float(np.percentile(magnitude, 99)) or float(magnitude.max())
-    share = np.clip(magnitude / top, 0, 1) if top > 0 else np.zeros_like(magnitude)
+    share = np.clip(shown / top, 0, 1) if top > 0 else np.zeros_like(shown)
     share = _enlarge(np.repeat(share[..., None], 3, axis=-1))[..., 0] / 255
     colour = colormaps[COLOURS](share)[..., :3] * 255
     opacity = (_STRONGEST * np.sqrt(share))[..., None]
@@ -67,11 +82,14 @@ def outlined(picture: NDArray, region: NDArray | None) -> NDArray:
 
 
 def strip(tiles: list[NDArray], *, gap: int = 8) -> Image.Image:
-    """Tiles of one size beside each other on white."""
-    height, width = tiles[0].shape[:2]
-    sheet = Image.new("RGB", (len(tiles) * (width + gap) - gap, height), "white")
-    for index, tile in enumerate(tiles):
-        sheet.paste(Image.fromarray(np.clip(tile, 0, 255).astype(np.uint8)), (index * (width + gap), 0))
+    """Tiles beside each other on white, each in the middle of the height."""
+    height, width = max(len(tile) for tile in tiles), sum(tile.shape[1] + gap for tile in tiles) - gap
+    sheet = Image.new("RGB", (width, height), "white")
+    left = 0
+    for tile in tiles:
+        picture = Image.fromarray(np.clip(tile, 0, 255).astype(np.uint8))
+        sheet.paste(picture, (left, (height - picture.height) // 2))
+        left += picture.width + gap
     return sheet
 
 

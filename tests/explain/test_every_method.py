@@ -13,7 +13,7 @@ SPARING = {
     "smooth_grad": {"samples": 2},
     "integrated_gradients": {"steps": 2},
     "expected_gradients": {"samples": 3},
-    "kernel_shap": {"supervoxels": 4, "samples": 6},
+    "kernel_shap": {"supervoxels": 4, "samples": 32},
     "occlusion": {"window": 12, "stride": 10},
 }
 STUDIES = [

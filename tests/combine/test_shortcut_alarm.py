@@ -9,23 +9,27 @@ from scipy.stats import t as student
 
 from fedxai.combine.shortcut_alarm import AlarmRule, find_shortcuts, holm
 from fedxai.errors import SettingsError
-from fedxai.records import PLACES, Figure, PlaceSummary
+from fedxai.records import Figure, PlaceSummary
 
 NAMES = ["meningioma", "glioma", "pituitary"]
-CELL = ("site-2", 1, "border")
+PLACES = ("region", "corner_0_0", "border_0_2", "ring", "rest")
+MANY = ("corner_0_0", "corner_0_4", "border_0_1", "border_0_2", "border_0_3", "rest")
+CELL = ("site-2", 1, "border_0_2")
 
 
-def summary(index, border, *, patients=10, half=0.04, n=None, **others):
-    shares = {"region": 0.4, "corners": 0.05, "border": border, "ring": 0.2, "rest": 0.3, **others}
+def figure(value, half, n):
+    return Figure(value=value, n=n, low=max(0.0, value - half), high=value + half)
+
+
+def summary(index, border, *, patients=10, half=0.01, n=None, **others):
+    shares = {"region": 0.4, "corner_0_0": 0.05, "border_0_2": border, "ring": 0.2, "rest": 0.3, **others}
     n = 2 * patients if n is None else n
     return PlaceSummary(
         class_index=index,
         n=n,
         patients=patients,
         undefined=0,
-        shares={
-            name: Figure(value=shares[name], n=n, low=shares[name] - half, high=shares[name] + half) for name in PLACES
-        },
+        shares={name: figure(shares[name], half, n) for name in PLACES},
         chance={name: Figure(value=0.2, n=n) for name in PLACES},
     )
 
@@ -46,7 +50,7 @@ def test_the_site_and_class_with_the_mark_are_named(sites):
     assert (alarm.site, alarm.class_index, alarm.place) == CELL
     assert (alarm.share.value, alarm.expected) == (0.6, 0.1)
     assert alarm.p_adjusted < 0.01
-    for words in ("site-2", "glioma", "along the image border", "60%", "10%", "gallery"):
+    for words in ("site-2", "glioma", "border piece 0-2", "60.0%", "10.0%", "gallery"):
         assert words in alarm.advice
     assert alarm.advice.count(". ") == 0
 
@@ -65,27 +69,35 @@ def test_looking_less_at_the_border_than_others_is_no_shortcut():
 
 def test_more_relevance_in_the_region_is_no_shortcut():
     sites = consortium()
-    sites["site-2"][1] = summary(1, 0.1, region=0.9)
+    sites["site-2"][1] = summary(1, 0.1, region=0.9, ring=0.6)
     assert find_shortcuts(sites, class_names=NAMES).alarms == []
 
 
 def test_a_certain_but_small_excess_is_no_alarm():
-    quiet = AlarmRule(spread=0.001, smallest_excess=0.05)
-    assert find_shortcuts(consortium(share=0.14, half=0.001), class_names=NAMES, rule=quiet).alarms == []
-    assert find_shortcuts(consortium(share=0.16, half=0.001), class_names=NAMES, rule=quiet).alarms
+    sure = AlarmRule(spread=0.001, smallest_ratio=1.3)
+    assert find_shortcuts(consortium(share=0.125, half=0.0005), class_names=NAMES, rule=sure).alarms == []
+    assert find_shortcuts(consortium(share=0.15, half=0.0005), class_names=NAMES, rule=sure).alarms
+
+
+def test_many_times_almost_nothing_is_no_alarm():
+    sites = consortium(half=0.0)
+    for name, summaries in sites.items():
+        sites[name] = [summary(s.class_index, 0.0001, half=0.0) for s in summaries]
+    sites["site-2"][1] = summary(1, 0.001, half=0.0)
+    assert find_shortcuts(sites, class_names=NAMES).alarms == []
 
 
 def test_shortcuts_at_one_site_for_all_classes_are_all_found():
     sites = consortium()
-    sites["site-2"] = [summary(index, 0.6) for index in range(3)]
+    sites["site-2"] = [summary(index, 0.4) for index in range(3)]
     found = {(a.site, a.class_index, a.place) for a in find_shortcuts(sites, class_names=NAMES).alarms}
-    assert found == {("site-2", index, "border") for index in range(3)}
+    assert found == {("site-2", index, "border_0_2") for index in range(3)}
 
 
 def test_sites_that_differ_anyway_need_a_larger_excess():
     rng = np.random.default_rng(0)
     sites = {
-        f"site-{k}": [summary(c, 0.3 if (k, c) == (1, 1) else 0.1 + rng.uniform(0, 0.3)) for c in range(3)]
+        f"site-{k}": [summary(c, 0.4 if (k, c) == (1, 1) else 0.1 * np.exp(rng.normal(0, 0.5))) for c in range(3)]
         for k in range(5)
     }
     assert find_shortcuts(sites, class_names=NAMES).alarms == []
@@ -116,44 +128,46 @@ def test_fewer_than_two_sites_cannot_be_compared(sites):
     assert "not enough cases" in search.notes[-1]
 
 
-def test_p_is_the_papers_moderated_t_written_out():
-    """One class, three sites, in plain arithmetic; the other places repeat the same figures."""
-    shares, half, patients = [0.1, 0.5, 0.2], 0.0392, 8
-    sites = {
-        f"site-{k + 1}": [summary(0, m, corners=m, rest=m, patients=patients, half=half)] for k, m in enumerate(shares)
-    }
-    alarm = find_shortcuts(sites, class_names=NAMES, rule=AlarmRule(level=0.9, spread=0.05, spread_weight=4)).alarms[0]
-    v = (half / 1.959964) ** 2 * 8 / 7
-    scatter = (0.1 - 0.15) ** 2 + (0.2 - 0.15) ** 2
-    w = (4 * 0.05**2 + max(0, scatter - v)) / 5
-    variance = v + w + 2 * (v + w) / 4
-    df = variance**2 / (v**2 / 7 + 2 * (v / 4) ** 2 / 7 + (1.5 * w) ** 2 / 5)
-    p = student.sf((0.5 - 0.15) / math.sqrt(variance), df)
+def test_p_is_the_formula_of_the_docstring_written_out():
+    """One class, three sites, in plain arithmetic; in the two other suspicious places all sites are alike."""
+    shares, half, tiny = [0.1, 0.3, 0.16], 0.0392, 0.005
+    sites = {f"site-{k + 1}": [summary(0, share, patients=8, half=half)] for k, share in enumerate(shares)}
+    rule = AlarmRule(level=0.99, spread=0.1, spread_weight=4, negligible=tiny)
+    alarm = find_shortcuts(sites, class_names=NAMES, rule=rule).alarms[0]
+    m = [math.log(share + tiny) for share in shares]
+    v = [(half / 1.959964 / (share + tiny)) ** 2 for share in shares]
+    middle = (m[0] + m[2]) / 2
+    scatter = (m[0] - middle) ** 2 + (m[2] - middle) ** 2
+    w = (4 * 0.1**2 + max(0, scatter - (v[0] + v[2]) / 2)) / 5
+    parts = [(v[1], 7), (v[0] / 4, 7), (v[2] / 4, 7), (1.5 * w, 5)]
+    variance = sum(part for part, _ in parts)
+    df = variance**2 / sum(part**2 / freedom for part, freedom in parts)
+    p = student.sf((m[1] - middle) / math.sqrt(variance), df)
     assert alarm.site == "site-2"
-    assert alarm.p_adjusted == pytest.approx(min(1, 9 * p), abs=1e-4)
+    assert alarm.expected == pytest.approx(math.exp(middle) - tiny, abs=1e-4)
+    assert alarm.p_adjusted == pytest.approx(9 * p, abs=1e-4)
 
 
 @pytest.mark.parametrize("sites", [2, 4])
-def test_honest_sites_that_differ_by_chance_seldom_raise_an_alarm(sites):
-    """200 clean consortia of 8 patients a class, skewed shares, sites that truly differ by 2 points."""
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.2])
+def test_honest_sites_seldom_raise_an_alarm(sites, spread):
+    """100 clean consortia, 8 patients a class with skewed shares, sites that truly differ by so much."""
     rng = np.random.default_rng(1)
     false = 0
-    for _ in range(200):
+    for _ in range(100):
         clean = {}
         for k in range(sites):
             clean[f"site-{k}"] = []
             for c in range(3):
-                drawn = {p: np.abs(rng.normal(0, 0.02)) + rng.gamma(2, 0.05, 8) for p in ("corners", "border", "rest")}
-                shares = {p: Figure(value=v.mean(), n=8, **interval(v)) for p, v in drawn.items()}
+                shares = {p: drawn_figure(rng, spread) for p in MANY}
                 clean[f"site-{k}"].append(summary(c, 0, patients=8).model_copy(update={"shares": shares}))
         false += bool(find_shortcuts(clean, class_names=NAMES).alarms)
-    assert false <= 0.05 * 200
+    assert false <= 5
 
 
-def interval(values):
-    """The bootstrap's interval, near enough: the variance of the mean over m instead of m - 1."""
-    half = 1.96 * values.std() / math.sqrt(len(values))
-    return {"low": values.mean() - half, "high": values.mean() + half}
+def drawn_figure(rng, spread):
+    values = rng.gamma(8, 0.01, 8) * np.exp(rng.normal(0, spread))
+    return figure(values.mean(), 1.96 * values.std(ddof=1) / math.sqrt(8), 8)
 
 
 def test_holm_is_the_step_down_rule_in_the_order_that_came():
@@ -163,7 +177,15 @@ def test_holm_is_the_step_down_rule_in_the_order_that_came():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"level": 0}, {"smallest_excess": -0.1}, {"fewest_patients": 1}, {"spread": 0}, {"spread_weight": 0}]
+    "wrong",
+    [
+        {"level": 0},
+        {"smallest_ratio": 0.9},
+        {"fewest_patients": 1},
+        {"spread": 0},
+        {"spread_weight": 0},
+        {"negligible": 0},
+    ],
 )
 def test_a_rule_without_sense_is_refused(wrong):
     with pytest.raises(SettingsError, match=r"must be"):

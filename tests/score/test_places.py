@@ -1,31 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from fedxai.combine.intervals import group_interval
 from fedxai.errors import ExplanationError, SettingsError
-from fedxai.records import PLACES, Figure
-from fedxai.score.places import Layout, PlaceTally, place_chance, place_shares
+from fedxai.records import Figure
+from fedxai.score.places import Layout, PlaceTally, place_chance, place_names, place_shares
 
 NAN = float("nan")
-LAYOUT = Layout(ring=1, border=0.1, corner=0.2)
+NAMES = place_names(2)
 
 
 def slow_place(voxel, shape, region, layout):
     """The rule in words, one voxel at a time."""
-    near = [
-        {share: min(i, length - 1 - i) < max(1, round(share * length)) for share in (layout.border, layout.corner)}
-        for i, length in zip(voxel, shape, strict=True)
-    ]
     if region[voxel]:
         return "region"
-    if all(axis[layout.corner] for axis in near):
-        return "corners"
-    if any(axis[layout.border] for axis in near):
-        return "border"
+    pieces = [i * layout.pieces // length for i, length in zip(voxel, shape, strict=True)]
+    at_end = [piece in (0, layout.pieces - 1) for piece in pieces]
+    if all(at_end):
+        return "corner_" + "_".join(map(str, pieces))
+    widths = [max(1, round(layout.border * length)) for length in shape]
+    if any(min(i, n - 1 - i) < width for i, n, width in zip(voxel, shape, widths, strict=True)):
+        return "border_" + "_".join(map(str, pieces))
     marked = zip(*np.nonzero(region), strict=True)
     if any(max(abs(a - b) for a, b in zip(voxel, other, strict=True)) <= layout.ring for other in marked):
         return "ring"
@@ -33,7 +32,7 @@ def slow_place(voxel, shape, region, layout):
 
 
 @pytest.mark.parametrize("shape", [(14, 11), (9, 10, 12)])
-@pytest.mark.parametrize("layout", [LAYOUT, Layout(ring=2, border=0.2, corner=0.1), Layout(ring=0)])
+@pytest.mark.parametrize("layout", [Layout(), Layout(ring=2, border=0.2, pieces=3), Layout(ring=0, border=0.1)])
 def test_shares_equal_a_loop_over_voxels(shape, layout):
     random = torch.Generator().manual_seed(0)
     maps = torch.randn(2, 2, *shape, generator=random)
@@ -41,17 +40,23 @@ def test_shares_equal_a_loop_over_voxels(shape, layout):
     region[0, 0, 3:6, 4:7] = True
     region[1, 0, :2, 5:8] = True  # reaches the border: still the region
     shares, chance = place_shares(maps, region, layout=layout), place_chance(region, layout=layout)
+    assert tuple(shares) == tuple(chance) == place_names(len(shape), layout)
     for case in range(2):
         relevance = maps[case].double().sum(dim=0).abs().numpy()
-        expected = dict.fromkeys(PLACES, 0.0)
-        area = dict.fromkeys(PLACES, 0)
+        expected, area = dict.fromkeys(shares, 0.0), dict.fromkeys(shares, 0)
         for voxel in itertools.product(*map(range, shape)):
             place = slow_place(voxel, shape, region[case, 0].numpy(), layout)
             expected[place] += relevance[voxel] / relevance.sum()
             area[place] += 1
-        for name in PLACES:
+        for name in shares:
             assert shares[name][case].item() == pytest.approx(expected[name], abs=1e-9), name
             assert chance[name][case].item() == pytest.approx(area[name] / relevance.size), name
+
+
+@pytest.mark.parametrize(("dims", "outer"), [(2, 4 + 12), (3, 8 + 90)])
+def test_an_image_has_so_many_outer_places(dims, outer):
+    names = place_names(dims)
+    assert len(set(names)) == len(names) == outer + 3
 
 
 @pytest.mark.parametrize("with_region", [True, False])
@@ -67,7 +72,7 @@ def test_a_case_without_a_region_has_no_region_and_no_ring():
     region[0, 0, 8:12, 8:12] = 1
     for values in (place_shares(torch.ones(2, 1, 20, 20), region), place_chance(region)):
         undefined = {name: share.isnan().tolist() for name, share in values.items()}
-        assert undefined == {name: [False, name in ("region", "ring")] for name in PLACES}
+        assert undefined == {name: [False, name in ("region", "ring")] for name in NAMES}
 
 
 def test_channels_cancel_before_anything_is_counted():
@@ -106,55 +111,75 @@ def test_shapes_that_do_not_fit_are_refused(maps, region):
         place_shares(torch.ones(maps), torch.ones(region))
 
 
-@pytest.mark.parametrize("wrong", [{"ring": -1}, {"border": 0.0}, {"corner": 0.5}])
+@pytest.mark.parametrize("wrong", [{"ring": -1}, {"border": 0.0}, {"border": 0.21}, {"pieces": 2}])
 def test_a_layout_that_leaves_nothing_is_refused(wrong):
-    with pytest.raises(SettingsError, match="border and corner between 0 and 0.5"):
+    with pytest.raises(SettingsError, match="ring must be >= 0, pieces >= 3 and border at most one piece"):
         Layout(**wrong)
 
 
 def values(**by_place):
-    return {name: torch.tensor(by_place.get(name, [NAN] * len(by_place["border"]))).double() for name in PLACES}
+    length = len(next(iter(by_place.values())))
+    return {name: torch.tensor(by_place.get(name, [NAN] * length)).double() for name in NAMES}
+
+
+def everywhere(column):
+    return {name: torch.tensor(column).double() for name in NAMES}
+
+
+def tallied(shares, *, classes, groups, chance=None):
+    tally = PlaceTally()
+    for part in (slice(0, 1), slice(1, None)):
+        tally.add(
+            shares={name: share[part] for name, share in shares.items()},
+            chance={name: share[part] for name, share in (chance or shares).items()},
+            classes=classes[part],
+            groups=groups[part],
+        )
+    return tally.summaries()
 
 
 def test_a_class_gets_means_with_patient_level_intervals():
-    tally, groups = PlaceTally(), ["a", "a", "b", "c"]
-    border = [0.1, 0.3, 0.2, 0.4]
-    for part in (slice(0, 1), slice(1, 4)):
-        columns = dict.fromkeys(PLACES, border[part])
-        level = {name: [0.25] * len(border[part]) for name in PLACES}
-        tally.add(
-            shares=values(**columns), chance=values(**level), classes=[2] * len(border[part]), groups=groups[part]
-        )
-    (summary,) = tally.summaries(seed=3)
-    numbers = np.array(border)
-    low, high = group_interval(lambda index: numbers[index].mean(), groups, seed=3)
+    shares = everywhere([0.1, 0.3, 0.2, 0.4])
+    (summary,) = tallied(shares, classes=[2] * 4, groups=["a", "a", "b", "c"], chance=values(region=[0.25] * 4))
+    half = 1.959964 * math.sqrt(3 / 2 * ((-0.15 + 0.05) ** 2 + 0.05**2 + 0.15**2)) / 4
     assert (summary.class_index, summary.n, summary.patients, summary.undefined) == (2, 4, 3, 0)
-    assert summary.shares["border"] == Figure(value=0.25, n=4, low=low, high=high)
-    assert summary.chance["border"] == Figure(value=0.25, n=4)
+    assert summary.shares["border_0_2"] == Figure(value=0.25, n=4, low=0.25 - half, high=0.25 + half)
+    assert summary.chance["region"] == Figure(value=0.25, n=4)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    """Patients of two cases that resemble each other: 15 patients a draw, 400 draws, truth 0.4."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        drawn = np.repeat(rng.uniform(0.2, 0.6, 15), 2) + rng.normal(0, 0.02, 30)
+        shares = everywhere(drawn.tolist())
+        figure = tallied(shares, classes=[0] * 30, groups=[str(i // 2) for i in range(30)])[0].shares["region"]
+        covered += figure.low <= 0.4 <= figure.high
+    assert 0.90 <= covered / 400 <= 0.97
 
 
 def test_classes_are_kept_apart_and_undefined_cases_counted():
-    tally = PlaceTally()
-    shares = values(**{name: [0.2, 0.4, NAN] for name in PLACES})
-    tally.add(shares=shares, chance=shares, classes=[1, 0, 1], groups=["a", "b", ""])
-    first, second = tally.summaries()
-    assert (first.class_index, first.n, first.undefined, first.shares["border"].value) == (0, 1, 0, 0.4)
+    shares = everywhere([0.2, 0.4, NAN])
+    first, second = tallied(shares, classes=[1, 0, 1], groups=["a", "b", ""])
+    assert (first.class_index, first.n, first.undefined, first.shares["region"].value) == (0, 1, 0, 0.4)
     assert (second.class_index, second.n, second.undefined, second.patients) == (1, 1, 1, 1)
 
 
+def test_a_class_with_undefined_maps_only_has_no_value():
+    (summary,) = tallied(everywhere([NAN, NAN]), classes=[0, 0], groups=["a", "b"])
+    assert (summary.n, summary.patients, summary.undefined) == (0, 0, 2)
+    assert {(share.value, share.n) for share in summary.shares.values()} == {(None, 0)}
+
+
 def test_rest_is_over_cases_with_a_region_only():
-    tally = PlaceTally()
-    shares = values(region=[0.5, NAN], ring=[0.1, NAN], border=[0.1, 0.1], corners=[0.1, 0.1], rest=[0.2, 0.8])
-    tally.add(shares=shares, chance=shares, classes=[0, 0], groups=["", ""])
-    (summary,) = tally.summaries()
-    assert {name: (summary.shares[name].value, summary.shares[name].n) for name in ("border", "rest")} == {
-        "border": (0.1, 2),
-        "rest": (0.2, 1),
-    }
+    shares = values(region=[0.5, NAN], ring=[0.1, NAN], border_0_2=[0.1, 0.1], corner_0_0=[0.1, 0.1], rest=[0.2, 0.8])
+    (summary,) = tallied(shares, classes=[0, 0], groups=["", ""])
+    assert (summary.shares["border_0_2"].value, summary.shares["border_0_2"].n) == (0.1, 2)
+    assert (summary.shares["rest"].value, summary.shares["rest"].n) == (0.2, 1)
     assert summary.patients == 2  # patients without a name are patients of their own
 
 
 def test_one_class_and_patient_per_case_is_asked_for():
-    shares = values(border=[0.1, 0.2])
+    shares = values(region=[0.1, 0.2])
     with pytest.raises(ExplanationError, match="one value, class and patient per case"):
         PlaceTally().add(shares=shares, chance=shares, classes=[0], groups=["a", "b"])

@@ -6,67 +6,62 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import chi2
 from scipy.stats import t as student
 
 from fedxai.errors import SettingsError
-from fedxai.records import Figure, PlaceName, PlaceSummary, ShortcutAlarm, ShortcutSearch
+from fedxai.records import Figure, PlaceSummary, ShortcutAlarm, ShortcutSearch
 
-SUSPICIOUS: tuple[PlaceName, ...] = ("corners", "border", "rest")
+WELCOME = ("region", "ring")  # every other place is suspicious
 _NORMAL = 1.959964  # half-widths of a 95 % interval in standard errors
-_WHERE: dict[str, str] = {
-    "corners": "in the image corners",
-    "border": "along the image border",
-    "rest": "far from the region and the border",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmRule:
     """When an excess of relevance becomes an alarm.
 
-    ``spread`` and ``spread_weight`` are what is believed of the difference between honest sites before any is seen:
-    its standard deviation, as a share of the relevance, and how many degrees of freedom that belief counts for.
+    Shares are compared as ``log(share + negligible)``, so that ratios count, and nothing below a negligible share.
+    ``spread`` is the least that honest sites are believed to differ by, as a standard deviation in logarithms, and
+    ``spread_weight`` how many degrees of freedom the belief counts for beside what a single place shows.
     """
 
     level: float = 0.05  # of the whole family of tests
-    smallest_excess: float = 0.05  # share of the relevance above what the other sites let one expect
+    smallest_ratio: float = 1.3  # of the share to what the other sites let one expect, negligible added to both
+    negligible: float = 0.005
     fewest_patients: int = 5
-    spread: float = 0.02
+    spread: float = 0.05
     spread_weight: int = 4
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1 or self.smallest_excess < 0 or self.fewest_patients < 2:
+        if not 0 < self.level < 1 or self.smallest_ratio < 1 or self.fewest_patients < 2:
             raise SettingsError(
-                "level must be between 0 and 1, smallest_excess >= 0 and fewest_patients >= 2, "
-                f"got {self.level:g}, {self.smallest_excess:g} and {self.fewest_patients}"
+                "level must be between 0 and 1, smallest_ratio >= 1 and fewest_patients >= 2, "
+                f"got {self.level:g}, {self.smallest_ratio:g} and {self.fewest_patients}"
             )
-        if self.spread <= 0 or self.spread_weight < 1:
-            raise SettingsError(f"spread must be > 0 and spread_weight >= 1, got {self.spread:g}, {self.spread_weight}")
+        if self.negligible <= 0 or self.spread <= 0 or self.spread_weight < 1:
+            raise SettingsError(
+                "negligible and spread must be > 0 and spread_weight >= 1, "
+                f"got {self.negligible:g}, {self.spread:g} and {self.spread_weight}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
+    """One site's share in one place for one class, as a logarithm with the variance of its mean."""
+
     site: str
     class_index: int
-    place: PlaceName
+    place: str
     share: Figure
+    mean: float
+    variance: float
     patients: int
-
-    @property
-    def mean(self) -> float:
-        return self.share.value or 0.0
-
-    @property
-    def variance(self) -> float:
-        """Of the mean; the bootstrap over m patients gives (m - 1) / m of it."""
-        half = ((self.share.high or 0.0) - (self.share.low or 0.0)) / 2
-        return (half / _NORMAL) ** 2 * self.patients / (self.patients - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Test:
     cell: _Cell
-    expected: float
+    expected: float  # logarithm
     p: float
 
 
@@ -76,17 +71,18 @@ def find_shortcuts(
     class_names: Sequence[str],
     rule: AlarmRule | None = None,
 ) -> ShortcutSearch:
-    """Alarms over all sites, classes and suspicious places (corners, border, rest), for one saliency method.
+    """Alarms over all sites, classes and suspicious places (corners, border pieces, rest), for one method.
 
-    A site k is held against the J others that report the same class c and place. With m a mean share, v its
-    variance within the site (from its interval) and w the variance between honest sites,
+    A site k is held against the J others that report the same class c and place. With m the logarithm of a mean
+    share (:class:`AlarmRule`), v its variance within the site (from the interval) and w that between honest sites,
 
     ``t = (m_kc - mean_j m_jc) / sqrt(v_kc + w + sum_j (v_jc + w) / J^2)``,
 
     one-sided, with Welch-Satterthwaite degrees of freedom. w comes from the other sites' scatter about their class
     means, over all classes, less what v explains; with two sites, from the scatter of the other classes. Because few
-    sites say little of w, it is moderated by a stated belief (:class:`AlarmRule`), as Smyth does for few samples. An
-    alarm is a p that stays at or below the level after Holm's correction over all tests, with an excess that matters.
+    sites say little of w in one place, it is drawn towards the median over all places, as Smyth does for few samples
+    of many genes, and that median is at least the rule's spread. An alarm is a p that stays at or below the level
+    after Holm's correction over all tests, with an excess that matters.
 
     Args:
         sites: each site's summaries, one a class.
@@ -110,12 +106,13 @@ def find_shortcuts(
             usable += cells
             if not cells:
                 notes.append(f"{site}, {class_names[summary.class_index]}: not enough cases to look for a shortcut.")
-    tests = [test for cell in usable if (test := _test(cell, usable, rule)) is not None]
+    believed = _believed(usable, rule)
+    tests = [test for cell in usable if (test := _test(cell, usable, believed, rule)) is not None]
     adjusted = holm([test.p for test in tests])
     alarms = [
-        _alarm(test, p, class_names[test.cell.class_index])
+        _alarm(test, p, class_names[test.cell.class_index], rule)
         for p, test in sorted(zip(adjusted, tests, strict=True), key=lambda pair: (pair[0], pair[1].p))
-        if p <= rule.level and test.cell.mean - test.expected >= rule.smallest_excess
+        if p <= rule.level and test.cell.mean - test.expected >= math.log(rule.smallest_ratio)
     ]
     if not tests:
         notes.append("No class has enough cases at two sites: not enough cases to look for shortcuts.")
@@ -141,22 +138,32 @@ def _cells(site: str, summary: PlaceSummary, rule: AlarmRule) -> list[_Cell]:
     """The figures that can be tested: those with an interval, over enough patients."""
     if summary.patients < rule.fewest_patients:
         return []
-    return [
-        _Cell(site=site, class_index=summary.class_index, place=place, share=share, patients=summary.patients)
-        for place in SUSPICIOUS
-        if (share := summary.shares.get(place)) is not None
-        and None not in (share.value, share.low, share.high)
-        and share.n >= rule.fewest_patients
-    ]
+    cells = []
+    for place, share in summary.shares.items():
+        if place in WELCOME or share.value is None or share.high is None or share.n < rule.fewest_patients:
+            continue
+        error = (share.high - share.value) / _NORMAL / (share.value + rule.negligible)
+        cells.append(
+            _Cell(
+                site=site,
+                class_index=summary.class_index,
+                place=place,
+                share=share,
+                mean=math.log(share.value + rule.negligible),
+                variance=error**2,
+                patients=summary.patients,
+            )
+        )
+    return cells
 
 
-def _test(cell: _Cell, cells: Sequence[_Cell], rule: AlarmRule) -> _Test | None:
+def _test(cell: _Cell, cells: Sequence[_Cell], believed: float, rule: AlarmRule) -> _Test | None:
     here = [c for c in cells if c.place == cell.place]
     peers = [c for c in here if c.class_index == cell.class_index and c.site != cell.site]
     if not peers:
         return None
     expected = float(np.mean([peer.mean for peer in peers]))
-    between, freedom = _between(cell, here, rule)
+    between, freedom = _between(cell, here, believed, rule)
     within = [(c.variance, c.patients - 1) for c in (cell, *peers)]
     weights = [1.0] + [1 / len(peers) ** 2] * len(peers)
     parts = [(w * v, df) for w, (v, df) in zip(weights, within, strict=True)]
@@ -167,7 +174,7 @@ def _test(cell: _Cell, cells: Sequence[_Cell], rule: AlarmRule) -> _Test | None:
     return _Test(cell=cell, expected=expected, p=p)
 
 
-def _between(cell: _Cell, here: Sequence[_Cell], rule: AlarmRule) -> tuple[float, int]:
+def _between(cell: _Cell, here: Sequence[_Cell], believed: float, rule: AlarmRule) -> tuple[float, int]:
     """The moderated variance between honest sites for this place, and its degrees of freedom.
 
     The site in question is left out, so that its own shortcut hides nothing; where that leaves one site, its other
@@ -176,30 +183,50 @@ def _between(cell: _Cell, here: Sequence[_Cell], rule: AlarmRule) -> tuple[float
     reference = [c for c in here if c.site != cell.site]
     if len({c.site for c in reference}) < 2:
         reference = [c for c in here if c.class_index != cell.class_index]
-    squares, freedom = 0.0, 0
-    for index in {c.class_index for c in reference}:
-        same = [c for c in reference if c.class_index == index]
-        scatter = sum((c.mean - float(np.mean([s.mean for s in same]))) ** 2 for c in same)
-        explained = float(np.mean([c.variance for c in same])) * (len(same) - 1)
-        squares += max(0.0, scatter - explained)
-        freedom += len(same) - 1
+    squares, freedom = _scatter(reference)
     total = rule.spread_weight + freedom
-    return (rule.spread_weight * rule.spread**2 + squares) / total, total
+    return (rule.spread_weight * believed + squares) / total, total
 
 
-def _alarm(test: _Test, p: float, class_name: str) -> ShortcutAlarm:
-    cell = test.cell
+def _believed(cells: Sequence[_Cell], rule: AlarmRule) -> float:
+    """What the places together say of the variance between sites: their median, but no less than the rule's spread.
+
+    A mark lies in one or two of many places and does not move a median; that of chi-squared is made the mean's.
+    """
+    found = []
+    for place in {cell.place for cell in cells}:
+        squares, freedom = _scatter([cell for cell in cells if cell.place == place])
+        if freedom:
+            found.append(squares / float(chi2.median(freedom)))
+    return max(rule.spread**2, float(np.median(found))) if found else rule.spread**2
+
+
+def _scatter(cells: Sequence[_Cell]) -> tuple[float, int]:
+    """Squares about the class means, less what the variance within the sites explains, and their freedom."""
+    squares, freedom = 0.0, 0
+    for index in {cell.class_index for cell in cells}:
+        same = [cell for cell in cells if cell.class_index == index]
+        explained = float(np.mean([cell.variance for cell in same])) * (len(same) - 1)
+        squares += max(0.0, float(np.var([cell.mean for cell in same])) * len(same) - explained)
+        freedom += len(same) - 1
+    return squares, freedom
+
+
+def _alarm(test: _Test, p: float, class_name: str, rule: AlarmRule) -> ShortcutAlarm:
+    cell, expected = test.cell, max(0.0, math.exp(test.expected) - rule.negligible)
+    kind, *piece = cell.place.split("_")
+    where = f"in {kind} piece {'-'.join(piece)}" if piece else "outside region, ring and border"
     advice = (
-        f"{cell.site} looks for {class_name} {_WHERE[cell.place]} with {cell.mean:.0%} of its relevance where the "
-        f"other sites let one expect {test.expected:.0%}: open that site's gallery at {class_name} and look there "
-        "for a mark, a label or an edge that its other images lack."
+        f"{cell.site} has {cell.share.value:.1%} of the relevance for {class_name} {where} where the other sites let "
+        f"one expect {expected:.1%}: open that site's gallery at {class_name} and look there for a mark, a label or an "
+        "edge that its other images lack."
     )
     return ShortcutAlarm(
         site=cell.site,
         class_index=cell.class_index,
         place=cell.place,
         share=cell.share,
-        expected=test.expected,
+        expected=expected,
         p_adjusted=p,
         advice=advice,
     )

@@ -1,40 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In which part of the image relevance lies: region, ring around it, border strip, corners, rest."""
+"""In which part of the image relevance lies: region, ring around it, corners, pieces of the border, rest."""
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedxai.combine.intervals import group_interval
 from fedxai.errors import ExplanationError, SettingsError
-from fedxai.records import PLACES, Figure, PlaceName, PlaceSummary
+from fedxai.records import Figure, PlaceSummary
 
+_NORMAL = 1.959964
 _POOLS = {2: nn.functional.max_pool2d, 3: nn.functional.max_pool3d}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How wide the places are; a voxel that two of them claim belongs to the first of ``PLACES``.
+    """How the grid is cut: every axis into ``pieces``; sites with other grids then speak of the same places.
 
-    The border and the corners scale with the grid, so that sites with other grids speak of the same places; a
-    corner is a box of ``corner`` of the grid's length along every axis.
+    A voxel belongs to the first that claims it: the ``region``; a corner (the first or last piece of every axis); a
+    piece of the border strip; the ``ring`` around the region; the ``rest``. Small places, because a mark is small:
+    spread over a whole border its relevance drowns. A volume has 8 corners and 90 border pieces with 5 pieces an
+    axis, and 8 and 48 with 4.
     """
 
     ring: int = 5  # voxels around the region, by the larger of the distances along the axes
-    border: float = 0.08  # of the grid's length along each axis, at either end
-    corner: float = 0.2
+    border: float = 0.12  # width of the strip, of the grid's length along each axis
+    pieces: int = 5
 
     def __post_init__(self) -> None:
-        if self.ring < 0 or not 0 < self.border < 0.5 or not 0 < self.corner < 0.5:
+        if self.ring < 0 or self.pieces < 3 or not 0 < self.border <= 1 / self.pieces:
             raise SettingsError(
-                "ring must be >= 0, border and corner between 0 and 0.5, "
-                f"got {self.ring}, {self.border:g} and {self.corner:g}"
+                "ring must be >= 0, pieces >= 3 and border at most one piece, "
+                f"got {self.ring}, {self.pieces} and {self.border:g}"
             )
+
+
+def place_names(dims: int, layout: Layout | None = None) -> tuple[str, ...]:
+    """All places of a grid with ``dims`` axes: region, ``corner_i_j``, ``border_i_j``, ring, rest.
+
+    ``i_j`` (``i_j_k`` in a volume) counts the pieces along the axes from 0, as the image is stored.
+    """
+    pieces = (layout or Layout()).pieces
+    corners, borders = [], []
+    for piece in product(range(pieces), repeat=dims):
+        ends = [index in (0, pieces - 1) for index in piece]
+        if any(ends):
+            (corners if all(ends) else borders).append("_".join(map(str, piece)))
+    return ("region", *(f"corner_{c}" for c in corners), *(f"border_{b}" for b in borders), "ring", "rest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +61,7 @@ class _Row:
     chance: dict[str, float]
 
 
-def place_shares(attribution: Tensor, region: Tensor, *, layout: Layout | None = None) -> dict[PlaceName, Tensor]:
+def place_shares(attribution: Tensor, region: Tensor, *, layout: Layout | None = None) -> dict[str, Tensor]:
     """The share of |relevance| in each place: ``sum_{i in place} |S_i| / sum_i |S_i|``.
 
     Args:
@@ -63,30 +80,26 @@ def place_shares(attribution: Tensor, region: Tensor, *, layout: Layout | None =
     Example:
         >>> region = torch.zeros(1, 1, 10, 10)
         >>> region[0, 0, 4:6, 4:6] = 1
-        >>> {name: round(share.item(), 2) for name, share in place_shares(torch.ones(1, 1, 10, 10), region).items()}
-        {'region': 0.04, 'corners': 0.16, 'border': 0.24, 'ring': 0.56, 'rest': 0.0}
+        >>> shares = place_shares(torch.ones(1, 1, 10, 10), region)
+        >>> {name: round(shares[name].item(), 2) for name in ("region", "corner_0_0", "border_0_2", "ring")}
+        {'region': 0.04, 'corner_0_0': 0.04, 'border_0_2': 0.02, 'ring': 0.56}
     """
     _check(attribution, region)
     relevance = attribution.detach().as_subclass(Tensor).double().sum(dim=1).flatten(1).abs()
     peak = relevance.amax(dim=1, keepdim=True)
     defined = (peak.isfinite() & (peak > 0)).squeeze(1)
     relevance = (relevance / peak).where(defined[:, None], float("nan"))  # so that no sum overflows
-    total = relevance.sum(dim=1)
-    inside = region.detach().as_subclass(Tensor).to(relevance.device).bool()
-    masks = _masks(inside, layout or Layout())
-    return _shares({name: (relevance * mask).sum(dim=1) / total for name, mask in masks.items()}, inside)
+    return _added_up(relevance, region.to(relevance.device), layout or Layout())
 
 
-def place_chance(region: Tensor, *, layout: Layout | None = None) -> dict[PlaceName, Tensor]:
+def place_chance(region: Tensor, *, layout: Layout | None = None) -> dict[str, Tensor]:
     """The share of the grid in each place, ``(B,)`` in float64: what a map that knows nothing gives.
 
     Raises:
         ExplanationError: when ``region`` is not ``(B, 1, *spatial)``.
     """
     _check(region, region)
-    inside = region.detach().as_subclass(Tensor).bool()
-    masks = _masks(inside, layout or Layout())
-    return _shares({name: mask.double().mean(dim=1) for name, mask in masks.items()}, inside)
+    return _added_up(torch.ones_like(region, dtype=torch.float64).flatten(1), region, layout or Layout())
 
 
 class PlaceTally:
@@ -101,12 +114,15 @@ class PlaceTally:
     def add(
         self,
         *,
-        shares: Mapping[PlaceName, Tensor],
-        chance: Mapping[PlaceName, Tensor],
+        shares: Mapping[str, Tensor],
+        chance: Mapping[str, Tensor],
         classes: Sequence[int],
         groups: Sequence[str],
     ) -> None:
-        """Add cases: values ``(B,)`` by place, the explained class and the patient of each.
+        """Add cases: values ``(B,)`` by place, the class and the patient of each.
+
+        The class is the case's own, not the predicted one: where a shortcut is strong, other sites' cases of that
+        class are predicted otherwise, and nothing would be left to compare with.
 
         Raises:
             ExplanationError: when there is not one value, class and patient per case.
@@ -116,88 +132,92 @@ class PlaceTally:
             raise ExplanationError(f"places need one value, class and patient per case, got {sorted(lengths)} of them")
         share_rows, chance_rows = _rows(shares), _rows(chance)
         for index, group, share, level in zip(classes, groups, share_rows, chance_rows, strict=True):
-            if math.isnan(share["region"]):
-                share["rest"] = float("nan")
-            self._rows[int(index)].append(_Row(group=group, shares=share, chance=level))
+            known = share if math.isfinite(share["region"]) else {**share, "rest": float("nan")}
+            self._rows[int(index)].append(_Row(group=group, shares=known, chance=level))
 
-    def summaries(self, *, seed: int = 0) -> list[PlaceSummary]:
-        """One summary an explained class: means with patient-level 95 % intervals, mean chance over the same cases.
+    def summaries(self) -> list[PlaceSummary]:
+        """One summary a class: means with 95 % intervals, mean chance over the same cases.
 
-        Args:
-            seed: of the bootstrap.
+        With r_g the sum of a patient's deviations from the mean of n values, and m patients, the interval is
+        ``mean +- 1.96 sqrt(m / (m - 1) sum_g r_g^2) / n`` (cluster-robust), cut at 0 below; none for one patient.
         """
-        return [self._summary(index, seed) for index in sorted(self._rows)]
+        return [self._summary(index) for index in sorted(self._rows)]
 
-    def _summary(self, index: int, seed: int) -> PlaceSummary:
+    def _summary(self, index: int) -> PlaceSummary:
         rows = self._rows[index]
-        known = [row for row in rows if math.isfinite(row.shares["border"])]
+        known = [row for row in rows if any(math.isfinite(share) for share in row.shares.values())]
         shares, chance = {}, {}
-        for name in PLACES:
+        for name in rows[0].shares:
             here = [row for row in known if math.isfinite(row.shares[name])]
-            groups = [row.group for row in here]
-            shares[name] = _mean([row.shares[name] for row in here], groups, seed)
+            shares[name] = _mean([row.shares[name] for row in here], [row.group for row in here])
             levels = [row.chance[name] for row in here]
             chance[name] = Figure(value=math.fsum(levels) / len(levels) if levels else None, n=len(levels))
         return PlaceSummary(
             class_index=index,
             n=len(known),
-            patients=len({row.group for row in known if row.group}) + sum(not row.group for row in known),
+            patients=len(_patients([row.group for row in known])),
             undefined=len(rows) - len(known),
             shares=shares,
             chance=chance,
         )
 
 
-def _rows(values: Mapping[PlaceName, Tensor]) -> list[dict[str, float]]:
+def _rows(values: Mapping[str, Tensor]) -> list[dict[str, float]]:
     """Values by place, one mapping a case."""
-    columns = [values[name].tolist() for name in PLACES]
-    return [dict(zip(PLACES, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = [column.tolist() for column in values.values()]
+    return [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _mean(values: Sequence[float], groups: Sequence[str], seed: int) -> Figure:
+def _mean(values: Sequence[float], groups: Sequence[str]) -> Figure:
     if not values:
         return Figure(value=None, n=0)
-    array = np.array(values)
-    low, high = group_interval(lambda drawn: float(array[drawn].mean()), groups, seed=seed)
-    return Figure(value=float(array.mean()), n=len(array), low=low, high=high)
+    array, patients = np.array(values), _patients(groups)
+    mean, m = float(array.mean()), len(patients)
+    if m < 2:
+        return Figure(value=mean, n=len(array))
+    squares = sum(float((array[cases] - mean).sum()) ** 2 for cases in patients)
+    half = _NORMAL * math.sqrt(m / (m - 1) * squares) / len(array)
+    return Figure(value=mean, n=len(array), low=max(0.0, mean - half), high=mean + half)
 
 
-def _shares(values: dict[PlaceName, Tensor], inside: Tensor) -> dict[PlaceName, Tensor]:
-    """Without a region there is no ``region`` and no ``ring``."""
+def _patients(groups: Sequence[str]) -> list[list[int]]:
+    """Each patient's cases; one without a name is a patient of its own."""
+    cases: dict[object, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        cases[group or index].append(index)
+    return list(cases.values())
+
+
+def _added_up(values: Tensor, region: Tensor, layout: Layout) -> dict[str, Tensor]:
+    """Shares ``(B,)`` of the values ``(B, voxels)`` by place; without a region there is no ``region`` and ``ring``."""
+    inside = region.detach().as_subclass(Tensor).bool()
+    names = place_names(inside.ndim - 2, layout)
+    sums = values.new_zeros(len(values), len(names)).scatter_add_(1, _places(inside, names, layout), values)
+    shares = dict(zip(names, (sums / values.sum(dim=1, keepdim=True)).unbind(dim=1), strict=True))
     missing = ~inside.flatten(1).any(dim=1)
-    return {
-        name: share.masked_fill(missing, float("nan")) if name in ("region", "ring") else share
-        for name, share in values.items()
-    }
+    return shares | {name: shares[name].masked_fill(missing, float("nan")) for name in ("region", "ring")}
 
 
-def _masks(inside: Tensor, layout: Layout) -> dict[PlaceName, Tensor]:
-    """Masks ``(B, voxels)`` that share no voxel, in the order of ``PLACES``."""
-    border, corners = (_box(inside, share, how) for share, how in ((layout.border, "any"), (layout.corner, "all")))
-    claims: dict[PlaceName, Tensor] = {
-        "region": inside,
-        "corners": corners,
-        "border": border,
-        "ring": _dilated(inside, layout.ring),
-        "rest": torch.ones_like(inside),
-    }
-    taken = torch.zeros_like(inside)
-    masks = {}
-    for name in PLACES:
-        masks[name] = (claims[name] & ~taken).flatten(1)
-        taken = taken | claims[name]
-    return masks
+def _places(inside: Tensor, names: Sequence[str], layout: Layout) -> Tensor:
+    """The index in ``names`` of each voxel's place, ``(B, voxels)``."""
+    rest, ring = names.index("rest"), names.index("ring")
+    outer = _outer(inside.shape[2:], names, layout).to(inside.device).expand(inside.shape)
+    places = outer.masked_fill((outer == rest) & _dilated(inside, layout.ring), ring)
+    return places.masked_fill(inside, names.index("region")).flatten(1)
 
 
-def _box(inside: Tensor, share: float, how: str) -> Tensor:
-    """Voxels near either end of any axis (the border strip), or of all axes (the corners): ``(1, 1, *spatial)``."""
-    near = torch.full((1, 1, *inside.shape[2:]), how == "all", device=inside.device)
-    for axis, length in enumerate(inside.shape[2:], start=2):
-        width = max(1, round(share * length))
-        place = torch.arange(length, device=inside.device)
-        end = ((place < width) | (place >= length - width)).view([-1 if a == axis else 1 for a in range(inside.ndim)])
-        near = near & end if how == "all" else near | end
-    return near
+def _outer(spatial: Sequence[int], names: Sequence[str], layout: Layout) -> Tensor:
+    """For every voxel of the grid the index of its corner, of its border piece, or of ``rest``."""
+    pieces = torch.meshgrid(*(torch.arange(n) * layout.pieces // n for n in spatial), indexing="ij")
+    near = [torch.minimum(torch.arange(n), torch.arange(n).flip(0)) < max(1, round(layout.border * n)) for n in spatial]
+    strip = torch.stack(torch.meshgrid(*near, indexing="ij")).any(dim=0)
+    places = torch.full(tuple(spatial), names.index("rest"))
+    for index, name in enumerate(names):
+        kind, *piece = name.split("_")
+        if piece:
+            here = torch.stack([axis == int(p) for axis, p in zip(pieces, piece, strict=True)]).all(dim=0)
+            places[here & strip if kind == "border" else here] = index
+    return places
 
 
 def _dilated(inside: Tensor, width: int) -> Tensor:

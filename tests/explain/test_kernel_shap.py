@@ -57,7 +57,7 @@ def test_else_coalitions_are_drawn_in_pairs_by_the_kernel():
 
 
 def test_too_few_draws_for_the_regression_are_refused():
-    with pytest.raises(ExplanationError, match="samples, at least 4 a supervoxel, 40 for 10, got 38"):
+    with pytest.raises(ExplanationError, match="samples must be at least 4 a supervoxel: 40 for 10, got 38"):
         coalitions(10, samples=38, seed=0)
 
 

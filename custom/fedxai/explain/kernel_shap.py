@@ -76,7 +76,7 @@ def coalitions(players: int, *, samples: int, seed: int) -> tuple[Tensor, Tensor
         return shown, torch.tensor(kernel, dtype=torch.float64)
     if samples < _LEAST * players:
         raise ExplanationError(
-            f"kernel_shap needs samples, at least {_LEAST} a supervoxel, {_LEAST * players} for {players}, got {samples}"
+            f"samples must be at least {_LEAST} a supervoxel: {_LEAST * players} for {players}, got {samples}"
         )
     generator = torch.Generator().manual_seed(seed)
     size = torch.arange(1, players, dtype=torch.float64)

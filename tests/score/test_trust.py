@@ -22,7 +22,7 @@ def verdicts(stripes, stripes_cases, bad_methods):
     """By method, by test: the trust tests on the network that sees stripes."""
     methods = ["gradient_x_input", "grad_cam", *bad_methods.values()]
     parts = [{key: value[i : i + 10] for key, value in stripes_cases.items()} for i in range(0, 40, 10)]
-    answer = examine(stripes, parts, split="test", methods=methods, target_layer="1", trust_cases=20)
+    answer = examine(stripes, parts, split="test", methods=methods, target_layer="1", trust_cases=14)
     return {method.method: {test.name: test for test in method.trust} for method in answer.methods}
 
 
@@ -52,7 +52,7 @@ def test_a_bad_method_does_not_pass(verdicts, method, outcomes):
 
 def test_a_figure_says_over_how_many_cases_it_is(verdicts):
     assert {name: test.value.n for name, test in verdicts["gradient_x_input"].items()} == {
-        **dict.fromkeys(TESTS, 20),
+        **dict.fromkeys(TESTS, 14),
         "localisation": 40,
     }
     assert verdicts["zero"]["randomisation"].value == Figure(value=None, n=0)

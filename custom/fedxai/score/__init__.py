@@ -6,6 +6,7 @@ the network again is a subclass of ``ModelScore`` under ``@MODEL_SCORES.register
 """
 
 from fedxai.score.asked import Asked
+from fedxai.score.model_agreement import model_agreement
 from fedxai.score.model_score import MODEL_SCORES, ModelScore, score_model
 from fedxai.score.one_map import centred, chance, score_map
 from fedxai.score.regions import Regions
@@ -23,6 +24,7 @@ __all__ = [
     "Seen",
     "centred",
     "chance",
+    "model_agreement",
     "score_map",
     "score_model",
 ]

@@ -42,9 +42,9 @@ def _fill(values: Tensor, known: Tensor) -> Tensor:
     """Values where known, else those of the next coarser grid; 0 where nothing is known on any."""
     if bool(known.all()) or max(values.shape[2:]) == 1:
         return values
-    pool = _POOL[values.ndim - 2]
-    share = pool(known, 2, ceil_mode=True)
-    coarse = pool(values * known, 2, ceil_mode=True) / share.clamp(min=1e-6)
+    pool, size = _POOL[values.ndim - 2], [min(2, length) for length in values.shape[2:]]
+    share = pool(known, size, ceil_mode=True)
+    coarse = pool(values * known, size, ceil_mode=True) / share.clamp(min=1e-6)
     coarse = _fill(coarse, (share > 0).to(values))
     finer = functional.interpolate(coarse, size=values.shape[2:], mode=_LINEAR[values.ndim - 2], align_corners=False)
     return torch.where(known > 0, values, finer)

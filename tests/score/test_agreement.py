@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agreement between methods and between models."""
+
+import math
+
+import pytest
+import torch
+
+from fedxai.score import Asked, model_agreement
+from fedxai.score.method_agreement import MethodAgreement
+from fedxai.score.randomised import randomised
+from fedxai.score.similarity import rank_agreement
+
+
+@pytest.fixture
+def asked(stripes, stripes_cases):
+    images, labels = stripes_cases["image"][:3], stripes_cases["label"][:3]
+    return Asked(network=stripes, inputs=images, targets=labels, method="gradient_x_input")
+
+
+def test_methods_agree_by_the_mean_over_the_others(asked):
+    first, second = torch.randn(3, 48, 48).double(), torch.randn(3, 48, 48).double()
+    asked.others = {"first": first, "second": second, "dead": torch.zeros(3, 48, 48).double()}
+    wanted = sum(rank_agreement(asked.relevance.abs(), other.abs()) for other in (first, second)) / 2
+    assert torch.allclose(MethodAgreement().value(asked), wanted)
+
+
+def test_a_method_agrees_with_its_negative_because_magnitudes_are_compared(asked):
+    asked.others = {"negative": -asked.relevance}
+    assert MethodAgreement().value(asked).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_a_method_alone_has_nothing_to_agree_with(asked):
+    assert all(math.isnan(value) for value in MethodAgreement().value(asked).tolist())
+
+
+def test_a_model_agrees_with_itself_and_not_with_one_that_learned_nothing(stripes, stripes_cases):
+    images, labels = stripes_cases["image"][:6], stripes_cases["label"][:6]
+    ask = {"targets": labels, "methods": ["gradient_x_input", "saliency"]}
+    same = model_agreement((stripes, stripes), images, **ask)
+    other = model_agreement((stripes, randomised(stripes, 1.0)), images, **ask)
+    assert same["saliency"].tolist() == pytest.approx([1.0] * 6)
+    assert abs(float(other["gradient_x_input"].mean())) < 0.3

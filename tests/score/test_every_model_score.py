@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every score promises that asks the network again, asked of all that are registered."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from fedxai.errors import ExplanationError
+from fedxai.score import MODEL_SCORES, Asked, ModelScore, score_model
+
+every_score = pytest.mark.parametrize("name", list(MODEL_SCORES))
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+def network(dims):
+    torch.manual_seed(dims)
+    return nn.Sequential(
+        CONV[dims](2, 6, 3),
+        nn.BatchNorm2d(6) if dims == 2 else nn.BatchNorm3d(6),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        POOL[dims](1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
+
+
+def question(dims=2, *, cases=3, net=None, method="gradient_x_input"):
+    random = torch.Generator().manual_seed(1)
+    inputs = torch.rand(3, 2, *(13, 14, 7)[:dims], generator=random)[:cases]
+    return Asked(network=net or network(dims), inputs=inputs, targets=torch.tensor([2, 0, 1])[:cases], method=method)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def scores(request):
+    asked = question(request.param)
+    asked.others = {"other": torch.rand(asked.relevance.shape).double()}
+    return score_model(asked)
+
+
+@every_score
+def test_it_says_what_it_is(name):
+    score = MODEL_SCORES.make(name)
+    assert isinstance(score, ModelScore)
+    assert score.direction in ("higher", "lower")
+    assert score.range[0] < score.range[1]
+
+
+@every_score
+def test_value_and_both_levels_are_in_range_for_images_and_volumes(name, scores):
+    low, high = MODEL_SCORES.make(name).range
+    for kind in scores[name]:
+        assert kind.shape == (3,)
+        assert all(low <= value <= high for value in kind.tolist()), kind
+
+
+@every_score
+def test_the_same_twice_whoever_asks_first(name):
+    first = MODEL_SCORES.make(name).value(question())
+    asked = question()
+    again = dict(score_model(asked))[name][0]
+    assert first.tolist() == again.tolist() or (first.isnan() & again.isnan()).all()
+
+
+@every_score
+def test_a_case_does_not_depend_on_its_batch(name):
+    net = network(2)
+    together = MODEL_SCORES.make(name).value(question(net=net))[:1]
+    alone = MODEL_SCORES.make(name).value(question(net=net, cases=1))
+    assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("learning", [True, False])
+def test_the_network_is_left_as_it_was(learning):
+    net = network(2).train(learning)
+    net[0].eval()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    random = torch.random.get_rng_state()
+    score_model(question(net=net))
+    assert [module.training for module in net.modules()] == modes
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in net.modules())
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+@every_score
+def test_a_map_of_zeros_is_undefined(name, bad_methods):
+    value, *_ = score_model(question(method=bad_methods["zero"]))[name]
+    assert all(math.isnan(case) for case in value.tolist())
+
+
+def test_passes_are_counted_forward_passes_too():
+    asked = question()
+    assert asked.passes == 1
+    asked.probability(asked.inputs)
+    asked.explain(asked.inputs)
+    assert asked.passes == 3
+
+
+def test_a_network_that_segments_is_refused():
+    with pytest.raises(ExplanationError, match=r"trust tests need a classifier with logits \(B, K\)"):
+        question(net=nn.Conv2d(2, 3, 3, padding=1))
+
+
+def test_an_unknown_model_score_lists_the_known_ones():
+    with pytest.raises(ExplanationError, match=r"unknown model score 'road'; choose from .*deletion"):
+        MODEL_SCORES.make("road")

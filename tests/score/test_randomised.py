@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+from torch import nn
+
+from fedxai.score.randomised import randomised
+
+
+class Scale(nn.Module):
+    """Weights without a reset_parameters of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(6.0).reshape(2, 3))
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2))
+
+
+def changed(before, after):
+    pairs = zip(before.named_parameters(), after.parameters(), strict=True)
+    return {name for (name, old), new in pairs if not torch.equal(old, new)}
+
+
+def test_the_cascade_goes_from_the_output_down():
+    net = network()
+    assert changed(net, randomised(net, 0.0)) == {"4.weight", "4.bias"}
+    assert changed(net, randomised(net, 1.0)) == {"0.weight", "0.bias", "4.weight", "4.bias"}  # the norm is as it was
+
+
+def test_the_network_and_the_global_random_state_stay_as_they_were():
+    net = network()
+    state = torch.random.get_rng_state()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    randomised(net, 1.0, seed=5)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_seed_draws_the_same_weights_and_another_seed_others():
+    net = network()
+    same, again, other = (randomised(net, 1.0, seed=seed) for seed in (1, 1, 2))
+    assert not changed(same, again)
+    assert changed(same, other)
+
+
+def test_weights_that_cannot_reset_themselves_are_shuffled():
+    net = nn.Sequential(nn.Flatten(), Scale())
+    (weight,) = randomised(net, 1.0, seed=1).parameters()
+    assert sorted(weight.flatten().tolist()) == list(range(6))
+    assert not torch.equal(weight, net[1].weight)
+
+
+def test_a_network_without_weights_has_a_plain_copy():
+    assert isinstance(randomised(nn.Sequential(nn.Flatten()), 1.0)[0], nn.Flatten)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+import torch
+
+from fedxai.score.sample import Sample
+
+
+def kept(size, *, cases=20, together=5, seed=0):
+    sample = Sample(size, seed=seed)
+    for first in range(0, cases, together):
+        numbers = torch.arange(first, min(first + together, cases))
+        batch = {"image": numbers.reshape(-1, 1, 1, 1).float(), "group": [f"p{n}" for n in numbers.tolist()]}
+        sample.add(batch, numbers % 3)
+    return sample
+
+
+def test_the_same_cases_are_kept_however_they_are_batched():
+    one, many = ([int(x) for images, *_ in kept(6, together=t).batches(4) for x in images] for t in (20, 3))
+    assert one == many == sorted(one)
+    assert len(set(one)) == 6
+
+
+def test_a_case_keeps_its_class_and_patient():
+    for images, targets, groups in kept(7).batches(3):
+        assert len(images) <= 3
+        numbers = [int(image) for image in images]
+        assert targets.tolist() == [n % 3 for n in numbers]
+        assert groups == [f"p{n}" for n in numbers]
+
+
+def test_every_case_is_kept_equally_often():
+    counts = torch.zeros(20)
+    for seed in range(400):
+        for images, *_ in kept(5, seed=seed).batches(5):
+            counts[images.flatten().long()] += 1
+    assert counts.sum() == 400 * 5
+    assert (counts / 400 - 0.25).abs().max() < 0.1
+
+
+def test_none_are_kept_where_none_are_asked_for_and_all_where_there_are_few():
+    assert kept(0).batches(4) == []
+    assert sum(len(images) for images, *_ in kept(50).batches(8)) == 20

@@ -2,6 +2,7 @@
 """What the alarm says of figures made by hand and drawn at random; a trained network is asked in the slow test."""
 
 import math
+import runpy
 
 import numpy as np
 import pytest
@@ -112,6 +113,13 @@ def test_too_few_cases_are_named_and_stay_silent(changes):
     assert search.notes == ["site-2, glioma: not enough cases to look for a shortcut."]
 
 
+def test_a_class_that_a_site_does_not_report_is_named():
+    sites = consortium()
+    sites["site-3"] = sites["site-3"][:2]
+    search = find_shortcuts(sites, class_names=NAMES)
+    assert search.notes == ["site-3, pituitary: not enough cases to look for a shortcut."]
+
+
 def test_a_figure_that_was_held_back_is_not_tested():
     sites = consortium(2)
     held = {name: Figure(value=None, n=3) for name in PLACES}
@@ -195,3 +203,15 @@ def test_a_rule_without_sense_is_refused(wrong):
 def test_a_class_without_a_name_is_refused():
     with pytest.raises(SettingsError, match="class_names must name every class"):
         find_shortcuts(consortium(), class_names=["meningioma"])
+
+
+@pytest.mark.slow
+def test_a_network_that_fell_for_a_mark_at_one_site_is_caught(repository, tmp_path):
+    """One run of the benchmark, trained from scratch: about a minute on one core."""
+    benchmark = runpy.run_path(str(repository / "benchmarks" / "shortcut_alarm.py"))
+    run = benchmark["run"](100, planted=True, folder=tmp_path)
+    elsewhere = [value for site, value in run.recalls.items() if site != run.plant.site]
+    assert run.recalls[run.plant.site] > max(elsewhere)
+    assert run.found
+    assert run.false_alarms == 0
+    assert all(run.plant.site in alarm.advice and "gallery" in alarm.advice for alarm in run.search.alarms)

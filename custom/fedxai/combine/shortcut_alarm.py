@@ -2,6 +2,7 @@
 """Find, from summary figures only, the site and class for which a model looks at the wrong place."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,15 +100,10 @@ def find_shortcuts(
     """
     rule = rule or AlarmRule()
     _check(sites, class_names)
-    usable, notes = [], []
-    for site, summaries in sites.items():
-        for summary in summaries:
-            cells = _cells(site, summary, rule)
-            usable += cells
-            if not cells:
-                notes.append(f"{site}, {class_names[summary.class_index]}: not enough cases to look for a shortcut.")
-    believed = _believed(usable, rule)
-    tests = [test for cell in usable if (test := _test(cell, usable, believed, rule)) is not None]
+    here, notes = _by_place(sites, class_names, rule)
+    believed = _believed(here, rule)
+    asked = [_test(cell, cells, believed, rule) for cells in here for cell in cells]
+    tests = [test for test in asked if test is not None]
     adjusted = holm([test.p for test in tests])
     alarms = [
         _alarm(test, p, class_names[test.cell.class_index], rule)
@@ -134,6 +130,23 @@ def _check(sites: Mapping[str, Sequence[PlaceSummary]], class_names: Sequence[st
         raise SettingsError(f"class_names must name every class, got {len(class_names)} for class index {highest}")
 
 
+def _by_place(
+    sites: Mapping[str, Sequence[PlaceSummary]], class_names: Sequence[str], rule: AlarmRule
+) -> tuple[list[list[_Cell]], list[str]]:
+    """The cells of each place, and a note for every site and class that has none."""
+    here: dict[str, list[_Cell]] = defaultdict(list)
+    notes = []
+    for site, summaries in sites.items():
+        by_class = {summary.class_index: summary for summary in summaries}
+        for index, name in enumerate(class_names):
+            cells = _cells(site, by_class[index], rule) if index in by_class else []
+            for cell in cells:
+                here[cell.place].append(cell)
+            if not cells:
+                notes.append(f"{site}, {name}: not enough cases to look for a shortcut.")
+    return list(here.values()), notes
+
+
 def _cells(site: str, summary: PlaceSummary, rule: AlarmRule) -> list[_Cell]:
     """The figures that can be tested: those with an interval, over enough patients."""
     if summary.patients < rule.fewest_patients:
@@ -157,8 +170,8 @@ def _cells(site: str, summary: PlaceSummary, rule: AlarmRule) -> list[_Cell]:
     return cells
 
 
-def _test(cell: _Cell, cells: Sequence[_Cell], believed: float, rule: AlarmRule) -> _Test | None:
-    here = [c for c in cells if c.place == cell.place]
+def _test(cell: _Cell, here: Sequence[_Cell], believed: float, rule: AlarmRule) -> _Test | None:
+    """The cell against its peers; ``here`` are all cells of its place."""
     peers = [c for c in here if c.class_index == cell.class_index and c.site != cell.site]
     if not peers:
         return None
@@ -188,14 +201,14 @@ def _between(cell: _Cell, here: Sequence[_Cell], believed: float, rule: AlarmRul
     return (rule.spread_weight * believed + squares) / total, total
 
 
-def _believed(cells: Sequence[_Cell], rule: AlarmRule) -> float:
+def _believed(here: Sequence[Sequence[_Cell]], rule: AlarmRule) -> float:
     """What the places together say of the variance between sites: their median, but no less than the rule's spread.
 
     A mark lies in one or two of many places and does not move a median; that of chi-squared is made the mean's.
     """
     found = []
-    for place in {cell.place for cell in cells}:
-        squares, freedom = _scatter([cell for cell in cells if cell.place == place])
+    for cells in here:
+        squares, freedom = _scatter(cells)
         if freedom:
             found.append(squares / float(chi2.median(freedom)))
     return max(rule.spread**2, float(np.median(found))) if found else rule.spread**2

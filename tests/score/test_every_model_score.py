@@ -102,6 +102,12 @@ def test_passes_are_counted_forward_passes_too():
     assert asked.passes == 3
 
 
+def test_a_network_in_half_precision_is_asked_in_its_own():
+    asked = question(net=network(2).bfloat16())
+    assert asked.probability(asked.inputs).dtype == torch.float64
+    assert asked.relevance.dtype == torch.float64
+
+
 def test_a_network_that_segments_is_refused():
     with pytest.raises(ExplanationError, match=r"trust tests need a classifier with logits \(B, K\)"):
         question(net=nn.Conv2d(2, 3, 3, padding=1))

@@ -60,6 +60,8 @@ class Asked:
         (whole,) = explained.maps.values()
         self.inputs = inputs.detach().as_subclass(Tensor).to(whole)
         self.targets = explained.targets
+        weights = (*network.parameters(), *network.buffers())
+        self._precision = next((w.dtype for w in weights if w.is_floating_point()), self.inputs.dtype)
         self.relevance = whole.double().sum(dim=1)  # (B, *spatial)
         self.others: Mapping[str, Tensor] = {}  # maps (B, *spatial) of the same cases by other methods
 
@@ -86,7 +88,7 @@ class Asked:
         try:
             self.network.eval()
             with torch.no_grad():
-                logits = self.network(inputs.clone()).double()
+                logits = self.network(inputs.to(self._precision, copy=True)).double()
         finally:
             for module, training in modes:
                 module.training = training

@@ -10,7 +10,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from fedxai.records import Figure
 
-_TOGETHER = 32  # as in group_interval, so that both draw the same resamples
+_TOGETHER = 250  # resamples drawn at once
 
 
 def case_mean(values: NDArray[np.float64], groups: Sequence[str], *, seed: int = 0) -> Figure:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from fedxai.explain import Registry
@@ -47,7 +46,9 @@ class Score(ABC):
     """A number for each map, NaN where it does not exist.
 
     ``direction``: which way is better; ``range``: the values it can take; ``needs_region``: whether cases
-    without a region are left out.
+    without a region are left out. What a map that knows nothing reaches is the score of a uniform map, and what one
+    reaches that knows only where images have their middle, that of a centred Gaussian: computed for each region by
+    :func:`~fedxai.score.one_map.chance` and :func:`~fedxai.score.one_map.centred`.
     """
 
     name: ClassVar[str]
@@ -62,14 +63,6 @@ class Score(ABC):
         A map of zeros or not finite is undefined whatever this returns, and so is a case with an empty region
         where the score needs one.
         """
-
-    def chance(self, regions: Regions) -> Tensor:
-        """The score ``(B,)`` of a map that knows nothing: the same relevance everywhere."""
-        return self.value(Seen(relevance=torch.ones_like(regions.inside, dtype=torch.float64), regions=regions))
-
-    def centred(self, regions: Regions) -> Tensor:
-        """The score ``(B,)`` of a map that knows only where images have their middle: a centred Gaussian."""
-        return self.value(Seen(relevance=regions.gaussian.expand_as(regions.inside), regions=regions))
 
 
 def area_fraction(region: Tensor) -> Tensor:

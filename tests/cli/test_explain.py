@@ -42,8 +42,8 @@ def results(run: Path) -> Path:
     return run / "server" / "simulate_job" / "fedxai"
 
 
-def explain(*words: object):
-    return CliRunner().invoke(app, ["explain", *map(str, words)])
+def explain(*words: object, trust: int = 0):
+    return CliRunner().invoke(app, ["explain", "--trust-cases", str(trust), *map(str, words)])
 
 
 def refused(*words: object) -> FedxaiError:
@@ -145,6 +145,28 @@ def test_a_method_whose_layer_is_not_there_is_said_once_and_the_others_go_on(run
     assert result.output.count("Note: grad_cam is left out: target_layer 'net.layer_9' is not in the network") == 1
     assert {row["method"] for row in lines(tmp_path / "o")} == {"saliency"}
     assert isinstance(refused(bundle, cohort, "--out", tmp_path / "p", "--methods", "grad_cam"), ExplanationError)
+
+
+def test_trust_tests_run_on_request_and_their_verdict_is_shown(run, cohort, tmp_path):
+    words = ("--out", tmp_path / "o", "--cases", 4, "--methods", "gradient_x_input")
+    result = explain(run, cohort, *words, trust=2)
+    assert result.exit_code == 0, result.output
+    explanation = Explanation.model_validate_json((tmp_path / "o" / "explanation.json").read_text(encoding="utf-8"))
+    assert {test.name for test in explanation.methods[0].trust} == {
+        "randomisation",
+        "faithfulness",
+        "robustness",
+        "localisation",
+    }
+    assert "not run" not in result.output
+    assert 'title="trust: ' in (tmp_path / "o" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_method_that_compares_with_a_background_gets_the_sites_training_images(run, cohort, tmp_path):
+    words = ("--out", tmp_path / "o", "--cases", 2, "--methods", "expected_gradients")
+    result = explain(run, cohort, *words)
+    assert result.exit_code == 0, result.output
+    assert len(lines(tmp_path / "o")) == 2
 
 
 def test_what_is_no_run_and_no_bundle_is_refused(cohort, tmp_path):

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fedxai.cli.trained import Trained
     from fedxai.intake.cohort import Cohort
     from fedxai.records import Case, Explanation, Split
     from fedxai.report.explained_folder import ExplainedFolder
     from fedxai.train.engine import SiteTrainer
+
+
+_BACKGROUND = 16  # training images that some methods compare with
 
 
 class SplitName(str, Enum):
@@ -46,7 +51,9 @@ def explain(
     split: Annotated[SplitName, typer.Option(help="Which cases.")] = SplitName.test,
     which: Annotated[Which, typer.Option(help="Which model of a run.")] = Which.best,
     cases: Annotated[int | None, typer.Option(min=1, help="At most so many, spread over the split.")] = None,
-    trust_cases: Annotated[int, typer.Option(min=0, help="Cases of the trust tests; 0: none.")] = 0,
+    trust_cases: Annotated[
+        int, typer.Option(min=0, help="Cases of the trust tests, about 80 passes each and method; 0: no verdict.")
+    ] = 16,
     gallery: Annotated[int, typer.Option(min=1, help="Cases shown in the gallery.")] = 24,
     save_maps: Annotated[
         bool, typer.Option("--save-maps", help="Also write every map as NIfTI, in 2D as PNG.")
@@ -73,7 +80,8 @@ def explain(
     asked = _asked(methods, trained)
     chosen = _chosen(opened, shown, cases)
     trainer = _trainer(trained, opened, {shown: chosen}, device)
-    answering = _answering(trainer, shown, asked)
+    background = _background(trainer, asked)
+    answering = _answering(trainer, shown, asked, background)
     with ExplainedFolder(
         out,
         site=opened.folder.name,
@@ -84,7 +92,14 @@ def explain(
         save_maps=save_maps,
     ) as folder:
         explanation = _examined(
-            trainer, folder, shown, answering, batch_size=batch_size, trust_cases=trust_cases, seed=seed
+            trainer,
+            folder,
+            shown,
+            batch_size=batch_size,
+            methods=answering,
+            background=background,
+            trust_cases=trust_cases,
+            seed=seed,
         )
         folder.conclude(explanation)
     print_explanation(explanation, out / "index.html")
@@ -153,7 +168,16 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
     return trainer
 
 
-def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str]) -> list[str]:
+def _background(trainer: "SiteTrainer", methods: list[str]) -> "Tensor | None":
+    """Training images of the site, spread over the split, where a method compares with a background."""
+    from fedxai.explain import METHODS
+
+    if not any(METHODS.make(name).needs_background for name in methods):
+        return None
+    return next(_prepared(trainer, "training", limit=_BACKGROUND, batch_size=_BACKGROUND))["image"]
+
+
+def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:
     """Those methods that can explain this network, tried on one case; of each other one it is said why not."""
     from fedxai.errors import ExplanationError
     from fedxai.explain import explain_batch
@@ -163,7 +187,7 @@ def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str]) -> list
     answering = []
     for name in asked:
         try:
-            explain_batch(trainer.network, image, methods=[name], target_layer=layer)
+            explain_batch(trainer.network, image, methods=[name], target_layer=layer, background=background)
             answering.append(name)
         except ExplanationError as error:
             typer.echo(f"Note: {name} is left out: {error}", err=True)
@@ -176,11 +200,10 @@ def _examined(
     trainer: "SiteTrainer",
     folder: "ExplainedFolder",
     split: "Split",
-    methods: list[str],
     *,
     batch_size: int,
     trust_cases: int,
-    seed: int,
+    **ask: Any,
 ) -> "Explanation":
     """Explain and score the cases batch by batch, with a progress bar; each goes into the folder as it comes."""
     from rich.console import Console
@@ -195,16 +218,18 @@ def _examined(
         def keep(case: ExaminedCase) -> None:
             folder.add(case)
             progress.update(bar, advance=1, description=f"explaining {case.index + 1} of {cases}")
+            if case.index + 1 == cases and trust_cases:
+                progress.update(bar, total=None, description="running the trust tests")
 
         return examine(
             trainer.network,
             _prepared(trainer, split, limit=cases, batch_size=batch_size),
             split=split,
-            methods=methods,
             target_layer=config.target_layer,
             target_class=config.target_class,
             sink=keep,
-            seed=seed,
+            trust_cases=trust_cases,
+            **ask,
         )
 
 

@@ -86,17 +86,17 @@ def print_explanation(explanation: Explanation, page: Path, *, console: Console 
     title = f"Where the model looks: {plural(explanation.cases, 'case')} of the {explanation.split} split"
     table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left")
     table.add_column("Method", overflow="fold")
-    for heading in ("E", "Chance", "Scored", "Not scored", "Undefined"):
-        table.add_column(heading, justify="right")
-    table.add_column("Trust", overflow="fold")
+    for heading in ("E", "Chance", "Scored"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Trust", min_width=len("randomisation,"))
     for method in explanation.methods:
-        counts = (method.scored, method.unscored, method.undefined.get(E_SCORE, 0))
+        defined = method.scored - method.undefined.get(E_SCORE, 0)
         figures = (score_of(method), chance_of(method))
         failed = failed_tests(method.trust)
         table.add_row(
             Text(words(method.method)),
             *(UNKNOWN if figure is None else number(figure.value) for figure in figures),
-            *map(count, counts),
+            f"{count(defined)} of {count(method.scored + method.unscored)}",
             marked(verdict_of(method)) + (f": {', '.join(failed)}" if failed else ""),
         )
     terminal.print(table)

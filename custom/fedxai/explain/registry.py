@@ -4,11 +4,12 @@
 import pkgutil
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fedxai.errors import ExplanationError
 
 T = TypeVar("T")
+Entry = TypeVar("Entry", bound=type[Any])
 
 
 class Registry(Generic[T]):
@@ -29,7 +30,7 @@ class Registry(Generic[T]):
         self._base = base
         self._classes: dict[str, type[T]] = {}
 
-    def register(self, entry: type[T]) -> type[T]:
+    def register(self, entry: Entry) -> Entry:
         """Decorator: add a class under its ``name``.
 
         Raises:

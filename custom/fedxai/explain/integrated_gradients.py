@@ -16,8 +16,8 @@ class IntegratedGradients(AgainstBaseline):
 
     The integral is a Gauss-Legendre quadrature, and the sum exact up to its error. ``steps`` passes and the shared
     one, one step in memory at a time. A network that normalises each image (group, instance, layer norm) all but
-    jumps where the image is nearly constant: from black, 32 steps missed the sum of a trained GroupNorm network by
-    its own size, from blurred by 6 %; prefer ``blurred`` or ``mean`` there.
+    jumps where the image is nearly constant: with 64 steps the sum of a trained GroupNorm network of brain slices
+    was off by its own size from black, by 1.2 % from blurred and by 0.7 % from the mean image; there prefer ``mean``.
     Shapes: input and map ``(B, C, *spatial)``; logits.
 
     Args:

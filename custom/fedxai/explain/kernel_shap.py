@@ -59,7 +59,7 @@ class KernelShap(AgainstBaseline):
         gains = [probe.logit(torch.where(z.to(where.device)[where], probe.inputs, reference)) - nothing for z in shown]
         total = probe.here.explained - nothing
         phi = shapley_values(shown, weights, gains=torch.stack([*gains, total]).cpu().double())
-        return (phi.T / sizes)[:, labels].unsqueeze(1).to(probe.inputs)
+        return (phi.T / sizes)[:, labels].unsqueeze(1).to(probe.inputs.dtype).to(probe.inputs.device)
 
 
 def coalitions(players: int, *, samples: int, seed: int) -> tuple[Tensor, Tensor]:

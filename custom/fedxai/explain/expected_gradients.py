@@ -13,9 +13,9 @@ class ExpectedGradients(Method):
     """``S = E_{b, t} [(x - b) df(b + t (x - b))/dx]``, b from the background set, t uniform in 0..1.
 
     ``sum_i S_i = f(x) - E_b f(b)`` up to the sampling: of a trained network of brain slices and 8 background images
-    the sum was off by 4 % with 64 samples and by 2 % with 128. The samples are shared out over the background images, which
-    weigh the same, and t is stratified: of an image's m samples one falls into each of m equal parts of 0..1. The
-    same samples serve all cases. ``samples`` passes and the shared one, one in memory at a time.
+    the sum was off by 4 % with 64 samples and by 2 % with 128. The samples are shared out over the background
+    images, which weigh the same, and t is stratified: of an image's m samples one falls into each of m equal parts
+    of 0..1. The same samples serve all cases. ``samples`` passes and the shared one, one in memory at a time.
     Shapes: input and map ``(B, C, *spatial)``; logits. Needs a background set ``(N, C, *spatial)``.
 
     Args:

@@ -135,6 +135,41 @@ class Honesty(Record):
     figures: dict[Name, Figure]
 
 
+class PlaceSummary(Record):
+    """Where in the image the relevance lies, over the cases of one class at one site.
+
+    ``shares`` (of |relevance|) and ``chance`` (of the grid) share their keys: region, each corner, each piece of
+    the border, ring, rest (``score/places.py``); region, ring and rest are over the cases with a region.
+    """
+
+    class_index: Count
+    n: Count  # cases whose map has relevance
+    patients: Count  # of these cases
+    undefined: Count  # cases whose map is all zeros or not finite
+    shares: dict[Name, Figure]
+    chance: dict[Name, Figure]
+
+
+class ShortcutAlarm(Record):
+    """At one site a model looks, for one class, at a place where it does not look elsewhere."""
+
+    site: Name
+    class_index: Count
+    place: Name
+    share: Figure
+    expected: Scalar  # what the other sites' figures for this class let one expect
+    p_adjusted: Scalar  # Holm, over all tests made
+    advice: str  # one sentence: the site, the class, and what to look at in that site's gallery
+
+
+class ShortcutSearch(Record):
+    """What the search for shortcuts across sites found, how many tests it made, and what it could not test."""
+
+    alarms: list[ShortcutAlarm]
+    tests: Count
+    notes: list[str]
+
+
 class Explanation(Record):
     """A site's answer to the ``explain`` task."""
 
@@ -144,6 +179,7 @@ class Explanation(Record):
     seconds: Scalar
     passes: Count  # forward + input-backward passes it took; in the trust tests a forward pass alone counts as one
     honesty: Honesty | None = None
+    places: list[PlaceSummary] = []  # of gradient x input, one a class
 
 
 class BundleIdentity(Record):
@@ -239,6 +275,22 @@ class ModelSummary(Record):
     explanation: list[MethodSummary]  # n-weighted over the sites
     evaluations: dict[Name, Evaluation]
     explanations: dict[Name, Explanation]
+    honesty: Honesty | None = None  # n-weighted over the sites
+    shortcuts: ShortcutSearch | None = None  # None: no site said where the relevance lies
+    by_construction: bool | None = None  # E of gradient x input is won by construction; None: cannot be said
+
+
+class Choice(Record):
+    """How the best model was chosen: by the metric among the models whose E has not fallen below the floor."""
+
+    key_metric: Name
+    e_floor: Scalar  # None: by the metric alone
+    round: Count  # after so many rounds the chosen model stood
+    metric: Scalar  # on the validation cases, n_k-weighted, as is E
+    e: Scalar  # of gradient x input; None: not explained up to that round
+    round_by_metric: Count  # what the metric alone would have chosen
+    metric_by_metric: Scalar
+    e_by_metric: Scalar
 
 
 class PrivacyScore(Record):
@@ -274,6 +326,7 @@ class RunSummary(Record):
     sites: list[SiteSummary]
     rounds: list[RoundSummary]
     final: list[ModelSummary]  # last, and best where there is one
+    choice: Choice | None = None  # None: the run ended before a model was chosen
     bytes: list[Outgoing]  # over all sites
     privacy: PrivacyScore
     timing: Timing
@@ -305,38 +358,3 @@ class Comparison(Record):
     sites: dict[Name, CaseCounts]
     settings: dict[str, int | float | str | bool | None]
     results: list[SystemResult]
-
-
-class PlaceSummary(Record):
-    """Where in the image the relevance lies, over the cases of one class at one site.
-
-    ``shares`` (of |relevance|) and ``chance`` (of the grid) share their keys: region, each corner, each side of the
-    border, ring, rest (``score/places.py``); region, ring and rest are over the cases with a region.
-    """
-
-    class_index: Count
-    n: Count  # cases whose map has relevance
-    patients: Count  # of these cases
-    undefined: Count  # cases whose map is all zeros or not finite
-    shares: dict[Name, Figure]
-    chance: dict[Name, Figure]
-
-
-class ShortcutAlarm(Record):
-    """At one site a model looks, for one class, at a place where it does not look elsewhere."""
-
-    site: Name
-    class_index: Count
-    place: Name
-    share: Figure
-    expected: Scalar  # what the other sites' figures for this class let one expect
-    p_adjusted: Scalar  # Holm, over all tests made
-    advice: str  # one sentence: the site, the class, and what to look at in that site's gallery
-
-
-class ShortcutSearch(Record):
-    """What the search for shortcuts across sites found, how many tests it made, and what it could not test."""
-
-    alarms: list[ShortcutAlarm]
-    tests: Count
-    notes: list[str]

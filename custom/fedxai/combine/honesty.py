@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 from fedxai.combine.summaries import pooled_figure
-from fedxai.records import Figure, Honesty
+from fedxai.records import Figure, Honesty, MethodSummary
 
 CLAIM = 2.0  # E at least so many times its chance level claims something
 SHARE = 1 / 3  # and occlusion must agree with at least this share of it
@@ -34,3 +34,11 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
         return None
     mass, here, there = values
     return e.value >= CLAIM * chance.value and (mass < SHARE * e.value or here <= there)
+
+
+def won_by_construction(methods: Sequence[MethodSummary], honesty: Honesty | None) -> bool | None:
+    """:func:`by_construction` for the E of gradient x input (Eq. 4 and 5); None without it or without the battery."""
+    for method in methods:
+        if method.method == "gradient_x_input" and honesty is not None and "relevance_mass" in method.scores:
+            return by_construction(method.scores["relevance_mass"], method.chance["relevance_mass"], honesty)
+    return None

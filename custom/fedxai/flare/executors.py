@@ -128,6 +128,8 @@ class ExplainExecutor(_SiteExecutor):
             "methods": config.methods,
             "target_layer": config.target_layer,
             "target_class": config.target_class,
+            "trust_cases": settings.trust_cases if final else 0,
+            "honesty_cases": settings.honesty_cases if final else 0,
         }
         if not final or not settings.gallery:
             return examine(site.trainer.network, batches, **ask)
@@ -138,4 +140,6 @@ class ExplainExecutor(_SiteExecutor):
             methods=config.methods,
             limit=settings.gallery,
         ) as gallery:
-            return examine(site.trainer.network, batches, sink=gallery.add, **ask)
+            explanation = examine(site.trainer.network, batches, sink=gallery.add, **ask)
+            gallery.conclude(explanation.methods)
+            return explanation

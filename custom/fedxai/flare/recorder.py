@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from fedxai.bundle import Bundle
+from fedxai.combine.honesty import pooled_honesty, won_by_construction
+from fedxai.combine.shortcut_alarm import find_shortcuts
 from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
 from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
@@ -20,6 +22,7 @@ from fedxai.records import (
     Outgoing,
     RoundSummary,
     RunSummary,
+    ShortcutSearch,
     SiteRound,
     SiteSummary,
     Survey,
@@ -131,17 +134,27 @@ class Recorder:
         """Figures of a final model on the sites' test cases."""
         evaluations = {site: answer.test for site, answer in figures.items()}
         tested = list(evaluations.values())
+        methods = pooled_methods(list(explanations.values()))
+        honesty = pooled_honesty([answer.honesty for answer in explanations.values() if answer.honesty])
         self.models.append(
             ModelSummary(
                 which=which,
                 round=round_,
                 metrics=pooled_metrics(tested),
                 confusion=pooled_confusion(tested),
-                explanation=pooled_methods(list(explanations.values())),
+                explanation=methods,
                 evaluations=evaluations,
                 explanations=dict(explanations),
+                honesty=honesty,
+                shortcuts=self._shortcuts(explanations),
+                by_construction=won_by_construction(methods, honesty),
             )
         )
+
+    def _shortcuts(self, explanations: Mapping[str, Explanation]) -> ShortcutSearch | None:
+        """Sites and classes for which the model looks where it does not look elsewhere."""
+        places = {site: answer.places for site, answer in explanations.items() if answer.places}
+        return find_shortcuts(places, class_names=self.bundle.class_names) if places else None
 
     def seconds_left(self, rounds: int) -> float:
         """A guess from the mean round so far."""

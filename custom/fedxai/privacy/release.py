@@ -4,6 +4,8 @@
 from fedxai.errors import SettingsError
 from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, TrustTest
 
+_PLACED = ("shares", "chance")
+
 
 def released_figure(figure: Figure, minimum_cell: int) -> Figure:
     """The figure, or one without value and interval when it is over fewer than ``minimum_cell`` cases."""
@@ -25,24 +27,31 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation
 
 
 def released_explanation(explanation: Explanation, minimum_cell: int) -> Explanation:
-    """An explanation as it may leave: scores and trust tests over fewer than ``minimum_cell`` cases held back.
+    """An explanation as it may leave: figures over fewer than ``minimum_cell`` cases held back.
 
     Raises:
         SettingsError: when ``minimum_cell`` is below 1.
     """
     _check(minimum_cell)
-    return explanation.model_copy(
-        update={"methods": [_released_method(method, minimum_cell) for method in explanation.methods]}
-    )
+    honesty = explanation.honesty
+    if honesty is not None:
+        honesty = honesty.model_copy(update={"figures": _released_figures(honesty.figures, minimum_cell)})
+    places = [
+        place.model_copy(update={kind: _released_figures(getattr(place, kind), minimum_cell) for kind in _PLACED})
+        for place in explanation.places
+    ]
+    methods = [_released_method(method, minimum_cell) for method in explanation.methods]
+    return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places})
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
-    figures = {
-        kind: {name: released_figure(figure, minimum_cell) for name, figure in getattr(method, kind).items()}
-        for kind in ("scores", "chance", "centred")
-    }
+    figures = {kind: _released_figures(getattr(method, kind), minimum_cell) for kind in ("scores", "chance", "centred")}
     trust = [_released_test(test, minimum_cell) for test in method.trust]
     return method.model_copy(update={**figures, "trust": trust})
+
+
+def _released_figures(figures: dict[str, Figure], minimum_cell: int) -> dict[str, Figure]:
+    return {name: released_figure(figure, minimum_cell) for name, figure in figures.items()}
 
 
 def _released_test(test: TrustTest, minimum_cell: int) -> TrustTest:

@@ -16,8 +16,10 @@ from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Explained, Method, explain_batch
 from fedxai.records import Explanation, MethodSummary, Split
 from fedxai.score.asked import Asked
+from fedxai.score.honesty import HonestyBattery
 from fedxai.score.model_score import MODEL_SCORES, score_model
 from fedxai.score.one_map import centred, chance, score_map
+from fedxai.score.places import PlaceTally, place_chance, place_shares
 from fedxai.score.regions import Regions
 from fedxai.score.sample import Sample
 from fedxai.score.score import SCORES
@@ -26,6 +28,7 @@ from fedxai.score.trust import verdict
 
 _KEYS = ("image", "label", "region", "has_region", "group")
 _TARGETS = ("predicted", "label")
+_PLACED = "gradient_x_input"
 _TOGETHER = 8  # cases of the trust tests in memory at once
 
 
@@ -61,6 +64,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     sink: Sink | None = None,
     seed: int = 0,
     trust_cases: int = 0,
+    honesty_cases: int = 0,
     background: Tensor | None = None,
 ) -> Explanation:
     """Where a network looks, over all cases of the batches.
@@ -80,6 +84,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         sink: called once a case, in order, while its batch is in memory.
         seed: of the bootstrap intervals and of everything drawn.
         trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests; 0: no verdict.
+        honesty_cases: how many cases with a region, the first that come, the honesty battery asks about; 0: none.
         background: images ``(N, C, *spatial)`` that some methods compare with.
 
     Returns:
@@ -88,12 +93,14 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     Raises:
         ExplanationError: when a name is unknown, or a batch lacks a key or has a wrong shape.
     """
-    _check_settings(target_class, trust_cases)
+    _check_settings(target_class, trust_cases=trust_cases, honesty_cases=honesty_cases)
     start = time.perf_counter()
     chosen = [METHODS.make(method) if isinstance(method, str) else method for method in methods]
     ask = {"target_layer": target_layer, "background": background}
     tallies = {method.name: Tally(method.name) for method in chosen}
     sample = Sample(trust_cases, seed=seed)
+    battery = HonestyBattery(network, limit=honesty_cases, seed=seed)
+    places = PlaceTally()
     cases = passes = 0
     for batch in batches:
         _check(batch)
@@ -101,6 +108,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         explained = explain_batch(network, batch["image"], targets=targets, methods=chosen, **ask)
         scores = _score(batch, explained, tallies)
         sample.add(batch, explained.targets)
+        battery.add(batch)
+        _add_places(places, batch, explained)
         if sink is not None:
             for place in range(len(batch["image"])):
                 sink(_case(batch, explained, scores, place, index=cases + place))
@@ -109,14 +118,34 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     passes += _ask_again(network, sample, chosen, tallies, seed=seed, **ask)
     summaries = [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in tallies.values()]
     seconds = time.perf_counter() - start
-    return Explanation(split=split, cases=cases, methods=summaries, seconds=seconds, passes=passes)
+    return Explanation(
+        split=split,
+        cases=cases,
+        methods=summaries,
+        seconds=seconds,
+        passes=passes + battery.passes,
+        honesty=battery.result(),
+        places=places.summaries(),
+    )
 
 
-def _check_settings(target_class: str, trust_cases: int) -> None:
+def _add_places(places: PlaceTally, batch: Mapping[str, Any], explained: Explained) -> None:
+    """Where the relevance of gradient x input lies, by the cases' own classes."""
+    if _PLACED in explained.maps:
+        places.add(
+            shares=place_shares(explained.maps[_PLACED], batch["region"]),
+            chance=place_chance(batch["region"]),
+            classes=torch.as_tensor(batch["label"]).flatten().tolist(),
+            groups=list(batch["group"]),
+        )
+
+
+def _check_settings(target_class: str, **counts: int) -> None:
     if target_class not in _TARGETS:
         raise ExplanationError(f"target_class must be one of {', '.join(_TARGETS)}, got {target_class!r}")
-    if trust_cases < 0:
-        raise ExplanationError(f"trust_cases must be at least 0, got {trust_cases}")
+    for name, value in counts.items():
+        if value < 0:
+            raise ExplanationError(f"{name} must be at least 0, got {value}")
 
 
 def _summary(tally: Tally, *, trusting: bool, seed: int) -> MethodSummary:

@@ -39,6 +39,7 @@ class HonestyBattery:
     """
 
     def __init__(self, network: nn.Module, *, limit: int, seed: int = 0) -> None:
+        self.passes = 0
         self._network = network
         self._left = limit
         self._random = np.random.default_rng(seed)
@@ -86,8 +87,9 @@ class HonestyBattery:
             self._values[name].append(float("nan") if unknown else fall)
         for name, probability in zip(("swap_kept", "blank_kept"), after[3:], strict=True):
             self._values[name].append(float(int(probability.argmax()) == predicted))
-        occluded = explain_batch(self._network, image, targets=predicted, methods=[Occlusion()]).maps["occlusion"]
-        self._values["occlusion_mass"].append(float(score_map(occluded, region)["relevance_mass"]))
+        occluded = explain_batch(self._network, image, targets=predicted, methods=[Occlusion()])
+        self.passes += 1 + occluded.passes + occluded.forwards
+        self._values["occlusion_mass"].append(float(score_map(occluded.maps["occlusion"], region)["relevance_mass"]))
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""

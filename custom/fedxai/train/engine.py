@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.engines import IterationEvents
 from monai.transforms import Compose
 from monai.utils import set_determinism
@@ -127,7 +128,7 @@ class SiteTrainer:
         losses = _watch_losses(trainer, stop)
         if self.settings.local_steps:
             trainer.state.epoch_length = self.settings.local_steps
-        with self._guided(trainer, round_, rounds):
+        with self._guided(trainer, round_, rounds), self._without_meta():
             trainer.run()
         self._keep(optimizer, round_)
         after = self.weights()
@@ -137,6 +138,19 @@ class SiteTrainer:
             steps=len(losses),
             seconds=time.perf_counter() - start,
         )
+
+    @contextmanager
+    def _without_meta(self) -> Iterator[None]:
+        """No metadata inside the block where all cases are cached: augmentation then takes a third less time.
+
+        What is not cached is still to be read and prepared, and that may need an image's spacing and orientation.
+        """
+        before = get_track_meta()
+        set_track_meta(before and self.training_cases > self.settings.cache_cases)
+        try:
+            yield
+        finally:
+            set_track_meta(before)
 
     @contextmanager
     def _guided(self, trainer: Any, round_: int, rounds: int) -> Iterator[None]:
@@ -231,6 +245,10 @@ class SiteTrainer:
             "network": self.network,
             "train#handlers": [],
             "validate#handlers": [],
+            # figures come from the validation cases; the trainer's own would cost a fifth of a step
+            "train#trainer#postprocessing": None,
+            "train#trainer#key_train_metric": None,
+            "train#trainer#decollate": False,
             "train#trainer#max_epochs": 1 if settings.local_steps else settings.local_epochs,
         }
         for key, value in (("batch_size", settings.batch_size), ("learning_rate", settings.learning_rate)):

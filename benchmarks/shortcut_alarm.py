@@ -138,11 +138,11 @@ def draw_marks(cohort: Cohort, plant: Plant) -> None:
 
 
 def place_summaries(trainer: SiteTrainer) -> list[PlaceSummary]:
-    """What a site sends: where the relevance of its validation and test cases lies, class by class."""
+    """What a site sends: where the relevance for their own class lies in its validation and test cases."""
     tally = PlaceTally()
     for split in ("validation", "test"):
         for batch in trainer.explanation_batches(split, limit=10_000, batch_size=32):
-            explained = explain_batch(trainer.network, batch["image"], methods=[METHOD])
+            explained = explain_batch(trainer.network, batch["image"], targets=batch["label"], methods=[METHOD])
             tally.add(
                 shares=place_shares(explained.maps[METHOD], batch["region"]),
                 chance=place_chance(batch["region"]),

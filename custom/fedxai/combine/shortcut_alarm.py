@@ -26,11 +26,11 @@ class AlarmRule:
     ``spread_weight`` how many degrees of freedom the belief counts for beside what a single place shows.
     """
 
-    level: float = 0.05  # of the whole family of tests
-    smallest_ratio: float = 1.3  # of the share to what the other sites let one expect, negligible added to both
+    level: float = 0.01  # of the whole family of tests
+    smallest_ratio: float = 1.5  # of the share to what the other sites let one expect, negligible added to both
     negligible: float = 0.005
     fewest_patients: int = 5
-    spread: float = 0.05
+    spread: float = 0.1
     spread_weight: int = 4
 
     def __post_init__(self) -> None:

@@ -121,8 +121,8 @@ class PlaceTally:
     ) -> None:
         """Add cases: values ``(B,)`` by place, the class and the patient of each.
 
-        The class is the case's own, not the predicted one: where a shortcut is strong, other sites' cases of that
-        class are predicted otherwise, and nothing would be left to compare with.
+        The class is the case's own, and the maps should explain that class, not the predicted one: where a shortcut
+        is strong, other sites' cases of the class are predicted otherwise, and like would not be compared with like.
 
         Raises:
             ExplanationError: when there is not one value, class and patient per case.

@@ -62,8 +62,8 @@ class ExplainSettings(_Settings):
     every: int = Field(2, ge=0, description="Explain after every so many rounds; 0: only the final models.")
     cases: Positive = Field(64, description="Cases explained between rounds (validation split).")
     final_cases: Positive = Field(10_000, description="Cases explained of the final models (test split).")
-    trust_cases: int = Field(16, ge=0, description="Cases of the trust tests of a final model; 0: no verdict.")
-    honesty_cases: int = Field(16, ge=0, description="Cases of the honesty battery of a final model; 0: none.")
+    trust_cases: int = Field(8, ge=0, description="Cases of the trust tests of a final model; 0: no verdict.")
+    honesty_cases: int = Field(8, ge=0, description="Cases of the honesty battery of a final model; 0: none.")
     batch_size: Positive = Field(16, description="Cases in one forward and input-backward pass.")
     gallery: int = Field(24, ge=0, description="Cases in the site's own gallery page; 0: no gallery.")
 

@@ -3,6 +3,7 @@ import pytest
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.app_constant import AppConstants
 
+from fedxai.errors import SettingsError
 from fedxai.flare.selector import ModelSelector
 
 
@@ -39,3 +40,22 @@ def test_a_metric_that_arrives_chooses(selector):
     selector._before_aggregate(at_round(1))
     assert selector.panics == []
     assert selector.best_val_metric == pytest.approx(0.8)
+
+
+def test_a_model_below_the_floor_is_no_candidate(selector):
+    selector.e_floor, selector.e = 0.2, 0.1
+    selector.validation_metric_weighted_sum, selector.validation_metric_sum_of_weights = 1.6, 2.0
+    selector._before_aggregate(at_round(1))
+    assert selector.panics == []
+    assert selector.best_val_metric == float("-inf")
+    assert selector.validation_metric_sum_of_weights == 0
+    selector.e = 0.2
+    selector.validation_metric_weighted_sum, selector.validation_metric_sum_of_weights = 1.6, 2.0
+    selector._before_aggregate(at_round(2))
+    assert selector.best_val_metric == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0, -0.1])
+def test_a_floor_outside_0_and_1_is_refused(floor):
+    with pytest.raises(SettingsError, match="e_floor must be between 0 and 1"):
+        ModelSelector(e_floor=floor)

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from fedxai.bundle import Bundle
+from fedxai.combine.choice import choose
 from fedxai.combine.honesty import pooled_honesty, won_by_construction
 from fedxai.combine.shortcut_alarm import find_shortcuts
 from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
@@ -15,6 +16,7 @@ from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
     Absence,
+    Choice,
     Evaluations,
     Explanation,
     Figure,
@@ -46,6 +48,7 @@ class Recorder:
         self.models: list[ModelSummary] = []
         self.notes: list[str] = []
         self.outgoing: dict[str, list[Outgoing]] = {}
+        self.choice: Choice | None = None
         self._sites: dict[str, SiteRound] = {}
         self._missing: dict[str, str] = {}
         self._update_bytes = 0
@@ -120,6 +123,33 @@ class Recorder:
         values = {site: named[metric].value for site, named in figures.items() if metric in named}
         return global_mean({k: v for k, v in values.items() if v is not None}, self.training_cases)
 
+    def e_of(self, explanations: Mapping[str, Explanation], *, before: float | None = None) -> float | None:
+        """E (gradient x input, relevance mass) over the sites; ``before`` where nobody scored a case."""
+        for method in pooled_methods(list(explanations.values())):
+            if method.method == "gradient_x_input":
+                value = method.scores["relevance_mass"].value
+                return before if value is None else value
+        return before
+
+    def choose(self, metric: float, explanations: Mapping[str, Explanation], *, e_floor: float | None) -> None:
+        """Record which model is the best, by both rules.
+
+        Args:
+            metric: of the model after the last round; the others' stand in the rounds, of the model each began with.
+            explanations: of the model after the last round, on the validation cases.
+            e_floor: the floor on E.
+        """
+        rounds = len(self.rounds)
+        metrics = {summary.round - 1: _number(summary.selection_metric) for summary in self.rounds[1:]}
+        e = {summary.round: self.e_of(_explanations(summary)) for summary in self.rounds}
+        e[rounds] = self.e_of(explanations)
+        self.choice = choose(
+            {**metrics, rounds: metric},
+            {round_: value for round_, value in e.items() if value is not None},
+            key_metric=self.key_metric,
+            e_floor=e_floor,
+        )
+
     def explained(self, seconds: float) -> None:
         """The sites explained for so long."""
         self._explaining += seconds
@@ -185,6 +215,7 @@ class Recorder:
             ],
             rounds=self.rounds,
             final=self.models,
+            choice=self.choice,
             bytes=pooled_outgoing(part for parts in left.values() for part in parts),
             privacy=privacy_score(
                 (part for parts in left.values() for part in parts),
@@ -197,3 +228,11 @@ class Recorder:
             ),
             notes=self.notes,
         )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _explanations(summary: RoundSummary) -> dict[str, Explanation]:
+    return {report.name: report.explanation for report in summary.sites if report.explanation is not None}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Best-model selection that ends the run when its metric never arrives."""
+"""Best-model selection that ends the run when its metric never arrives, and passes over models that lost their E."""
 
 from typing import Any
 
@@ -7,16 +7,31 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.widgets.intime_model_selector import IntimeModelSelector
 
+from fedxai.errors import SettingsError
+
 
 class ModelSelector(IntimeModelSelector):
     """FLARE's selector, weighted by training cases; FLARE's own stays silent when the metric is missing.
 
     Args:
         key_metric: the validation metric that chooses the best global model; higher is better.
+        e_floor: a model whose E has fallen below this is not chosen, however good its metric; None: no floor.
+
+    Raises:
+        SettingsError: when the floor is not between 0 and 1.
     """
 
-    def __init__(self, key_metric: str = "macro_auc") -> None:
+    def __init__(self, key_metric: str = "macro_auc", e_floor: float | None = None) -> None:
         super().__init__(weigh_by_local_iter=True, key_metric=key_metric)
+        if e_floor is not None and not 0 < e_floor < 1:
+            raise SettingsError(f"e_floor must be between 0 and 1, or null, got {e_floor}")
+        self.e_floor = e_floor
+        self.e: float | None = None  # of the newest global model that was explained; the workflow tells it
+
+    @property
+    def below_floor(self) -> bool:
+        """Whether E is known to have fallen below the floor; a model that was not explained keeps the last known E."""
+        return self.e_floor is not None and self.e is not None and self.e < self.e_floor
 
     def _before_aggregate(self, fl_ctx: FLContext) -> Any:
         round_ = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)
@@ -26,4 +41,10 @@ class ModelSelector(IntimeModelSelector):
                 "that the validation split of at least one site can give",
                 fl_ctx,
             )
+        if self.below_floor:
+            self.log_info(
+                fl_ctx, f"E {self.e:.3f} is below the floor {self.e_floor}: not a candidate", fire_event=False
+            )
+            self._reset_stats()
+            return False
         return super()._before_aggregate(fl_ctx)

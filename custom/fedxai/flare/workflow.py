@@ -202,6 +202,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         done = self._current_round + 1
         due = self._explain_every and (done == 1 or done % self._explain_every == 0) and done < self._num_rounds
         explanations = self._explain("round", done, self._weights(), fl_ctx) if due else {}
+        self._selector.e = self.recorder.e_of(explanations, before=self._selector.e)
         summary = self.recorder.finish_round(self._current_round, explanations)
         self._events.add_round(summary)
         line = round_line(summary, self._num_rounds, self.recorder.seconds_left(self._num_rounds))
@@ -212,16 +213,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         """Choose the best model, test and explain the last and the best, and write what people read."""
         last = self._weights()
         figures = self._validate(last, fl_ctx)
-        validation = {site: answer.validation.metrics for site, answer in figures.items()}
-        metric = self.recorder.mean_over_sites(self._selector.key_metric, validation)
-        if math.isnan(metric) and self._best is None:
-            raise RunError(
-                f"model selection: no site reported {self._selector.key_metric}; choose a key_metric that the "
-                "validation split of at least one site can give"
-            )
-        if self._best is None or metric > self._selector.best_val_metric:
-            fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._num_rounds, private=True, sticky=True)
-            self.fire_event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE, fl_ctx)
+        self._judge_last(last, figures, fl_ctx)
         best_round, best = self._best or (self._num_rounds, last)
         explanations = self._explain("last", self._num_rounds, last, fl_ctx)
         self.recorder.model("last", self._num_rounds, figures, explanations)
@@ -232,6 +224,25 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self.recorder.bundle.export(self._folder / "last", last)
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
+
+    def _judge_last(self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext) -> None:
+        """The last model is the best one when its metric is the highest and its E is not below the floor."""
+        validation = {site: answer.validation.metrics for site, answer in figures.items()}
+        metric = self.recorder.mean_over_sites(self._selector.key_metric, validation)
+        if math.isnan(metric) and self._best is None and not self._selector.below_floor:
+            raise RunError(
+                f"model selection: no site reported {self._selector.key_metric}; choose a key_metric that the "
+                "validation split of at least one site can give"
+            )
+        explanations: dict[str, Explanation] = {}
+        if self._selector.e_floor is not None:
+            explanations = self._explain("round", self._num_rounds, last, fl_ctx)
+            self._selector.e = self.recorder.e_of(explanations, before=self._selector.e)
+        self.recorder.choose(metric, explanations, e_floor=self._selector.e_floor)
+        higher = self._best is None or metric > self._selector.best_val_metric
+        if higher and not self._selector.below_floor:
+            fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._num_rounds, private=True, sticky=True)
+            self.fire_event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE, fl_ctx)
 
     def _validate(self, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Evaluations]:
         message = weights_message(weights, round_=self._num_rounds)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Per-case values of one saliency method, added up batch by batch into a summary with intervals."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +16,7 @@ ByScore = Mapping[str, Tensor]
 
 
 class Tally:
-    """Holds a few numbers a case and score, never a map.
+    """Holds three numbers a case and score (24 bytes), never a map.
 
     Args:
         method: the saliency method's name.
@@ -26,7 +27,7 @@ class Tally:
         self._cases = 0
         self._scored = 0
         self._groups: dict[str, list[str]] = defaultdict(list)
-        self._rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)  # score: value, chance, centred
+        self._rows: dict[str, array[float]] = defaultdict(lambda: array("d"))  # value, chance, centred of each case
 
     def count(self, *, cases: int, with_region: int) -> None:
         """Count cases that were looked at, and those of them with a region."""
@@ -46,7 +47,8 @@ class Tally:
                 )
         for name in scores:
             kinds = (scores[name].tolist(), chance[name].tolist(), centred[name].tolist())
-            self._rows[name].extend(zip(*kinds, strict=True))
+            for row in zip(*kinds, strict=True):
+                self._rows[name].extend(row)
             self._groups[name].extend(groups)
 
     def above_centred(self, name: str, *, seed: int = 0) -> Figure:
@@ -73,15 +75,19 @@ class Tally:
             method=self.method,
             scored=self._scored,
             unscored=self._cases - self._scored,
-            undefined={name: len(self._rows[name]) - len(self._defined(name)) for name in names},
+            undefined={name: len(self._all(name)) - len(self._defined(name)) for name in names},
             scores=levels["scores"],
             chance=levels["chance"],
             centred=levels["centred"],
         )
 
+    def _all(self, name: str) -> np.ndarray:
+        return np.array(self._rows[name], dtype=np.float64).reshape(-1, 3)
+
     def _defined(self, name: str) -> np.ndarray:
-        rows = np.array(self._rows[name], dtype=np.float64).reshape(-1, 3)
+        rows = self._all(name)
         return rows[np.isfinite(rows[:, 0])]
 
     def _groups_of(self, name: str) -> list[str]:
-        return [group for group, row in zip(self._groups[name], self._rows[name], strict=True) if np.isfinite(row[0])]
+        known = np.isfinite(self._all(name)[:, 0])
+        return [group for group, defined in zip(self._groups[name], known, strict=True) if defined]

@@ -206,12 +206,10 @@ def test_a_class_without_a_name_is_refused():
 
 
 @pytest.mark.slow
-def test_a_network_that_fell_for_a_mark_at_one_site_is_caught(repository, tmp_path):
+def test_a_mark_at_one_site_that_a_trained_network_reads_is_found(repository, tmp_path):
     """One run of the benchmark, trained from scratch: about a minute on one core."""
     benchmark = runpy.run_path(str(repository / "benchmarks" / "shortcut_alarm.py"))
     run = benchmark["run"](100, planted=True, folder=tmp_path)
-    elsewhere = [value for site, value in run.recalls.items() if site != run.plant.site]
-    assert run.recalls[run.plant.site] > max(elsewhere)
     assert run.found
     assert run.false_alarms == 0
     assert all(run.plant.site in alarm.advice and "gallery" in alarm.advice for alarm in run.search.alarms)

@@ -152,3 +152,68 @@ def test_the_best_model_is_a_bundle_that_opens_and_predicts(two_runs):
     network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
     size = bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
     assert network.eval()(torch.zeros(1, 1, *size)).shape == (1, len(bundle.class_names))
+
+
+def test_verdict_battery_alarm_and_choice_stand_in_the_summary(two_runs):
+    summary = read(two_runs[1])
+    shown = summary.final[-1]
+    for method in shown.explanation:
+        assert {test.name for test in method.trust} == {"randomisation", "faithfulness", "robustness", "localisation"}
+    assert shown.honesty is not None
+    assert shown.honesty.cases == sum(answer.honesty.cases for answer in shown.explanations.values())
+    assert shown.shortcuts is not None
+    assert summary.choice is not None
+    assert summary.choice.round == shown.round == summary.choice.round_by_metric
+
+
+def test_no_array_hides_in_what_a_site_explains(two_runs):
+    """Nothing longer than the list of methods, of places or of trust tests; no list of bare numbers at all."""
+
+    def lists(value):
+        if isinstance(value, dict):
+            for item in value.values():
+                yield from lists(item)
+        elif isinstance(value, list):
+            yield value
+            for item in value:
+                yield from lists(item)
+
+    for answer in read(two_runs[1]).final[-1].explanations.values():
+        for found in lists(answer.model_dump(mode="json")):
+            assert len(found) <= 4, found
+            assert not any(isinstance(item, int | float | list) for item in found), found
+
+
+@pytest.mark.timeout(900)
+def test_a_guided_run_works_where_a_site_has_no_regions_and_the_floor_is_out_of_reach(repository, tmp_path):
+    from fedxai.intake.phantom import make_phantom
+
+    for index in range(3):
+        folder = tmp_path / "cohorts" / f"site-{index + 1}"
+        make_phantom(folder, site=f"site-{index + 1}", index=index, cases=30)
+    without_regions(tmp_path / "cohorts" / "site-3")
+    results = run_job(
+        repository / "jobs" / "fedxai",
+        out=tmp_path / "run",
+        cohorts=tmp_path / "cohorts",
+        settings={"bundle": "brain_mri_tumor_local_evidence", "num_rounds": 2, "explain_every": 1, "e_floor": 0.99},
+        train={"local_epochs": 1, "guidance": {"terms": ["relevance"]}},
+    )
+    summary = read(results)
+    assert [len(round_.sites) for round_ in summary.rounds] == [3, 3]
+    scored = {site: answer.methods[0].scored for site, answer in summary.final[-1].explanations.items()}
+    assert scored["site-3"] == 0
+    assert scored["site-1"] > 0
+    assert summary.choice is not None
+    assert summary.choice.e < 0.99
+    assert summary.choice.round == 2, "where no model reaches the floor, the last one is taken"
+
+
+def without_regions(cohort: Path) -> None:
+    """Take the masks out of a cohort."""
+    path = cohort / "dataset.json"
+    listing = json.loads(path.read_text())
+    for split in SPLITS:
+        for case in listing[split]:
+            case.pop("region", None)
+    path.write_text(json.dumps(listing))

@@ -204,3 +204,22 @@ def test_a_region_on_another_grid_is_refused(network):
 def test_an_unknown_target_rule_lists_the_choices(network):
     with pytest.raises(ExplanationError, match="one of predicted, label, got 'truth'"):
         examine(network, [batch(2)], **{**ASK, "target_class": "truth"})
+
+
+def test_the_battery_and_the_places_are_there_when_asked_for(network):
+    batches = [batch(8)]
+    quiet = examine(network, batches, split="test", methods=["saliency"])
+    assert quiet.honesty is None
+    assert quiet.places == []
+    asked = examine(network, batches, split="test", methods=["saliency"], honesty_cases=3, search_shortcuts=True)
+    assert asked.honesty is not None
+    assert asked.honesty.cases == 3
+    assert sum(place.n for place in asked.places) == asked.cases
+    assert asked.passes > quiet.passes
+    assert asked.methods == quiet.methods
+
+
+@pytest.mark.parametrize("name", ["trust_cases", "honesty_cases"])
+def test_a_negative_number_of_cases_is_refused(network, name):
+    with pytest.raises(ExplanationError, match=f"{name} must be at least 0, got -1"):
+        examine(network, [batch(2)], split="test", methods=["saliency"], **{name: -1})

@@ -130,6 +130,7 @@ class ExplainExecutor(_SiteExecutor):
             "target_class": config.target_class,
             "trust_cases": settings.trust_cases if final else 0,
             "honesty_cases": settings.honesty_cases if final else 0,
+            "search_shortcuts": final,
         }
         if not final or not settings.gallery:
             return examine(site.trainer.network, batches, **ask)

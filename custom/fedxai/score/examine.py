@@ -65,6 +65,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     seed: int = 0,
     trust_cases: int = 0,
     honesty_cases: int = 0,
+    search_shortcuts: bool = False,
     background: Tensor | None = None,
 ) -> Explanation:
     """Where a network looks, over all cases of the batches.
@@ -85,6 +86,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         seed: of the bootstrap intervals and of everything drawn.
         trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests; 0: no verdict.
         honesty_cases: how many cases with a region, the first that come, the honesty battery asks about; 0: none.
+        search_shortcuts: whether to say, class by class, in which place the relevance lies; one more pass a case,
+            because that needs the map of the case's own class.
         background: images ``(N, C, *spatial)`` that some methods compare with.
 
     Returns:
@@ -109,7 +112,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         scores = _score(batch, explained, tallies)
         sample.add(batch, explained.targets)
         battery.add(batch)
-        _add_places(places, batch, explained)
+        if search_shortcuts:
+            passes += _add_places(places, network, batch)
         if sink is not None:
             for place in range(len(batch["image"])):
                 sink(_case(batch, explained, scores, place, index=cases + place))
@@ -129,15 +133,16 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     )
 
 
-def _add_places(places: PlaceTally, batch: Mapping[str, Any], explained: Explained) -> None:
-    """Where the relevance of gradient x input lies, by the cases' own classes."""
-    if _PLACED in explained.maps:
-        places.add(
-            shares=place_shares(explained.maps[_PLACED], batch["region"]),
-            chance=place_chance(batch["region"]),
-            classes=torch.as_tensor(batch["label"]).flatten().tolist(),
-            groups=list(batch["group"]),
-        )
+def _add_places(places: PlaceTally, network: nn.Module, batch: Mapping[str, Any]) -> int:
+    """Where the relevance of gradient x input for the cases' own classes lies; how many passes it took."""
+    explained = explain_batch(network, batch["image"], targets=batch["label"], methods=[_PLACED])
+    places.add(
+        shares=place_shares(explained.maps[_PLACED], batch["region"]),
+        chance=place_chance(batch["region"]),
+        classes=torch.as_tensor(batch["label"]).flatten().tolist(),
+        groups=list(batch["group"]),
+    )
+    return explained.passes
 
 
 def _check_settings(target_class: str, **counts: int) -> None:

@@ -2,6 +2,7 @@
 """In which part of the image relevance lies: region, ring around it, corners, pieces of the border, rest."""
 
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ def place_names(dims: int, layout: Layout | None = None) -> tuple[str, ...]:
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     group: str
-    shares: dict[str, float]
-    chance: dict[str, float]
+    shares: "array[float]"  # by place, in the order of the names
+    chance: "array[float]"
 
 
 def place_shares(attribution: Tensor, region: Tensor, *, layout: Layout | None = None) -> dict[str, Tensor]:
@@ -109,6 +110,7 @@ class PlaceTally:
     """
 
     def __init__(self) -> None:
+        self._names: list[str] = []
         self._rows: dict[int, list[_Row]] = defaultdict(list)
 
     def add(
@@ -130,10 +132,11 @@ class PlaceTally:
         lengths = {len(values) for values in (*shares.values(), *chance.values(), classes, groups)}
         if len(lengths) != 1:
             raise ExplanationError(f"places need one value, class and patient per case, got {sorted(lengths)} of them")
-        share_rows, chance_rows = _rows(shares), _rows(chance)
-        for index, group, share, level in zip(classes, groups, share_rows, chance_rows, strict=True):
-            known = share if math.isfinite(share["region"]) else {**share, "rest": float("nan")}
-            self._rows[int(index)].append(_Row(group=group, shares=known, chance=level))
+        self._names = list(shares)
+        for index, group, share, level in zip(classes, groups, _rows(shares), _rows(chance), strict=True):
+            if not math.isfinite(share[self._names.index("region")]):
+                share[self._names.index("rest")] = float("nan")
+            self._rows[int(index)].append(_Row(group=group, shares=share, chance=level))
 
     def summaries(self) -> list[PlaceSummary]:
         """One summary a class: means with 95 % intervals, mean chance over the same cases.
@@ -145,12 +148,12 @@ class PlaceTally:
 
     def _summary(self, index: int) -> PlaceSummary:
         rows = self._rows[index]
-        known = [row for row in rows if any(math.isfinite(share) for share in row.shares.values())]
+        known = [row for row in rows if any(map(math.isfinite, row.shares))]
         shares, chance = {}, {}
-        for name in rows[0].shares:
-            here = [row for row in known if math.isfinite(row.shares[name])]
-            shares[name] = _mean([row.shares[name] for row in here], [row.group for row in here])
-            levels = [row.chance[name] for row in here]
+        for place, name in enumerate(self._names):
+            here = [row for row in known if math.isfinite(row.shares[place])]
+            shares[name] = _mean([row.shares[place] for row in here], [row.group for row in here])
+            levels = [row.chance[place] for row in here]
             chance[name] = Figure(value=math.fsum(levels) / len(levels) if levels else None, n=len(levels))
         return PlaceSummary(
             class_index=index,
@@ -162,10 +165,9 @@ class PlaceTally:
         )
 
 
-def _rows(values: Mapping[str, Tensor]) -> list[dict[str, float]]:
-    """Values by place, one mapping a case."""
-    columns = [column.tolist() for column in values.values()]
-    return [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
+def _rows(values: Mapping[str, Tensor]) -> list["array[float]"]:
+    """Values by place, one row a case."""
+    return [array("d", row) for row in zip(*(column.tolist() for column in values.values()), strict=True)]
 
 
 def _mean(values: Sequence[float], groups: Sequence[str]) -> Figure:

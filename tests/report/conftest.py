@@ -11,17 +11,21 @@ from fedxai.records import (
     Absence,
     BundleIdentity,
     CaseCounts,
+    Choice,
     Comparison,
     Evaluation,
     Explanation,
     Figure,
     Holding,
+    Honesty,
     MethodSummary,
     ModelSummary,
     Outgoing,
     PrivacyScore,
     RoundSummary,
     RunSummary,
+    ShortcutAlarm,
+    ShortcutSearch,
     SiteRound,
     SiteSummary,
     SystemResult,
@@ -171,8 +175,44 @@ def model_summary(which: str, round_: int) -> ModelSummary:
             "explanation": [m.model_dump() for m in explanation("test", sum(tests), 0.96).methods],
             "evaluations": {name: value.model_dump() for name, value in evaluations.items()},
             "explanations": {name: value.model_dump() for name, value in explanations.items()},
+            "honesty": honesty(120).model_dump(),
+            "shortcuts": shortcuts(int(which == "best")).model_dump(),
+            "by_construction": False,
         }
     )
+
+
+def honesty(cases: int) -> Honesty:
+    values = {
+        "occlusion_mass": 0.24,
+        "drop_region": 0.31,
+        "drop_elsewhere": 0.02,
+        "drop_grey": 0.22,
+        "swap_kept": 0.88,
+        "blank_kept": 0.71,
+    }
+    return Honesty(cases=cases, figures={name: figure(value, cases) for name, value in values.items()})
+
+
+def shortcuts(alarms: int) -> ShortcutSearch:
+    alarm = ShortcutAlarm(
+        site="site-3",
+        class_index=1,
+        place="corner_0_4",
+        share=figure(0.12, 40),
+        expected=0.021,
+        p_adjusted=0.00001,
+        advice="site-3 has 12.0% of the relevance for glioma in corner piece 0-4 where the other sites let one expect "
+        "2.1%: open that site's gallery at glioma and look there for a mark.",
+    )
+    notes = ["site-4, meningioma: not enough cases to look for a shortcut."]
+    return ShortcutSearch(alarms=[alarm] * alarms, tests=204, notes=notes)
+
+
+def choice(**changes: Any) -> Choice:
+    values = {"key_metric": "macro_auc", "e_floor": 0.2, "round": 5, "metric": 0.941, "e": 0.27}
+    by_metric = {"round_by_metric": 6, "metric_by_metric": 0.945, "e_by_metric": 0.15}
+    return Choice.model_validate({**values, **by_metric, **changes})
 
 
 def outgoing(index: int) -> list[Outgoing]:
@@ -236,6 +276,7 @@ def run_summary() -> RunSummary:
         ],
         rounds=[round_summary(round_) for round_ in range(1, ROUNDS + 1)],
         final=[last, best],
+        choice=choice(),
         bytes=[
             Outgoing(kind="update", messages=24, bytes=28_872_006),
             Outgoing(kind="evaluation", messages=48, bytes=73_822),
@@ -325,6 +366,17 @@ def changed(summary: RunSummary) -> Callable[..., RunSummary]:
 
     def change(**fields: Any) -> RunSummary:
         return RunSummary.model_validate({**summary.model_dump(), **fields})
+
+    return change
+
+
+@pytest.fixture
+def with_models(summary: RunSummary) -> Callable[..., RunSummary]:
+    """The run with some fields of both final models replaced, checked again."""
+
+    def change(**fields: Any) -> RunSummary:
+        final = [{**model.model_dump(), **fields} for model in summary.final]
+        return RunSummary.model_validate({**summary.model_dump(), "final": final})
 
     return change
 

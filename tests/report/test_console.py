@@ -2,6 +2,7 @@
 """What the terminal shows."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -52,6 +53,17 @@ def test_markup_in_names_is_only_text(summary: RunSummary) -> None:
 
 def test_end_of_run_says_whether_the_method_behind_e_is_trusted(summary: RunSummary) -> None:
     assert "E with gradient × input (trust ✓ passed)" in printed(summary)
+
+
+def test_end_of_run_has_a_line_for_an_alarm_and_for_an_e_won_by_construction(
+    summary: RunSummary, with_models: Callable[..., RunSummary]
+) -> None:
+    alarm = "Shortcut alarm: site-3, glioma, corner 0-4: 0.120 of the relevance, expected 0.021 (adjusted p < 0.0001)"
+    assert alarm in printed(summary)
+    assert "won by construction" not in printed(summary)
+    odd = printed(with_models(by_construction=True, shortcuts=None))
+    assert "E is won by construction: best model (round 5)." in odd
+    assert "Shortcut alarm" not in odd
 
 
 def test_an_explanation_lists_every_method_with_chance_and_verdict(summary: RunSummary) -> None:

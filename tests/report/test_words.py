@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from fedxai.report.words import duration, number, plural, readable_time, short, size, words
+from fedxai.report.words import duration, number, plural, probability, readable_time, short, size, words
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,14 @@ def test_names_in_words(name: str, expected: str) -> None:
 )
 def test_numbers(value: float | None, expected: str) -> None:
     assert number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.01234, "0.0123"), (0.0, "< 0.0001"), (0.00004, "< 0.0001"), (1.0, "1.0000"), (None, "–")],
+)
+def test_a_p_is_never_shown_as_zero(value: float | None, expected: str) -> None:
+    assert probability(value) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedxai.records import Explanation, Figure, MethodSummary, RoundSummary, RunSummary
+from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.reading import (
     E_SCORE,
     HEADLINE_METHOD,
@@ -22,6 +23,7 @@ from fedxai.report.reading import (
     score_of,
     shown_method,
 )
+from fedxai.report.shortcut_report import alarm_lines
 from fedxai.report.verdict import failed_tests, marked, verdict_of
 from fedxai.report.words import UNKNOWN, count, duration, number, plural, size, words
 
@@ -127,4 +129,5 @@ def _closing_lines(summary: RunSummary, method: str) -> list[str]:
     absences = sum(len(part.missing) for part in summary.rounds)
     if absences:
         lines.append(f"{plural(absences, 'absence')}: see the report for who, when and why")
-    return lines
+    lines += [f"{WON}: {warning}" for warning in construction_warnings(summary)]
+    return lines + alarm_lines(summary)

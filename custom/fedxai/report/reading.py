@@ -24,6 +24,17 @@ def headline_model(summary: RunSummary) -> ModelSummary | None:
     return by_name.get("best") or by_name.get("last")
 
 
+def distinct_models(summary: RunSummary) -> list[ModelSummary]:
+    """The final models, the headline one first; one that stands for the same round is not said twice."""
+    headline = headline_model(summary)
+    return [headline, *(m for m in summary.final if m.round != headline.round)] if headline else []
+
+
+def named(model: ModelSummary) -> str:
+    """``best model (round 5)``."""
+    return f"{model.which} model (round {model.round})"
+
+
 def headline_method(methods: Sequence[MethodSummary]) -> MethodSummary | None:
     """Gradient × input (Eq. 4) where it was computed, else the first method, else None."""
     by_name = {method.method: method for method in methods}

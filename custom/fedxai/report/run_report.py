@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of a run: ``summary.json``, ``report.html``, ``figures/*.png`` and ``tables/*.csv``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedxai.records import Figure, ModelSummary, PrivacyScore, RunSummary
+from fedxai.report.choice_table import choice_sentence
+from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.course_tables import attendance
 from fedxai.report.files import strict_json, write_files
+from fedxai.report.honesty_table import HONESTY_MEANINGS
 from fedxai.report.page import data_address, render
 from fedxai.report.reading import (
     chance_of,
@@ -20,7 +24,8 @@ from fedxai.report.reading import (
 )
 from fedxai.report.run_figures import FIGURE_NAMES, run_figures
 from fedxai.report.run_tables import TABLE_NAMES, run_tables
-from fedxai.report.tables import show_interval
+from fedxai.report.shortcut_report import alarm_boxes, search_lines, search_notes
+from fedxai.report.tables import Table, show_interval
 from fedxai.report.trust_tables import method_grid
 from fedxai.report.verdict import marked, verdict_of
 from fedxai.report.words import UNKNOWN, count, number, plural, readable_time, words
@@ -53,7 +58,17 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
         RunError: when the disk refuses.
     """
     figures, tables = run_figures(summary), run_tables(summary)
-    page = render(
+    page = _page(summary, figures, tables)
+    files = {f"figures/{name}.png": png for name, png in figures.items()}
+    files |= {f"tables/{name}.csv": table.csv() for name, table in tables.items()}
+    files |= {"summary.json": strict_json(summary), "report.html": page}
+    known = {f"figures/{name}.png" for name in FIGURE_NAMES} | {f"tables/{name}.csv" for name in TABLE_NAMES}
+    write_files(folder, files, retired=known)
+    return folder / "report.html"
+
+
+def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str, Table]) -> bytes:
+    return render(
         "run.html.j2",
         summary=summary,
         title=words(summary.bundle.name),
@@ -67,13 +82,13 @@ def write_report(summary: RunSummary, folder: Path) -> Path:
         attendance=attendance(summary),
         sites=site_names(summary),
         explained=bool(explanations_of(summary)),
+        choice=choice_sentence(summary.choice) if summary.choice else None,
+        constructions=construction_warnings(summary),
+        meanings=HONESTY_MEANINGS,
+        alarms=alarm_boxes(summary),
+        searches=search_lines(summary),
+        search_notes=search_notes(summary),
     )
-    files = {f"figures/{name}.png": png for name, png in figures.items()}
-    files |= {f"tables/{name}.csv": table.csv() for name, table in tables.items()}
-    files |= {"summary.json": strict_json(summary), "report.html": page}
-    known = {f"figures/{name}.png" for name in FIGURE_NAMES} | {f"tables/{name}.csv" for name in TABLE_NAMES}
-    write_files(folder, files, retired=known)
-    return folder / "report.html"
 
 
 def headlines(summary: RunSummary) -> list[Headline]:
@@ -108,7 +123,7 @@ def _explainability(model: ModelSummary | None) -> Headline:
         value=number(score.value),
         beside=_interval(score),
         below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, 'case')}; "
-        f"trust {marked(verdict_of(method))}",
+        f"trust {marked(verdict_of(method))}{f'; {WON}' if model and model.by_construction else ''}",
     )
 
 

@@ -2,7 +2,9 @@
 """The tables of a federated run, as its page shows them and its CSV files hold them."""
 
 from fedxai.records import Evaluation, Explanation, RunSummary
+from fedxai.report.choice_table import choice_table
 from fedxai.report.course_tables import course_tables
+from fedxai.report.honesty_table import honesty_table
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -12,6 +14,7 @@ from fedxai.report.reading import (
     score_of,
     shown_method,
 )
+from fedxai.report.shortcut_report import shortcut_table
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.trust_tables import trust_tables
 from fedxai.report.words import words
@@ -21,17 +24,21 @@ _METRICS = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "ece", "lo
 
 def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
-    tables = [_models(summary), _sites(summary), *trust_tables(summary), _methods(summary), _confusion(summary)]
+    tables = [_models(summary), choice_table(summary), _sites(summary), *trust_tables(summary), _methods(summary)]
+    tables += [honesty_table(summary), shortcut_table(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
 
 
 TABLE_NAMES = (
     "models",
+    "choice",
     "sites",
     "method_sites",
     "trust",
     "methods",
+    "honesty",
+    "shortcuts",
     "confusion",
     "rounds",
     "site_rounds",

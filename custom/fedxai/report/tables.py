@@ -11,9 +11,9 @@ from typing import Literal
 from markupsafe import Markup
 
 from fedxai.records import Figure
-from fedxai.report.words import UNKNOWN, count, duration, number, size
+from fedxai.report.words import UNKNOWN, count, duration, number, probability, size
 
-Kind = Literal["text", "count", "number", "figure", "bytes", "seconds"]
+Kind = Literal["text", "count", "number", "probability", "figure", "bytes", "seconds"]
 Cell = str | int | float | Figure | None
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -83,6 +83,7 @@ def show(cell: Cell, kind: Kind) -> str:
     formats: dict[Kind, Callable[..., str]] = {
         "count": count,
         "number": number,
+        "probability": probability,
         "bytes": size,
         "seconds": duration,
     }

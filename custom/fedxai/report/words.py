@@ -35,6 +35,12 @@ _WORDS = {
     "hires_cam": "HiResCAM",
     "layer_cam": "LayerCAM",
     "guided_backprop": "Guided backpropagation",
+    "occlusion_mass": "Occlusion mass",
+    "drop_region": "Drop, region filled",
+    "drop_elsewhere": "Drop, elsewhere filled",
+    "drop_grey": "Drop, region grey",
+    "swap_kept": "Kept, outside swapped",
+    "blank_kept": "Kept, outside black",
     "update": "Model updates",
     "evaluation": "Evaluation figures",
     "explanation": "Explanation figures",
@@ -71,6 +77,12 @@ def number(value: float | None, decimals: int = 3) -> str:
         return UNKNOWN
     text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def probability(value: float | None) -> str:
+    """A p to 4 decimals, ``< 0.0001`` where that would read 0, or a dash where it is undefined."""
+    text = number(value, 4)
+    return "< 0.0001" if text == "0.0000" else text
 
 
 def count(value: int | None) -> str:

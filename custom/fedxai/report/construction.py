@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The warning that a model wins its E by construction: which model, and what says so."""
+
+from fedxai.records import ModelSummary, RunSummary
+from fedxai.report.reading import HEADLINE_METHOD, distinct_models, method_named, named, score_of, value_of
+from fedxai.report.words import number
+
+WON = "E is won by construction"
+
+
+def construction_warnings(summary: RunSummary) -> list[str]:
+    """One text for each final model whose E is won by construction, the model the report leads with first."""
+    return [f"{named(model)}.{_evidence(model)}" for model in distinct_models(summary) if model.by_construction]
+
+
+def _evidence(model: ModelSummary) -> str:
+    """The figures that the verdict rests on, as a sentence each; nothing where the battery left none."""
+    if model.honesty is None:
+        return ""
+    mass, here, there = (
+        number(value_of(model.honesty.figures.get(name)))
+        for name in ("occlusion_mass", "drop_region", "drop_elsewhere")
+    )
+    e = number(value_of(score_of(method_named(model.explanation, HEADLINE_METHOD))))
+    return (
+        f" Its maps put {e} of their magnitude in the region, hiding the image piece by piece {mass}. Filling the "
+        f"region lowers the probability of the answer by {here}, filling another place by {there}."
+    )

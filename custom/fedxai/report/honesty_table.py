@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The honesty battery beside E, a row a final model, with what each figure means."""
+
+from fedxai.records import Honesty, ModelSummary, RunSummary
+from fedxai.report.reading import HEADLINE_METHOD, chance_of, method_named, score_of, value_of
+from fedxai.report.tables import Cell, Column, Table
+from fedxai.report.words import words
+
+_MEANINGS = {
+    "occlusion_mass": "The share of E, of what moves the answer when a part of the image is hidden. Far below E, the "
+    "map flatters the model.",
+    "drop_region": "How far the probability of the answer falls when the region is filled from its surroundings. No "
+    "more than elsewhere, the model does not need the region.",
+    "drop_elsewhere": "The same for a patch of the region's shape at another place of the body: what any such patch "
+    "costs.",
+    "drop_grey": "The same when the region is filled with its own mean. Near 0, its shape and place alone give the "
+    "answer.",
+    "swap_kept": "The share of answers that stay when all but the region and 5 mm around it is another patient's. "
+    "Near 1, the region decides.",
+    "blank_kept": "The share of answers that stay when all but the region and 5 mm around it is black.",
+}
+_WON = {True: "yes", False: "no", None: "cannot be said"}
+HONESTY_MEANINGS = {words(name): meaning for name, meaning in _MEANINGS.items()}
+
+
+def honesty_table(summary: RunSummary) -> Table:
+    """E of gradient × input, its chance level and the battery's figures; models without a battery have no row."""
+    columns = [
+        Column(key="model", heading="Model"),
+        Column(key="cases", heading="Cases asked", kind="count"),
+        Column(key="e", heading="E", kind="figure"),
+        Column(key="e_chance", heading="Chance", kind="number"),
+    ]
+    columns += [Column(key=name, heading=words(name), kind="figure") for name in _MEANINGS]
+    columns.append(Column(key="by_construction", heading="E won by construction"))
+    rows = [_row(model, model.honesty) for model in summary.final if model.honesty is not None]
+    return Table(name="honesty", title="Does the model decide by the region?", columns=columns, rows=rows)
+
+
+def _row(model: ModelSummary, honesty: Honesty) -> dict[str, Cell]:
+    method = method_named(model.explanation, HEADLINE_METHOD)
+    return {
+        "model": model.which,
+        "cases": honesty.cases,
+        "e": score_of(method),
+        "e_chance": value_of(chance_of(method)),
+        **{name: honesty.figures.get(name) for name in _MEANINGS},
+        "by_construction": _WON[model.by_construction],
+    }

@@ -25,6 +25,8 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/explain_cost.py
 	$(BIN)/python benchmarks/simulator_overhead.py
+	$(BIN)/python benchmarks/shortcut_alarm.py
+	$(BIN)/python benchmarks/explanation_guided.py --seeds 1
 
 # Tests of the report use a real browser: installed where that is possible, named where it is not.
 browser:

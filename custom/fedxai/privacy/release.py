@@ -39,6 +39,7 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
     places = [
         place.model_copy(update={kind: _released_figures(getattr(place, kind), minimum_cell) for kind in _PLACED})
         for place in explanation.places
+        if place.n >= minimum_cell
     ]
     methods = [_released_method(method, minimum_cell) for method in explanation.methods]
     return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places})

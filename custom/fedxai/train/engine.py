@@ -313,7 +313,7 @@ def _watch_losses(trainer: Any, stop: Callable[[], bool]) -> list[float]:
 
     @trainer.on(IterationEvents.LOSS_COMPLETED)
     def collect(engine: Any) -> None:
-        loss = float(engine.state.output["loss"])
+        loss = float(engine.state.output["loss"].detach())
         if not np.isfinite(loss):
             raise TrainingError(f"the training loss must be finite, got {loss} at step {len(losses) + 1} of the round")
         losses.append(loss)

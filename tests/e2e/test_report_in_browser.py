@@ -75,7 +75,8 @@ def pages(factory: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict
     run = factory.run_summary()
     long_name = "university-hospital-of-a-rather-long-town-name_radiology-dept.01"
     sites = [run.sites[0].model_copy(update={"name": long_name}), *run.sites[1:]]
-    long_names = run.model_copy(update={"sites": sites, "notes": ["one-unbroken-word" * 12]})
+    final = [model.model_copy(update={"by_construction": True}) for model in run.final]
+    long_names = run.model_copy(update={"sites": sites, "final": final, "notes": ["one-unbroken-word" * 12]})
     for name, shape in (("gallery", (1, 48, 40)), ("volumes", (1, 20, 48, 40))):
         with Gallery(folder / name, site=long_name, class_names=factory.CLASSES, methods=factory.METHODS) as gallery:
             for index in range(6):
@@ -202,6 +203,16 @@ def test_headings_of_the_run_are_visible_in_order(pages: dict[str, Path], browse
         "Reproduce",
     ]
     assert len(browser.find_elements("css selector", "img")) == 12
+
+
+def test_boxes_of_a_run_name_an_alarm_and_an_e_won_by_construction(pages: dict[str, Path], browser: Browser) -> None:
+    open_page(browser, pages["run"], 1200)
+    boxes = [box.text for box in browser.find_elements("css selector", ".warn") if box.is_displayed()]
+    assert [text for text in boxes if text.startswith("Shortcut alarm: site-3, glioma, corner 0-4.")]
+    assert not [text for text in boxes if "won by construction" in text]
+    open_page(browser, pages["long_names"], 1200)
+    boxes = [box.text for box in browser.find_elements("css selector", ".warn") if box.is_displayed()]
+    assert [text for text in boxes if text.startswith("E is won by construction: best model (round 5).")]
 
 
 def test_tables_of_a_usual_run_need_no_scrolling_on_a_desk(pages: dict[str, Path], browser: Browser) -> None:

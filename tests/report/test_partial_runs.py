@@ -62,7 +62,8 @@ def no_region_anywhere(run: dict[str, Any]) -> None:
 
 
 def every_figure_undefined(run: dict[str, Any]) -> None:
-    _blank(run, {"scores", "chance", "metrics", "validation"})
+    _blank(run, {"scores", "chance", "metrics", "validation", "figures"})
+    run["choice"] |= {"metric": None, "e": None, "metric_by_metric": None, "e_by_metric": None}
     for part in run["rounds"]:
         part |= {"global_loss": None, "selection_metric": None, "seconds": None}
         for report in part["sites"]:
@@ -109,6 +110,12 @@ def sixty_rounds(run: dict[str, Any]) -> None:
     run["rounds"] = [{**run["rounds"][i % 6], "round": i + 1} for i in range(60)]
 
 
+def nothing_asked_of_the_models(run: dict[str, Any]) -> None:
+    run["choice"] = None
+    for model in run["final"]:
+        model |= {"honesty": None, "shortcuts": None, "by_construction": None}
+
+
 def time_in_another_format(run: dict[str, Any]) -> None:
     run["created"] = "yesterday"
 
@@ -129,6 +136,7 @@ CHANGES = (
     site_never_answered,
     twelve_sites_with_long_names,
     sixty_rounds,
+    nothing_asked_of_the_models,
     time_in_another_format,
 )
 

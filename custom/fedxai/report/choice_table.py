@@ -17,7 +17,9 @@ def choice_sentence(choice: Choice) -> str:
     if choice.e is not None and choice.e < choice.e_floor:
         start = f"The E of no model reached the {floor}, so the last one ({chosen}) was taken"
     else:
-        start = f"The best model is that of {chosen}, which has the highest validation {metric} above the {floor} on E"
+        start = (
+            f"The best model is that of {chosen}, which has the highest validation {metric} where E reaches the {floor}"
+        )
     if choice.round == choice.round_by_metric:
         return f"{start}; the metric alone would have chosen the same."
     return (
@@ -36,7 +38,7 @@ def choice_table(summary: RunSummary) -> Table:
         Column(key="round", heading="Round", kind="count"),
         Column(key="metric", heading=f"Validation {metric}", kind="number"),
         Column(key="e", heading="Validation E", kind="number"),
-        Column(key="metric_difference", heading="Difference", kind="number"),
+        Column(key="metric_difference", heading=f"Difference in {metric}", kind="number"),
         Column(key="e_difference", heading="Difference in E", kind="number"),
     )
     rows = _rows(choice) if choice else []

@@ -23,6 +23,6 @@ def _evidence(model: ModelSummary) -> str:
     )
     e = number(value_of(score_of(method_named(model.explanation, HEADLINE_METHOD))))
     return (
-        f" Its maps put {e} of their magnitude in the region, hiding the image piece by piece {mass}. Filling the "
-        f"region lowers the probability of the answer by {here}, filling another place by {there}."
+        f" E is {e} by its maps and {mass} by hiding parts of the image. Filling the region lowers the "
+        f"probability of the answer by {here}, filling another place by {there}."
     )

@@ -7,8 +7,8 @@ from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.words import words
 
 _MEANINGS = {
-    "occlusion_mass": "The share of E, of what moves the answer when a part of the image is hidden. Far below E, the "
-    "map flatters the model.",
+    "occlusion_mass": "The same share as E, found by hiding parts of the image and not by a map of gradients. Far "
+    "below E, the map flatters the model.",
     "drop_region": "How far the probability of the answer falls when the region is filled from its surroundings. No "
     "more than elsewhere, the model does not need the region.",
     "drop_elsewhere": "The same for a patch of the region's shape at another place of the body: what any such patch "

@@ -20,18 +20,17 @@ class AlarmBox:
 
 def alarm_boxes(summary: RunSummary) -> list[AlarmBox]:
     """The alarms of the model that the report leads with."""
-    model = headline_model(summary)
-    search = model.shortcuts if model else None
+    search = _search(summary)
+    tests = search.tests if search else 0
     return [
-        AlarmBox(where=_where(alarm, summary), advice=alarm.advice, sure=_sure(alarm, search.tests))
+        AlarmBox(where=_where(alarm, summary), advice=alarm.advice, sure=_sure(alarm, tests))
         for alarm in (search.alarms if search else [])
     ]
 
 
 def alarm_lines(summary: RunSummary) -> list[str]:
     """One line an alarm, for a terminal: site, class and place, the share beside what was expected, p."""
-    model = headline_model(summary)
-    search = model.shortcuts if model else None
+    search = _search(summary)
     return [
         f"Shortcut alarm: {_where(alarm, summary)}: {number(alarm.share.value)} of the relevance, expected "
         f"{number(alarm.expected)} (adjusted p {probability(alarm.p_adjusted)}); see the report"
@@ -50,8 +49,8 @@ def search_lines(summary: RunSummary) -> list[str]:
 
 def search_notes(summary: RunSummary) -> list[str]:
     """What the search could not test for the model that the report leads with."""
-    model = headline_model(summary)
-    return list(model.shortcuts.notes) if model and model.shortcuts else []
+    search = _search(summary)
+    return list(search.notes) if search else []
 
 
 def shortcut_table(summary: RunSummary) -> Table:
@@ -80,6 +79,11 @@ def shortcut_table(summary: RunSummary) -> Table:
         for alarm in model.shortcuts.alarms
     ]
     return Table(name="shortcuts", title="Every shortcut alarm", columns=columns, rows=rows)
+
+
+def _search(summary: RunSummary) -> ShortcutSearch | None:
+    model = headline_model(summary)
+    return model.shortcuts if model else None
 
 
 def _where(alarm: ShortcutAlarm, summary: RunSummary) -> str:

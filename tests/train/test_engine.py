@@ -76,7 +76,7 @@ def test_the_optimiser_state_matters(brain_bundle, cases):
 def test_the_learning_rate_follows_the_rounds(brain_bundle, cases):
     site = trainer(brain_bundle, cases, local_steps=1, keep_optimizer=False)
     weights = site.weights()
-    early = site.train(weights, round_=0, rounds=10).difference
+    early = site.train(weights, round_=2, rounds=10).difference  # the height of the one cycle
     late = site.train(weights, round_=9, rounds=10).difference
     size = [sum(float(np.abs(tensor).sum()) for tensor in update.values()) for update in (early, late)]
     assert size[1] < 0.5 * size[0]
@@ -94,6 +94,7 @@ def test_one_local_step_equals_one_plain_step(brain_bundle, cases):
     site.load(weights)
     parser = site.bundle.parser({"network": site.network, "device": "cpu", "max_epochs": 1})
     optimizer, loss = parser.get_parsed_content("optimizer"), parser.get_parsed_content("loss")
+    parser.get_parsed_content("lr_scheduler")  # sets where the learning rate begins
     site.network.train()
     optimizer.zero_grad()
     loss(site.network(torch.as_tensor(seen[0])), labels).backward()

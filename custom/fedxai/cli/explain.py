@@ -52,7 +52,7 @@ def explain(
     which: Annotated[Which, typer.Option(help="Which model of a run.")] = Which.best,
     cases: Annotated[int | None, typer.Option(min=1, help="At most so many, spread over the split.")] = None,
     trust_cases: Annotated[
-        int, typer.Option(min=0, help="Cases of the trust tests, which cost most of the time; 0: no verdict.")
+        int, typer.Option(min=0, help="Cases of the trust tests and the honesty battery, the slowest part; 0: none.")
     ] = 16,
     gallery: Annotated[int, typer.Option(min=1, help="Cases shown in the gallery.")] = 24,
     save_maps: Annotated[
@@ -229,6 +229,7 @@ def _examined(
             target_class=config.target_class,
             sink=keep,
             trust_cases=trust_cases,
+            honesty_cases=trust_cases,
             **ask,
         )
 

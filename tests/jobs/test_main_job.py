@@ -50,6 +50,8 @@ def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, tmp_path
     assert list((results / "events").rglob("events.out.tfevents*"))
     best = next(m for m in summary.final if m.which == "best")
     assert best.metrics["macro_auc"].value > 0.7, "the phantom is learnt in the demo's rounds"
+    assert best.shortcuts is not None
+    assert best.shortcuts.tests > 0
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,7 @@ def test_verdict_battery_alarm_and_choice_stand_in_the_summary(two_runs):
         assert {test.name for test in method.trust} == {"randomisation", "faithfulness", "robustness", "localisation"}
     assert shown.honesty is not None
     assert shown.honesty.cases == sum(answer.honesty.cases for answer in shown.explanations.values())
-    assert shown.shortcuts is not None
+    assert shown.shortcuts is None, "four cases a class are too few to leave the site"
     assert summary.choice is not None
     assert summary.choice.round == shown.round == summary.choice.round_by_metric
 

@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which global model is the best: by its metric, among those whose E has not fallen below a floor."""
+"""The chosen global model beside the one that the metric alone would have chosen."""
 
 import math
 from collections.abc import Mapping
 
 from fedxai.records import Choice
 
+_EQUAL = 1e-6  # metrics are rounded at the sites, to 4 decimals
 
-def choose(
-    metrics: Mapping[int, float], e: Mapping[int, float], *, key_metric: str, e_floor: float | None = None
+
+def both_rules(
+    metrics: Mapping[int, float], e: Mapping[int, float], *, chosen: int, key_metric: str, e_floor: float | None = None
 ) -> Choice:
-    """Both rules: the highest metric of all models, and of those whose E reaches the floor; the earliest of equals.
+    """The model that was chosen, and the earliest of those with the highest metric.
 
     Args:
         metrics: validation metric of the model after 1, 2, ... rounds; NaN where unknown.
         e: E of the models that were explained; a model that was not has the E of the last one that was.
+        chosen: after so many rounds the chosen model stood; of equals it is the one that the metric chooses too.
         key_metric: the metric's name.
-        e_floor: the floor; None: no floor. Where no model reaches it, the last model is chosen.
-
-    Returns:
-        The chosen model and the one that the metric alone would have chosen.
+        e_floor: the floor on E that the choice kept to; None: no floor.
     """
     rounds = sorted(metrics)
     known: dict[int, float | None] = {}
     for round_ in rounds:
         known[round_] = e.get(round_, known.get(round_ - 1))
-    candidates = [r for r in rounds if e_floor is None or known[r] is None or (known[r] or 0.0) >= e_floor]
-    chosen, by_metric = (_highest(metrics, among) if among else rounds[-1] for among in (candidates, rounds))
+    highest = max(rounds, key=lambda round_: (_low(metrics[round_]), -round_))
+    by_metric = chosen if _low(metrics[chosen]) >= _low(metrics[highest]) - _EQUAL else highest
     return Choice(
         key_metric=key_metric,
         e_floor=e_floor,
@@ -39,5 +39,5 @@ def choose(
     )
 
 
-def _highest(metrics: Mapping[int, float], among: list[int]) -> int:
-    return max(among, key=lambda round_: (-math.inf if math.isnan(metrics[round_]) else metrics[round_], -round_))
+def _low(metric: float) -> float:
+    return -math.inf if math.isnan(metric) else metric

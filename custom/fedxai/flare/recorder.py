@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from fedxai.bundle import Bundle
-from fedxai.combine.choice import choose
+from fedxai.combine.choice import both_rules
 from fedxai.combine.honesty import pooled_honesty, won_by_construction
 from fedxai.combine.shortcut_alarm import find_shortcuts
 from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
@@ -49,6 +49,7 @@ class Recorder:
         self.notes: list[str] = []
         self.outgoing: dict[str, list[Outgoing]] = {}
         self.choice: Choice | None = None
+        self._metrics: dict[int, float] = {}  # of the model after so many rounds
         self._sites: dict[str, SiteRound] = {}
         self._missing: dict[str, str] = {}
         self._update_bytes = 0
@@ -105,12 +106,15 @@ class Recorder:
             for site, report in sorted(self._sites.items())
         ]
         before = {report.name: report.validation for report in sites}
+        metric = self.mean_over_sites(self.key_metric, before)
+        if round_:  # before the first round there is no model to choose
+            self._metrics[round_] = metric
         summary = RoundSummary(
             round=round_ + 1,
             sites=sites,
             missing=[Absence(name=site, reason=reason) for site, reason in sorted(self._missing.items())],
             global_loss=self.mean_over_sites("loss", before),
-            selection_metric=self.mean_over_sites(self.key_metric, before),
+            selection_metric=metric,
             update_bytes=self._update_bytes,
             seconds=self._round_seconds,
         )
@@ -131,21 +135,24 @@ class Recorder:
                 return before if value is None else value
         return before
 
-    def choose(self, metric: float, explanations: Mapping[str, Explanation], *, e_floor: float | None) -> None:
-        """Record which model is the best, by both rules.
+    def choose(
+        self, chosen: int, metric: float, explanations: Mapping[str, Explanation], e_floor: float | None
+    ) -> None:
+        """Record which model was chosen, and which one the metric alone would have.
 
         Args:
+            chosen: after so many rounds the chosen model stood.
             metric: of the model after the last round; the others' stand in the rounds, of the model each began with.
             explanations: of the model after the last round, on the validation cases.
             e_floor: the floor on E.
         """
-        rounds = len(self.rounds)
-        metrics = {summary.round - 1: _number(summary.selection_metric) for summary in self.rounds[1:]}
+        last = len(self.rounds)
         e = {summary.round: self.e_of(_explanations(summary)) for summary in self.rounds}
-        e[rounds] = self.e_of(explanations)
-        self.choice = choose(
-            {**metrics, rounds: metric},
+        e[last] = self.e_of(explanations)
+        self.choice = both_rules(
+            {**self._metrics, last: metric},
             {round_: value for round_, value in e.items() if value is not None},
+            chosen=chosen,
             key_metric=self.key_metric,
             e_floor=e_floor,
         )
@@ -228,10 +235,6 @@ class Recorder:
             ),
             notes=self.notes,
         )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _explanations(summary: RoundSummary) -> dict[str, Explanation]:

@@ -213,8 +213,9 @@ class ExplainedScatterAndGather(ScatterAndGather):
         """Choose the best model, test and explain the last and the best, and write what people read."""
         last = self._weights()
         figures = self._validate(last, fl_ctx)
-        self._judge_last(last, figures, fl_ctx)
+        metric, explained = self._judge_last(last, figures, fl_ctx)
         best_round, best = self._best or (self._num_rounds, last)
+        self.recorder.choose(best_round, metric, explained, self._selector.e_floor)
         explanations = self._explain("last", self._num_rounds, last, fl_ctx)
         self.recorder.model("last", self._num_rounds, figures, explanations)
         if best_round != self._num_rounds:
@@ -225,8 +226,14 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
 
-    def _judge_last(self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext) -> None:
-        """The last model is the best one when its metric is the highest and its E is not below the floor."""
+    def _judge_last(
+        self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext
+    ) -> tuple[float, dict[str, Explanation]]:
+        """The last model is the best one when its metric is the highest and its E is not below the floor.
+
+        Returns:
+            Its validation metric, and its explanation on the validation cases where a floor asks for one.
+        """
         validation = {site: answer.validation.metrics for site, answer in figures.items()}
         metric = self.recorder.mean_over_sites(self._selector.key_metric, validation)
         if math.isnan(metric) and self._best is None and not self._selector.below_floor:
@@ -238,11 +245,11 @@ class ExplainedScatterAndGather(ScatterAndGather):
         if self._selector.e_floor is not None:
             explanations = self._explain("round", self._num_rounds, last, fl_ctx)
             self._selector.e = self.recorder.e_of(explanations, before=self._selector.e)
-        self.recorder.choose(metric, explanations, e_floor=self._selector.e_floor)
         higher = self._best is None or metric > self._selector.best_val_metric
         if higher and not self._selector.below_floor:
             fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._num_rounds, private=True, sticky=True)
             self.fire_event(AppEventType.GLOBAL_BEST_MODEL_AVAILABLE, fl_ctx)
+        return metric, explanations
 
     def _validate(self, weights: dict[str, Any], fl_ctx: FLContext) -> dict[str, Evaluations]:
         message = weights_message(weights, round_=self._num_rounds)

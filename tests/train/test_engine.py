@@ -212,7 +212,7 @@ site.train(site.weights(), round_=0, rounds=1)
 site.evaluate("validation", intervals=False)
 examine(
     site.network, site.explanation_batches("test", limit=count, batch_size=16), split="test",
-    methods=bundle.explain.methods, target_layer=bundle.explain.target_layer, target_class="predicted",
+    methods=["gradient_x_input"], target_class="predicted",
 )
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -48,7 +48,6 @@ def examined(bundle, folder, planted):
     )
 
 
-
 def test_a_trained_model_looks_at_the_lesion(found):
     auc, e, chance = found["honest"]
     assert auc > 0.8

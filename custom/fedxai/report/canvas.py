@@ -120,12 +120,15 @@ def interval_chart(axes: Axes, bars: Sequence[Bar], *, colours: Sequence[str] = 
     fit_x(axes, bars)
 
 
-def fit_x(axes: Axes, bars: Sequence[Bar], *, least: float = 0.02) -> None:
-    """A range around all that is drawn, with a margin; it holds where values are alike or missing."""
+def fit_x(axes: Axes, bars: Sequence[Bar], *, least: float = 0.1) -> None:
+    """A range around all that is drawn, with a margin; where values are alike it widens downwards, not past 1 or 0."""
     drawn = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.reference) if v is not None] or [
         0.0,
         1.0,
     ]
-    spread = max(max(drawn) - min(drawn), least)
-    axes.set_xlim(min(drawn) - 0.08 * spread, max(drawn) + 0.08 * spread)
+    low, high = min(drawn), max(drawn)
+    if high - low < least:
+        low = min(low, max(0.0, high - least))
+    margin = 0.08 * max(high - low, 1e-3)
+    axes.set_xlim(low - margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))

@@ -22,7 +22,7 @@ import numpy as np
 
 from fedxai.bundle import Bundle
 from fedxai.intake.cohort import Cohort, site_cohorts
-from fedxai.intake.phantom import make_phantom
+from fedxai.intake.phantom import make_phantom_sites
 from fedxai.records import SPLITS, Case, Split
 from fedxai.score.examine import examine
 from fedxai.score.honesty import HonestyBattery
@@ -58,11 +58,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if asked.quick:
             asked.epochs, asked.seeds, asked.battery = 2, 1, 4
-        root = asked.cohorts or phantom(Path(scratch), cases=24 if asked.quick else 200)
-        sites: dict[str, Cases] = {
-            site: {split: Cohort.open(path).cases(split) for split in SPLITS}
-            for site, path in site_cohorts(root).items()
-        }
+        root = asked.cohorts or Path(scratch) / "phantom"
+        if not asked.cohorts:
+            make_phantom_sites(root, sites=4, cases=24 if asked.quick else 200)
+        sites = {site: Cohort.open(path).splits() for site, path in site_cohorts(root).items()}
         for seed in range(asked.seeds):
             for how in asked.how:
                 compare(sites, asked, how, seed)
@@ -144,13 +143,6 @@ def masked(sites: Mapping[str, Cases], asked: argparse.Namespace, seed: int) -> 
 def pool(sites: Mapping[str, Cases]) -> Cases:
     """All sites' cases together."""
     return {split: [case for cases in sites.values() for case in cases[split]] for split in SPLITS}
-
-
-def phantom(folder: Path, *, cases: int) -> Path:
-    """Four virtual sites."""
-    for index in range(4):
-        make_phantom(folder / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
-    return folder
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def run(seed: int, *, planted: bool, folder: Path) -> Run:
     trainers = {
         site: SiteTrainer(
             bundle=bundle,
-            cases={split: cohort.cases(split) for split in SPLITS},
+            cases=cohort.splits(),
             site=site,
             settings=settings,
             device="cpu",

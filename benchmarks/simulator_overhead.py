@@ -23,8 +23,7 @@ from fedxai.bundle import Bundle
 from fedxai.combine.weights import fedavg
 from fedxai.flare.simulate import run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
-from fedxai.intake.phantom import make_phantom
-from fedxai.records import SPLITS
+from fedxai.intake.phantom import make_phantom_sites
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer
@@ -40,7 +39,7 @@ def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[s
     trainers = {
         site: SiteTrainer(
             bundle=bundle,
-            cases={split: Cohort.open(path).cases(split) for split in SPLITS},
+            cases=Cohort.open(path).splits(),
             site=site,
             settings=TrainSettings(local_epochs=LOCAL_EPOCHS),
         )
@@ -81,8 +80,7 @@ def explain(trainers: dict[str, SiteTrainer], bundle: Bundle, split: str, limit:
 def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:
     """Seconds of the loop and of the job, and how far their weights are apart."""
     cohorts = scratch / f"cohorts-{rounds}"
-    for index in range(SITES):
-        make_phantom(cohorts / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
+    make_phantom_sites(cohorts, sites=SITES, cases=cases)
     bundle = Bundle.open(json.loads((JOB / "app/config/config_fed_server.json").read_text())["bundle"])
     start = time.perf_counter()
     weights = plain_loop(cohorts, bundle, rounds, every=EXPLAIN_EVERY)

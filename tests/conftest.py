@@ -38,9 +38,5 @@ def phantom_root(tmp_path_factory) -> Path:
 def phantom_cases(phantom_root):
     """The cases of the three phantom cohorts, by site and split."""
     from fedxai.intake.cohort import Cohort, site_cohorts
-    from fedxai.records import SPLITS
 
-    return {
-        site: {split: Cohort.open(path).cases(split) for split in SPLITS}
-        for site, path in site_cohorts(phantom_root).items()
-    }
+    return {site: Cohort.open(path).splits() for site, path in site_cohorts(phantom_root).items()}

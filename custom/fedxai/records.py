@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 SCHEMA_VERSION = "1.0"
 DECIMALS = 4
 SPLITS = ("training", "validation", "test")
+HEADLINE_METHOD = "gradient_x_input"  # Eq. 4
+E_SCORE = "relevance_mass"  # Eq. 5 with |S|
 
 Split = Literal["training", "validation", "test"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]

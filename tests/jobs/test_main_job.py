@@ -91,7 +91,7 @@ def test_the_federated_model_is_the_plain_loops_model(two_runs):
     trainers = {
         site: SiteTrainer(
             bundle=bundle,
-            cases={split: Cohort.open(path).cases(split) for split in SPLITS},
+            cases=Cohort.open(path).splits(),
             site=site,
             settings=TrainSettings(threads=1, local_epochs=LOCAL_EPOCHS),
         )
@@ -187,17 +187,14 @@ def test_no_array_hides_in_what_a_site_explains(two_runs):
 
 
 @pytest.mark.timeout(900)
-def test_a_guided_run_works_where_a_site_has_no_regions_and_the_floor_is_out_of_reach(repository, tmp_path):
-    from fedxai.intake.phantom import make_phantom
-
-    for index in range(3):
-        folder = tmp_path / "cohorts" / f"site-{index + 1}"
-        make_phantom(folder, site=f"site-{index + 1}", index=index, cases=30)
-    without_regions(tmp_path / "cohorts" / "site-3")
+def test_a_guided_run_works_where_a_site_has_no_regions_and_the_floor_is_out_of_reach(
+    main_job, small_cohorts, tmp_path
+):
+    without_regions(small_cohorts / "site-3")
     results = run_job(
-        repository / "jobs" / "fedxai",
+        main_job,
         out=tmp_path / "run",
-        cohorts=tmp_path / "cohorts",
+        cohorts=small_cohorts,
         settings={"bundle": "brain_mri_tumor_local_evidence", "num_rounds": 2, "explain_every": 1, "e_floor": 0.99},
         train={"local_epochs": 1, "guidance": {"terms": ["relevance"]}},
     )

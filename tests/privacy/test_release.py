@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fedxai.errors import SettingsError
 from fedxai.privacy.release import released_evaluation, released_explanation, released_figure
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, TrustTest
+from fedxai.records import Evaluation, Explanation, Figure, Honesty, MethodSummary, PlaceSummary, TrustTest
 
 
 def evaluation(n, cells):
@@ -78,3 +78,25 @@ def test_no_trust_test_over_too_few_cases_leaves(n, minimum):
         )
     else:
         assert (test.outcome, test.value) == ("passed", figure)
+
+
+@given(st.integers(0, 30), st.integers(1, 20))
+def test_no_answer_of_the_honesty_battery_over_too_few_cases_leaves(n, minimum):
+    honesty = Honesty(cases=n, figures={"swap_kept": Figure(value=0.5, n=n, low=0.4, high=0.6)})
+    explanation = Explanation(split="test", cases=n, methods=[], seconds=0.1, passes=1, honesty=honesty)
+    released = released_explanation(explanation, minimum).honesty
+    assert released is not None
+    assert (released.figures["swap_kept"].value is None) is (n < minimum)
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 20))
+def test_no_place_of_a_class_with_too_few_cases_leaves(n, of_these, minimum):
+    of_these = min(n, of_these)
+    share = Figure(value=0.5, n=of_these, low=0.4, high=0.6)
+    place = PlaceSummary(class_index=0, n=n, patients=n, undefined=0, shares={"ring": share}, chance={"ring": share})
+    explanation = Explanation(split="test", cases=n, methods=[], seconds=0.1, passes=1, places=[place])
+    released = released_explanation(explanation, minimum).places
+    assert bool(released) is (n >= minimum)
+    for left in released:
+        assert (left.shares["ring"].value is None) is (of_these < minimum)
+        assert (left.chance["ring"].value is None) is (of_these < minimum)

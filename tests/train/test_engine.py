@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from monai.data.meta_obj import get_track_meta
 
+from fedxai.bundle import Bundle
 from fedxai.errors import CohortError, TrainingError
 from fedxai.records import Case
 from fedxai.settings import TrainSettings
@@ -187,6 +190,30 @@ def test_a_full_disk_leaves_the_earlier_state(brain_bundle, cases, tmp_path, mon
     with pytest.raises(OSError, match="No space left"):
         site.train(site.weights(), round_=1, rounds=2)
     assert state_file.read_bytes() == before
+
+
+def test_a_background_is_drawn_only_where_a_method_compares_with_one(brain_bundle, cases):
+    site = trainer(brain_bundle, cases)
+    assert site.background(brain_bundle.explain.methods) is None
+    images = site.background(["saliency", "expected_gradients"])
+    assert images.shape == (16, 1, 96, 96)
+
+
+@pytest.mark.parametrize(("kind", "tracked"), [("CacheDataset", False), ("Dataset", True)])
+def test_metadata_is_left_out_only_where_every_case_is_cached(brain_bundle, cases, tmp_path, kind, tracked):
+    """A case that is prepared anew in every epoch may need its spacing; what is cached needs it no more."""
+    shutil.copytree(brain_bundle.path, tmp_path / "copy")
+    path = tmp_path / "copy" / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    dataset = config["train"]["dataset"]
+    keys = dataset if kind == "CacheDataset" else {"data", "transform"}
+    config["train"]["dataset"] = {**{key: dataset[key] for key in keys}, "_target_": kind}
+    path.write_text(json.dumps(config))
+    site, seen = trainer(Bundle.open(tmp_path / "copy"), cases, local_steps=1), []
+    site.network.register_forward_pre_hook(lambda *_: seen.append(get_track_meta()))
+    site.train(site.weights(), round_=0, rounds=1)
+    assert seen == [tracked]
+    assert get_track_meta()
 
 
 PEAK = """

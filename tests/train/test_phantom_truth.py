@@ -4,7 +4,6 @@
 import pytest
 
 from fedxai.intake.phantom import make_phantom
-from fedxai.records import SPLITS
 from fedxai.score.examine import examine
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
@@ -27,7 +26,7 @@ def examined(bundle, folder, planted):
     cohort = make_phantom(folder, site="site-1", index=0, cases=480, **planted)
     site = SiteTrainer(
         bundle=bundle,
-        cases={split: cohort.cases(split) for split in SPLITS},
+        cases=cohort.splits(),
         site="site-1",
         settings=TrainSettings(local_epochs=EPOCHS),
         device="cpu",

@@ -4,6 +4,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from fedxai.records import Case, Explanation, Split
     from fedxai.report.explained_folder import ExplainedFolder
     from fedxai.train.engine import SiteTrainer
-
-
-_BACKGROUND = 16  # training images that some methods compare with
 
 
 class SplitName(str, Enum):
@@ -80,7 +78,8 @@ def explain(
     asked = _asked(methods, trained)
     chosen = _chosen(opened, shown, cases)
     trainer = _trainer(trained, opened, {shown: chosen}, device)
-    background = _background(trainer, asked)
+    with _readable(trainer, "training"):
+        background = trainer.background(asked)
     answering = _answering(trainer, shown, asked, background)
     with ExplainedFolder(
         out,
@@ -140,7 +139,6 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
     import torch
 
     from fedxai.errors import BundleError, SettingsError
-    from fedxai.records import SPLITS
     from fedxai.settings import TrainSettings
     from fedxai.train.engine import SiteTrainer
 
@@ -156,7 +154,7 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
         raise SettingsError(f"--device must be a device of this machine or auto, got {device!r}") from error
     trainer = SiteTrainer(
         bundle=bundle,
-        cases={**{name: cohort.cases(name) for name in SPLITS}, **chosen},
+        cases={**cohort.splits(), **chosen},
         site=cohort.folder.name,
         settings=TrainSettings(cache_cases=0),  # pyright: ignore[reportCallIssue]
         device=device,
@@ -166,15 +164,6 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
     except RuntimeError as error:
         raise BundleError(f"the weights of bundle {bundle.name} don't fit its network; export it again") from error
     return trainer
-
-
-def _background(trainer: "SiteTrainer", methods: list[str]) -> "Tensor | None":
-    """Training images of the site, spread over the split, where a method compares with a background."""
-    from fedxai.explain import METHODS
-
-    if not any(METHODS.make(name).needs_background for name in methods):
-        return None
-    return next(_prepared(trainer, "training", limit=_BACKGROUND, batch_size=_BACKGROUND))["image"]
 
 
 def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:
@@ -235,11 +224,18 @@ def _examined(
 
 
 def _prepared(trainer: "SiteTrainer", split: "Split", *, limit: int, batch_size: int) -> Iterator[dict[str, Any]]:
-    """The engine's batches; a file that MONAI cannot read or prepare is one sentence."""
+    """The engine's batches."""
+    with _readable(trainer, split):
+        yield from trainer.explanation_batches(split, limit=limit, batch_size=batch_size)
+
+
+@contextmanager
+def _readable(trainer: "SiteTrainer", split: "Split") -> Iterator[None]:
+    """A file that MONAI cannot read or prepare is one sentence."""
     from fedxai.errors import CohortError
 
     try:
-        yield from trainer.explanation_batches(split, limit=limit, batch_size=batch_size)
+        yield
     except (OSError, RuntimeError, ValueError) as error:
         raise CohortError(
             f"{trainer.site}: a file of the {split} split cannot be prepared for the network; see `fedxai cohort check`"

@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from fedxai.combine.summaries import pooled_figure
-from fedxai.records import Figure, Honesty, MethodSummary
+from fedxai.combine.summaries import pooled_by_name
+from fedxai.records import E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSummary
 
 CLAIM = 2.0  # E at least so many times its chance level claims something
 SHARE = 1 / 3  # and occlusion must agree with at least this share of it
@@ -14,11 +14,7 @@ def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
     """Counts summed, figures n-weighted; None where no site ran the battery."""
     if not parts:
         return None
-    names = dict.fromkeys(name for part in parts for name in part.figures)
-    return Honesty(
-        cases=sum(part.cases for part in parts),
-        figures={name: pooled_figure(part.figures[name] for part in parts if name in part.figures) for name in names},
-    )
+    return Honesty(cases=sum(part.cases for part in parts), figures=pooled_by_name(part.figures for part in parts))
 
 
 def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
@@ -39,6 +35,6 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
 def won_by_construction(methods: Sequence[MethodSummary], honesty: Honesty | None) -> bool | None:
     """:func:`by_construction` for the E of gradient x input (Eq. 4 and 5); None without it or without the battery."""
     for method in methods:
-        if method.method == "gradient_x_input" and honesty is not None and "relevance_mass" in method.scores:
-            return by_construction(method.scores["relevance_mass"], method.chance["relevance_mass"], honesty)
+        if method.method == HEADLINE_METHOD and honesty is not None and E_SCORE in method.scores:
+            return by_construction(method.scores[E_SCORE], method.chance[E_SCORE], honesty)
     return None

@@ -10,6 +10,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from fedxai.errors import SettingsError
 
+NORMAL = 1.959964  # half-width of a 95 % interval in standard errors
 _TOGETHER = 32  # resamples that scipy draws at once, so that memory does not grow with their number
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.stats import chi2
 from scipy.stats import t as student
 
+from fedxai.combine.intervals import NORMAL
 from fedxai.errors import SettingsError
 from fedxai.records import Figure, PlaceSummary, ShortcutAlarm, ShortcutSearch
 
 WELCOME = ("region", "ring")  # every other place is suspicious
-_NORMAL = 1.959964  # half-widths of a 95 % interval in standard errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _cells(site: str, summary: PlaceSummary, rule: AlarmRule) -> list[_Cell]:
     for place, share in summary.shares.items():
         if place in WELCOME or share.value is None or share.high is None or share.n < rule.fewest_patients:
             continue
-        error = (share.high - share.value) / _NORMAL / (share.value + rule.negligible)
+        error = (share.high - share.value) / NORMAL / (share.value + rule.negligible)
         cells.append(
             _Cell(
                 site=site,

@@ -29,11 +29,7 @@ def pooled_figure(figures: Iterable[Figure]) -> Figure:
 
 def pooled_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
     """Every metric that any site reported, pooled."""
-    names = sorted({name for evaluation in evaluations for name in evaluation.metrics})
-    return {
-        name: pooled_figure(evaluation.metrics[name] for evaluation in evaluations if name in evaluation.metrics)
-        for name in names
-    }
+    return pooled_by_name(evaluation.metrics for evaluation in evaluations)
 
 
 def pooled_confusion(evaluations: Sequence[Evaluation]) -> list[list[int | None]]:
@@ -66,14 +62,15 @@ def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
         scored=sum(part.scored for part in parts),
         unscored=sum(part.unscored for part in parts),
         undefined={score: sum(part.undefined.get(score, 0) for part in parts) for score in scores},
-        scores=_pooled_by_name(part.scores for part in parts),
-        chance=_pooled_by_name(part.chance for part in parts),
-        centred=_pooled_by_name(part.centred for part in parts),
+        scores=pooled_by_name(part.scores for part in parts),
+        chance=pooled_by_name(part.chance for part in parts),
+        centred=pooled_by_name(part.centred for part in parts),
         trust=_pooled_trust([test for part in parts for test in part.trust]),
     )
 
 
-def _pooled_by_name(parts: Iterable[dict[str, Figure]]) -> dict[str, Figure]:
+def pooled_by_name(parts: Iterable[dict[str, Figure]]) -> dict[str, Figure]:
+    """Every figure that any part has, pooled over those that have it, in the order of the names."""
     figures = list(parts)
     names = sorted({name for part in figures for name in part})
     return {name: pooled_figure(part[name] for part in figures if name in part) for name in names}

@@ -68,8 +68,7 @@ class Probe:
         self._targets = targets
         self._layer = layer
         self._background = background
-        weights = (*network.parameters(), *network.buffers())
-        self._precision = next((w.dtype for w in weights if w.is_floating_point()), inputs.dtype)
+        self._precision = precision_of(network, inputs)
 
     @cached_property
     def here(self) -> GradientPass:
@@ -156,3 +155,9 @@ class Probe:
 def _single(tensor: Tensor) -> Tensor:
     """In single precision at least: what a map is added up in."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def precision_of(network: nn.Module, inputs: Tensor) -> torch.dtype:
+    """The network's floating-point type; that of the inputs where it has no weights."""
+    weights = (*network.parameters(), *network.buffers())
+    return next((w.dtype for w in weights if w.is_floating_point()), inputs.dtype)

@@ -111,11 +111,11 @@ class SystemsComparison:
         return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
 
     def _local_only(self, seed: int, site: str) -> SystemResult:
-        trained = train_rounds({site: self._trainer(site, _cases(self.cohorts[site]), seed)}, rounds=self.rounds)
+        trained = train_rounds({site: self._trainer(site, self.cohorts[site].splits(), seed)}, rounds=self.rounds)
         return self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
 
     def _federated(self, seed: int) -> SystemResult:
-        trainers = {site: self._trainer(site, _cases(cohort), seed) for site, cohort in self.cohorts.items()}
+        trainers = {site: self._trainer(site, cohort.splits(), seed) for site, cohort in self.cohorts.items()}
         trained = train_rounds(trainers, rounds=self.rounds)
         sent = [Outgoing(kind="update", messages=self.rounds * len(trainers), bytes=trained.update_bytes)]
         return self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)
@@ -161,6 +161,7 @@ class SystemsComparison:
             methods=config.methods,
             target_layer=config.target_layer,
             target_class=config.target_class,
+            background=tester.background(config.methods),
         )
         return SystemResult(
             system=system,
@@ -205,10 +206,6 @@ class SystemsComparison:
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
             raise SettingsError(f"--out {self.out.name} holds a comparison with other settings; choose a new folder")
         _write(self.out, path.name, wanted)
-
-
-def _cases(cohort: Cohort) -> dict[Split, list[Case]]:
-    return {split: cohort.cases(split) for split in SPLITS}
 
 
 def _write(folder: Path, file: str, values: Any) -> None:

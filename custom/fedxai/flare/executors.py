@@ -131,6 +131,7 @@ class ExplainExecutor(_SiteExecutor):
             "trust_cases": settings.trust_cases if final else 0,
             "honesty_cases": settings.honesty_cases if final else 0,
             "search_shortcuts": final,
+            "background": site.trainer.background(config.methods),
         }
         if not final or not settings.gallery:
             return examine(site.trainer.network, batches, **ask)

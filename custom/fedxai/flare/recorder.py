@@ -15,6 +15,8 @@ from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_me
 from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
+    E_SCORE,
+    HEADLINE_METHOD,
     Absence,
     Choice,
     Evaluations,
@@ -130,8 +132,8 @@ class Recorder:
     def e_of(self, explanations: Mapping[str, Explanation], *, before: float | None = None) -> float | None:
         """E (gradient x input, relevance mass) over the sites; ``before`` where nobody scored a case."""
         for method in pooled_methods(list(explanations.values())):
-            if method.method == "gradient_x_input":
-                value = method.scores["relevance_mass"].value
+            if method.method == HEADLINE_METHOD:
+                value = method.scores[E_SCORE].value
                 return before if value is None else value
         return before
 

@@ -19,7 +19,7 @@ from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
 from fedxai.intake.preflight import preflight
 from fedxai.privacy.ledger import Ledger
-from fedxai.records import SPLITS, Survey
+from fedxai.records import Survey
 from fedxai.settings import ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
 
@@ -120,7 +120,7 @@ class Site(FLComponent):
             settings = settings.model_copy(update={"threads": share})
         return SiteTrainer(
             bundle=self.bundle,
-            cases={split: self.cohort.cases(split) for split in SPLITS},
+            cases=self.cohort.splits(),
             site=self.name,
             settings=settings,
             device=self.settings.device,

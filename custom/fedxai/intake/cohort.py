@@ -100,6 +100,10 @@ class Cohort:
             raise CohortError(f"Unknown split {split!r}; use {', '.join(SPLITS)}.")
         return list(self._cases[split])
 
+    def splits(self) -> dict[Split, list[Case]]:
+        """Return the cases of every split."""
+        return {split: self.cases(split) for split in SPLITS}
+
     def counts(self) -> CaseCounts:
         """Return how many cases each split has."""
         return CaseCounts(**{split: len(self._cases[split]) for split in SPLITS})

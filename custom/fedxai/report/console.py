@@ -8,11 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedxai.records import Explanation, Figure, MethodSummary, RoundSummary, RunSummary
+from fedxai.records import E_SCORE, HEADLINE_METHOD, Explanation, Figure, MethodSummary, RoundSummary, RunSummary
 from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.reading import (
-    E_SCORE,
-    HEADLINE_METHOD,
     chance_of,
     evaluations_of,
     explanations_of,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The warning that a model wins its E by construction: which model, and what says so."""
 
-from fedxai.records import ModelSummary, RunSummary
-from fedxai.report.reading import HEADLINE_METHOD, distinct_models, method_named, named, score_of, value_of
+from fedxai.records import HEADLINE_METHOD, ModelSummary, RunSummary
+from fedxai.report.reading import distinct_models, method_named, named, score_of, value_of
 from fedxai.report.words import number
 
 WON = "E is won by construction"

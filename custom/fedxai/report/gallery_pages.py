@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedxai.records import MethodSummary
+from fedxai.records import E_SCORE, HEADLINE_METHOD, MethodSummary
 from fedxai.report.case_pictures import shown_planes
 from fedxai.report.examined import Examined
 from fedxai.report.overlay import colour_steps
 from fedxai.report.page import render
-from fedxai.report.reading import E_SCORE, HEADLINE_METHOD, chance_of, method_named, score_of, value_of
+from fedxai.report.reading import chance_of, method_named, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.verdict import failed_tests, marked, verdict_of
 from fedxai.report.words import words

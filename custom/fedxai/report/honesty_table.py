@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The honesty battery beside E, a row a final model, with what each figure means."""
 
-from fedxai.records import Honesty, ModelSummary, RunSummary
-from fedxai.report.reading import HEADLINE_METHOD, chance_of, method_named, score_of, value_of
+from fedxai.records import HEADLINE_METHOD, Honesty, ModelSummary, RunSummary
+from fedxai.report.reading import chance_of, method_named, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.words import words
 

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from fedxai.records import (
+    E_SCORE,
+    HEADLINE_METHOD,
     Evaluation,
     Explanation,
     Figure,
@@ -13,9 +15,6 @@ from fedxai.records import (
     RoundSummary,
     RunSummary,
 )
-
-HEADLINE_METHOD = "gradient_x_input"
-E_SCORE = "relevance_mass"
 
 
 def headline_model(summary: RunSummary) -> ModelSummary | None:

@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from fedxai.records import Comparison, Figure, SystemName, SystemResult
-from fedxai.report.reading import HEADLINE_METHOD, chance_of, method_named, score_of, value_of
+from fedxai.records import HEADLINE_METHOD, Comparison, Figure, SystemName, SystemResult
+from fedxai.report.reading import chance_of, method_named, score_of, value_of
 
 SYSTEMS: tuple[SystemName, ...] = ("centralised", "local-only", "federated", "FedXAI-Med")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import Explained, Method, explain_batch
+from fedxai.score.answers import probabilities
 from fedxai.score.regions import Regions
 
 T = TypeVar("T")
@@ -60,8 +61,6 @@ class Asked:
         (whole,) = explained.maps.values()
         self.inputs = inputs.detach().as_subclass(Tensor).to(whole)
         self.targets = explained.targets
-        weights = (*network.parameters(), *network.buffers())
-        self._precision = next((w.dtype for w in weights if w.is_floating_point()), self.inputs.dtype)
         self.relevance = whole.double().sum(dim=1)  # (B, *spatial)
         self.others: Mapping[str, Tensor] = {}  # maps (B, *spatial) of the same cases by other methods
 
@@ -84,15 +83,7 @@ class Asked:
     def probability(self, inputs: Tensor) -> Tensor:
         """The probability ``(B,)`` of the explained class at other inputs: one forward pass."""
         self.passes += 1
-        modes = [(module, module.training) for module in self.network.modules()]
-        try:
-            self.network.eval()
-            with torch.no_grad():
-                logits = self.network(inputs.to(self._precision, copy=True)).double()
-        finally:
-            for module, training in modes:
-                module.training = training
-        return logits.softmax(dim=1).gather(1, self.targets[:, None]).squeeze(1)
+        return probabilities(self.network, inputs).gather(1, self.targets[:, None]).squeeze(1)
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """A new source of randomness, on the CPU."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Explained, Method, explain_batch
-from fedxai.records import Explanation, MethodSummary, Split
+from fedxai.records import HEADLINE_METHOD, Explanation, MethodSummary, Split
 from fedxai.score.asked import Asked
 from fedxai.score.honesty import HonestyBattery
 from fedxai.score.model_score import MODEL_SCORES, score_model
@@ -28,7 +28,6 @@ from fedxai.score.trust import verdict
 
 _KEYS = ("image", "label", "region", "has_region", "group")
 _TARGETS = ("predicted", "label")
-_PLACED = "gradient_x_input"
 _TOGETHER = 8  # cases of the trust tests in memory at once
 
 
@@ -135,9 +134,9 @@ def examine(  # noqa: PLR0913 - the contract between rooms
 
 def _add_places(places: PlaceTally, network: nn.Module, batch: Mapping[str, Any]) -> int:
     """Where the relevance of gradient x input for the cases' own classes lies; how many passes it took."""
-    explained = explain_batch(network, batch["image"], targets=batch["label"], methods=[_PLACED])
+    explained = explain_batch(network, batch["image"], targets=batch["label"], methods=[HEADLINE_METHOD])
     places.add(
-        shares=place_shares(explained.maps[_PLACED], batch["region"]),
+        shares=place_shares(explained.maps[HEADLINE_METHOD], batch["region"]),
         chance=place_chance(batch["region"]),
         classes=torch.as_tensor(batch["label"]).flatten().tolist(),
         groups=list(batch["group"]),

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from fedxai.explain import explain_batch
 from fedxai.explain.occlusion import Occlusion
+from fedxai.explain.one_batch import device_of
 from fedxai.records import Figure, Honesty
+from fedxai.score.answers import probabilities
 from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
-from fedxai.score.one_map import score_map
 from fedxai.score.regions import Regions
+from fedxai.score.score import share_inside
 
 MARGIN = 5.0  # mm around the region that stay, at the grid's spacing
 
@@ -49,12 +51,14 @@ class HonestyBattery:
 
     def add(self, batch: Mapping[str, Any]) -> None:
         """Ask about the cases of a batch that have a region, one by one, as far as the limit allows."""
+        if self._left <= 0:
+            return
         for place in torch.as_tensor(batch["has_region"]).flatten().nonzero().flatten().tolist():
             region = torch.as_tensor(batch["region"][place]).bool()[None]
             if self._left <= 0 or not region.any():
                 continue
             image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
-            body = impute(image, region, torch.zeros_like(image[:1]))
+            body = _filled(image, region)
             if self._partner is not None and self._partner[1] != group:
                 self._left -= 1
                 self._groups.append(group)
@@ -75,11 +79,12 @@ class HonestyBattery:
     def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor) -> None:
         around = Regions.of(region).grown(MARGIN).reshape(region.shape)
         moved = self._elsewhere(image, around, region)
-        elsewhere = impute(image, moved, torch.zeros_like(image))
+        elsewhere = _filled(image, moved)
         grey = torch.where(region, image[region.expand_as(image)].mean(), image)
         swapped = torch.where(around, image, partner)
         blank = torch.where(around, image, torch.zeros_like(image))
-        before, *after = self._probabilities(torch.cat([image, body, elsewhere, grey, swapped, blank]))
+        questions = torch.cat([image, body, elsewhere, grey, swapped, blank])
+        before, *after = probabilities(self._network, questions.to(device_of(self._network))).cpu()
         predicted = int(before.argmax())
         for name, probability in zip(("drop_region", "drop_elsewhere", "drop_grey"), after[:3], strict=True):
             unknown = name == "drop_elsewhere" and not moved.any()
@@ -89,7 +94,8 @@ class HonestyBattery:
             self._values[name].append(float(int(probability.argmax()) == predicted))
         occluded = explain_batch(self._network, image, targets=predicted, methods=[Occlusion()])
         self.passes += 1 + occluded.passes + occluded.forwards
-        self._values["occlusion_mass"].append(float(score_map(occluded.maps["occlusion"], region)["relevance_mass"]))
+        fall = occluded.maps["occlusion"].double().abs().flatten(1).cpu()
+        self._values["occlusion_mass"].append(float(share_inside(fall, region.flatten(1))))
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
@@ -104,13 +110,7 @@ class HonestyBattery:
                 best, overlap = moved, share
         return best
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        modes = [(module, module.training) for module in self._network.modules()]
-        device = next(self._network.parameters()).device
-        try:
-            self._network.eval()
-            with torch.no_grad():
-                return self._network(images.to(device)).double().softmax(dim=1).cpu()
-        finally:
-            for module, training in modes:
-                module.training = training
+
+def _filled(image: Tensor, hidden: Tensor) -> Tensor:
+    """The image with what is hidden filled from its surroundings, without noise."""
+    return impute(image, hidden, torch.zeros_like(image))

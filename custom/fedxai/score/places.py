@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedxai.combine.intervals import NORMAL
 from fedxai.errors import ExplanationError, SettingsError
 from fedxai.records import Figure, PlaceSummary
 
-_NORMAL = 1.959964
 _POOLS = {2: nn.functional.max_pool2d, 3: nn.functional.max_pool3d}
 
 
@@ -178,7 +178,7 @@ def _mean(values: Sequence[float], groups: Sequence[str]) -> Figure:
     if m < 2:
         return Figure(value=mean, n=len(array))
     squares = sum(float((array[cases] - mean).sum()) ** 2 for cases in patients)
-    half = _NORMAL * math.sqrt(m / (m - 1) * squares) / len(array)
+    half = NORMAL * math.sqrt(m / (m - 1) * squares) / len(array)
     return Figure(value=mean, n=len(array), low=max(0.0, mean - half), high=mean + half)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trust verdict: four tests that a method's maps can fail, on this network and these cases."""
 
-from fedxai.records import Figure, TrustTest
+from fedxai.records import E_SCORE, Figure, TrustTest
 from fedxai.score.tally import Tally
 
 RANDOMISATION = 0.5
@@ -33,7 +33,7 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
         TrustTest.decide("randomisation", tally.figure("randomisation", seed=seed), threshold=RANDOMISATION),
         TrustTest.decide("faithfulness", min(gains, key=_value), threshold=GAIN),
         TrustTest.decide("robustness", tally.figure("noise_agreement", seed=seed), threshold=ROBUSTNESS),
-        TrustTest.decide("localisation", tally.above_centred("relevance_mass", seed=seed), threshold=GAIN),
+        TrustTest.decide("localisation", tally.above_centred(E_SCORE, seed=seed), threshold=GAIN),
     ]
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fedxai.bundle import Bundle
 from fedxai.errors import CohortError, TrainingError
+from fedxai.explain import METHODS
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
@@ -28,6 +29,7 @@ from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.prepare import RegionBeside, as_item, as_tensor, check_labels, with_regions
 
 Weights = dict[str, NDArray]
+_BACKGROUND = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,8 @@ class SiteTrainer:
         What is not cached is still to be read and prepared, and that may need an image's spacing and orientation.
         """
         before = get_track_meta()
-        set_track_meta(before and self.training_cases > self.settings.cache_cases)
+        cached = getattr(self._datasets["training"], "cache_num", 0)  # a plain Dataset prepares each case anew
+        set_track_meta(before and cached < self.training_cases)
         try:
             yield
         finally:
@@ -222,6 +225,15 @@ class SiteTrainer:
                 "has_region": torch.tensor([item["has_region"] for item in batch]),
                 "group": [case.group for case in chosen[first : first + batch_size]],
             }
+
+    def background(self, methods: Sequence[str]) -> torch.Tensor | None:
+        """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
+
+        None where no method of ``methods`` (names in the registry) compares with a background.
+        """
+        if not any(METHODS.make(name).needs_background for name in methods):
+            return None
+        return next(self.explanation_batches("training", limit=_BACKGROUND, batch_size=_BACKGROUND))["image"]
 
     def _prepare_case(self, parser: Any) -> Callable[[Case], dict[str, Any]]:
         """What brings a case and its region onto the network's grid, without augmentation."""

@@ -106,11 +106,6 @@ def test_the_energy_term_begins_late_and_rises():
     assert energy_weight(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20) == 0.0
 
 
-@pytest.mark.parametrize("term", ["relevance", "energy"])
-def test_guidance_changes_the_update_of_cases_with_regions(evidence_bundle, cases, term):
-    assert differ(first_update(evidence_bundle, cases), first_update(evidence_bundle, cases, term))
-
-
 def changed(bundle, folder, change):
     """A copy of a bundle with another list of random transforms."""
     shutil.copytree(bundle.path, folder / "changed")
@@ -121,12 +116,21 @@ def changed(bundle, folder, change):
     return Bundle.open(folder / "changed")
 
 
-def test_cases_without_regions_train_with_the_plain_loss(evidence_bundle, without_regions, tmp_path, monkeypatch):
-    """Clipping is lifted and augmentation left out (MONAI draws once more a key), so that only losses are compared."""
+@pytest.fixture
+def only_losses_differ(evidence_bundle, tmp_path, monkeypatch):
+    """Clipping is lifted and augmentation left out: MONAI draws once more for every key."""
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
-    bundle = changed(evidence_bundle, tmp_path, None)
-    plain = first_update(bundle, without_regions)
-    guided = first_update(bundle, without_regions, "relevance", "energy")
+    return changed(evidence_bundle, tmp_path, None)
+
+
+@pytest.mark.parametrize("term", ["relevance", "energy"])
+def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, cases, term):
+    assert differ(first_update(only_losses_differ, cases), first_update(only_losses_differ, cases, term))
+
+
+def test_cases_without_regions_train_with_the_plain_loss(only_losses_differ, without_regions):
+    plain = first_update(only_losses_differ, without_regions)
+    guided = first_update(only_losses_differ, without_regions, "relevance", "energy")
     assert plain.loss == guided.loss
     assert not differ(plain, guided)
 

@@ -58,4 +58,4 @@ def test_a_model_below_the_floor_is_no_candidate(selector):
 @pytest.mark.parametrize("floor", [0.0, 1.0, -0.1])
 def test_a_floor_outside_0_and_1_is_refused(floor):
     with pytest.raises(SettingsError, match="e_floor must be between 0 and 1"):
-        ModelSelector(e_floor=floor)
+        ModelSelector(e_floor=floor).check()

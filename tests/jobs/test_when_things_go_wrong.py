@@ -152,3 +152,21 @@ def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(main_job,
     assert alive == []
     for checkpoint in out.rglob("*.pt"):
         torch.load(checkpoint, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "train", "sentence"),
+    [
+        (
+            {},
+            {"guidance": {"terms": ["relevance"]}},
+            "site-1 cannot take part: .* needs relevance_layer in explain.json",
+        ),
+        ({"e_floor": 2.0}, {}, "e_floor must be between 0 and 1, or null, got 2.0"),
+    ],
+)
+def test_a_setting_that_cannot_be_kept_is_named_before_anything_is_trained(
+    main_job, small_cohorts, tmp_path, settings, train, sentence
+):
+    with pytest.raises(RunError, match=sentence):
+        run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train=train)

@@ -16,17 +16,21 @@ class ModelSelector(IntimeModelSelector):
     Args:
         key_metric: the validation metric that chooses the best global model; higher is better.
         e_floor: a model whose E has fallen below this is not chosen, however good its metric; None: no floor.
-
-    Raises:
-        SettingsError: when the floor is not between 0 and 1.
     """
 
     def __init__(self, key_metric: str = "macro_auc", e_floor: float | None = None) -> None:
         super().__init__(weigh_by_local_iter=True, key_metric=key_metric)
-        if e_floor is not None and not 0 < e_floor < 1:
-            raise SettingsError(f"e_floor must be between 0 and 1, or null, got {e_floor}")
         self.e_floor = e_floor
         self.e: float | None = None  # of the newest global model that was explained; the workflow tells it
+
+    def check(self) -> None:
+        """Refuse a floor that is none: asked by the workflow, because FLARE hides what a constructor raises.
+
+        Raises:
+            SettingsError: when the floor is not between 0 and 1.
+        """
+        if self.e_floor is not None and not 0 < self.e_floor < 1:
+            raise SettingsError(f"e_floor must be between 0 and 1, or null, got {self.e_floor}")
 
     @property
     def below_floor(self) -> bool:

@@ -128,11 +128,13 @@ class Site(FLComponent):
         )
 
     def survey(self) -> Survey:
-        """Counts of the cohort and the bundle's digest, checked against each other.
+        """Counts of the cohort and the bundle's digest, checked against each other and the training settings.
 
         Raises:
             CohortError: when a file of the cohort would stop the run.
-            BundleError: when cohort and bundle differ in their number of classes.
+            BundleError: when cohort and bundle differ in their number of classes, or the bundle lacks what guidance
+                asks for.
+            SettingsError: when a training setting breaks its rule.
         """
         preflight(self.cohort)
         classes = len(self.cohort.class_names)
@@ -141,6 +143,7 @@ class Site(FLComponent):
                 f"{self.name}'s cohort has {classes} classes and bundle {self.bundle.name} has "
                 f"{len(self.bundle.class_names)}; choose a bundle that fits the cohort"
             )
+        _ = self.trainer  # made now, so that what cannot be trained is said before anything is
         return Survey(
             cases=self.cohort.counts(),
             holding=self.cohort.holding(),

@@ -145,6 +145,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         selector = self._engine.get_component("model_selector")
         if not isinstance(selector, ModelSelector):
             raise RunError(f"component 'model_selector' must be a ModelSelector, got {type(selector).__name__}")
+        selector.check()
         if not isinstance(self.aggregator, FedAvgAggregator):
             raise RunError(f"component 'aggregator' must be a FedAvgAggregator, got {type(self.aggregator).__name__}")
         self._selector = selector

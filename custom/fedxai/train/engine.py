@@ -58,6 +58,7 @@ class SiteTrainer:
 
     Raises:
         CohortError: when a split that is used is empty or a label is outside the bundle's classes.
+        BundleError: when the guidance asks of the bundle what it does not have.
     """
 
     def __init__(
@@ -82,6 +83,11 @@ class SiteTrainer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.network = bundle.network(seed=settings.seed).to(self.device)
+        self._guidance: Guidance | None = None
+        if settings.guidance.terms:
+            self._guidance = Guidance(
+                settings.guidance, network=self.network, relevance_layer=bundle.explain.relevance_layer
+            )
 
     @property
     def training_cases(self) -> int:
@@ -159,13 +165,10 @@ class SiteTrainer:
     def _guided(self, trainer: Any, round_: int, rounds: int) -> Iterator[None]:
         """Train under the set guidance inside the block; plainly where none is set."""
         epochs = self.settings.local_epochs
-        if not self.settings.guidance.terms:
+        if self._guidance is None:
             yield
             return
-        guidance = Guidance(
-            self.settings.guidance, network=self.network, relevance_layer=self.bundle.explain.relevance_layer
-        )
-        end = guidance.attach(trainer, Progress(done=round_ * epochs, epochs=rounds * epochs))
+        end = self._guidance.attach(trainer, Progress(done=round_ * epochs, epochs=rounds * epochs))
         try:
             yield
         finally:
@@ -268,7 +271,7 @@ class SiteTrainer:
                 overrides[key] = value
         parser = self.bundle.parser(overrides)
         if split not in self._datasets:
-            guided = part == "train" and bool(settings.guidance.terms)
+            guided = part == "train" and self._guidance is not None
             # a tuple, because MONAI's parser walks into every item of a list
             parser.set(tuple(as_item(case, region=guided) for case in self.cases[split]), f"{part}#dataset#data")
             if guided:

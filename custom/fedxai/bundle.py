@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -86,6 +87,8 @@ class Bundle:
         """MONAI's parser over ``train.json`` and ``metadata.json``; ``overrides`` by id (``train#dataset``)."""
         from monai.bundle import ConfigParser
 
+        # MONAI's LoadImage says once per transform that NVIDIA's DICOM decoder is not installed
+        logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
         parser = ConfigParser()
         parser.read_config(str(self.path / "configs" / "train.json"))
         parser.read_meta(str(self.path / "configs" / "metadata.json"))

@@ -2,6 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
+# Two test processes, a file in one of them; each with one thread of PyTorch.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test fast lint bench browser clean
 
@@ -10,11 +12,11 @@ demo: $(VENV)/.runtime
 	$(BIN)/fedxai run jobs/fedxai --out $(RUN)
 
 test: $(VENV)/.test browser lint
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -26,6 +26,17 @@ def test_phantom_makes_a_root_of_sites(root):
     assert sum(Cohort.open(root / "site-1").counts().model_dump().values()) == 36
 
 
+def test_phantom_of_volumes_takes_a_task_and_refuses_what_only_slices_have(tmp_path):
+    words = ("phantom", "--out", tmp_path / "root", "--sites", 1, "--cases", 12, "--task", "classification")
+    refused = _run(*words, "--shortcut")
+    assert refused.exit_code != 0
+    assert "--shortcut and --shuffle-labels go with --task slices" in str(refused.exception)
+    result = _run(*words)
+    assert result.exit_code == 0, result.output
+    assert "site-1; 12 cases each" in result.output
+    assert Cohort.open(tmp_path / "root" / "site-1").cases("test")[0].image.name.endswith(".nii.gz")
+
+
 def test_check_of_a_clean_root_is_quiet_and_exits_with_0(root):
     result = _run("check", root)
     assert result.exit_code == 0

@@ -3,11 +3,12 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedxai.cli.intake import progress_bar
+from fedxai.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +26,14 @@ class SplitBy(str, Enum):
     label_skew = "label-skew"
     quantity = "quantity"
     acquisition = "acquisition"
+
+
+class Drawn(str, Enum):
+    """What a phantom is for."""
+
+    slices = "slices"
+    classification = "classification"
+    segmentation = "segmentation"
 
 
 @app.command()
@@ -106,7 +115,13 @@ def show(
 def phantom(
     out: Annotated[Path, typer.Option(help="The cohorts root to make: a new folder.")],
     sites: Annotated[int, typer.Option(help="How many hospitals, each with a virtual scanner of its own.")] = 4,
-    cases: Annotated[int, typer.Option(help="Cases per site, two a patient.")] = 160,
+    task: Annotated[
+        Drawn, typer.Option(help="slices: 2D classification; classification, segmentation: of 3D volumes.")
+    ] = Drawn.slices,
+    cases: Annotated[
+        int | None,
+        typer.Option(help="Cases per site: slices, two a patient, or volumes [slices: 160, volumes: 80]."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws everything; the same seed gives the same bytes.")] = 0,
     shortcut: Annotated[
         bool, typer.Option("--shortcut", help="Let marks at the border tell the label, and the lesion nothing.")
@@ -117,19 +132,21 @@ def phantom(
 ) -> None:
     """Draw synthetic cohorts whose only evidence of a class lies inside a known region.
 
-    Example: `fedxai cohort phantom --sites 4 --cases 160 --out cohorts`
+    Example: `fedxai cohort phantom --sites 4 --task classification --out cohorts`
     """
-    from fedxai.intake.phantom import make_phantom_sites
+    if task is Drawn.slices:
+        from fedxai.intake.phantom import make_phantom_sites
 
-    made = make_phantom_sites(
-        out,
-        sites=sites,
-        cases=cases,
-        seed=seed,
-        shortcut=shortcut,
-        shuffle_labels=shuffle_labels,
-        track=progress_bar,
-    )
+        cases = 160 if cases is None else cases
+        planted: Any = {"shortcut": shortcut, "shuffle_labels": shuffle_labels}
+        made = make_phantom_sites(out, sites=sites, cases=cases, seed=seed, **planted, track=progress_bar)
+    elif shortcut or shuffle_labels:
+        raise SettingsError(f"--shortcut and --shuffle-labels go with --task slices, got --task {task.value}.")
+    else:
+        from fedxai.intake.phantom_3d import make_phantom_3d_sites
+
+        cases = 80 if cases is None else cases
+        made = make_phantom_3d_sites(out, task=task.value, sites=sites, cases=cases, seed=seed, track=progress_bar)
     typer.echo(f"Cohorts root: {out.absolute()} ({', '.join(made)}; {cases} cases each)")
 
 

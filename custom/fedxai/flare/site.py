@@ -17,6 +17,7 @@ from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, CohortError
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
+from fedxai.intake.phantom_3d import make_phantom_3d
 from fedxai.intake.preflight import preflight
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Survey
@@ -155,8 +156,21 @@ class Site(FLComponent):
         folder = self.folder / "phantom"
         if not (folder / "dataset.json").is_file():
             self.logger.warning(f"{self.name}: no cohort is configured, so the embedded phantom cohort is used")
-            make_phantom(folder, site=self.name, index=_index(self.name))
+            self._draw_phantom(folder)
         return Cohort.open(folder)
+
+    def _draw_phantom(self, folder: Path) -> None:
+        """The phantom whose dimension and task are the bundle's, as its metadata says."""
+        formats = self.bundle.metadata["network_data_format"]
+        dimensions = len(formats["inputs"]["image"]["spatial_shape"])
+        segments = formats["outputs"]["pred"].get("format") == "segmentation"
+        place: Any = {"site": self.name, "index": _index(self.name)}
+        if dimensions == 3:
+            make_phantom_3d(folder, **place, task="segmentation" if segments else "classification")
+        elif segments:
+            raise CohortError(f"no phantom fits bundle {self.bundle.name}, a 2D segmentation; name a cohort")
+        else:
+            make_phantom(folder, **place)
 
 
 def _index(name: str) -> int:

@@ -8,10 +8,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from fedxai.bundle.explain_config import ExplainConfig
 from fedxai.errors import BundleError
 from fedxai.records import BundleIdentity
 from fedxai.settings import BUNDLES_VARIABLE, checked
@@ -22,19 +21,6 @@ if TYPE_CHECKING:
 
 _NEEDED = ("network_def", "optimizer", "loss", "train", "validate")
 _CODE = ("configs", "scripts")
-
-
-class ExplainConfig(BaseModel):
-    """``configs/explain.json``: what makes a bundle explainable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    methods: list[str] = Field(description="Saliency methods, by their names in the registry.", min_length=1)
-    target_layer: str | None = Field(None, description="Module path of the layer that Grad-CAM reads.")
-    relevance_layer: str | None = Field(None, description="Module path of the layer that gives a cell's relevance.")
-    target_class: Literal["predicted", "label"] = Field("predicted", description="The class that is explained.")
-    region: dict[str, Any] = Field(description="MONAI transforms that bring a region onto the image's grid.")
-    input_range: tuple[float, float] = Field((0.0, 1.0), description="Range of the network's input; black first.")
 
 
 class Bundle:
@@ -128,7 +114,7 @@ class Bundle:
 def bundle_roots() -> list[Path]:
     """Where bundles are looked for by name: ``FEDXAI_BUNDLES``, then ``bundles/`` of this checkout."""
     named = os.environ.get(BUNDLES_VARIABLE)
-    beside = Path(__file__).resolve().parents[2] / "bundles"
+    beside = Path(__file__).resolve().parents[3] / "bundles"
     return [root for root in ([Path(named)] if named else []) + [beside] if root.is_dir()]
 
 

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI bundles: opened, mapped onto the engine's names, read before anything runs, fingerprinted and approved."""
+
+from fedxai.bundle.explain_config import ExplainConfig
+from fedxai.bundle.open import Bundle, bundle_roots
+
+__all__ = ["Bundle", "ExplainConfig", "bundle_roots"]

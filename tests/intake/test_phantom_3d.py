@@ -65,6 +65,16 @@ def test_slices_of_any_thickness_show_the_same_block_at_the_same_millimetres(tmp
     np.testing.assert_allclose(np.array(seen)[:, 3], block[1].sum(), rtol=0.05)
 
 
+def test_a_segmentation_case_has_a_map_of_three_values_as_its_label(tmp_path):
+    cohort = make_phantom_3d(tmp_path / "a", site="site-1", index=0, task="segmentation", cases=12)
+    assert cohort.class_names == ["background", "anterior", "posterior"]
+    for case in _cases(cohort):
+        image, label = nib.load(case.image), nib.load(case.label)
+        assert image.shape == label.shape == (36, 48, 36)
+        assert set(np.unique(label.dataobj)) == {0, 1, 2}
+        assert case.region is None
+
+
 def test_brightness_alone_does_not_find_the_structure():
     for seed in range(4):
         image, labels = draw_structure(np.random.default_rng(seed))
@@ -128,6 +138,12 @@ def test_the_arrangement_inside_the_region_tells_the_class(drawn):
         profile = np.bincount(ring.ravel(), turned.ravel())[:14]
         features.append([*np.log(profile[1:]), *np.log(np.cumsum(power)[[2, 8, 32, 128]] / power.sum())])
     assert _auc(np.array(features), labels) > 0.9
+
+
+def test_a_root_of_sites_has_thin_and_thick_slices(tmp_path):
+    made = make_phantom_3d_sites(tmp_path / "root", task="segmentation", sites=2, cases=12)
+    assert list(made) == ["site-1", "site-2"]
+    assert {nib.load(p).shape[2] for p in (tmp_path / "root").glob("*/images/*")} == {36, 12}
 
 
 def test_wrong_arguments_and_an_existing_folder_are_refused(lesions, tmp_path):

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from fedxai.errors import CohortError
+
 SCHEMA_VERSION = "1.0"
 DECIMALS = 4
 SPLITS = ("training", "validation", "test")
@@ -19,6 +21,7 @@ HEADLINE_METHOD = "gradient_x_input"  # Eq. 4
 E_SCORE = "relevance_mass"  # Eq. 5 with |S|
 
 Split = Literal["training", "validation", "test"]
+Task = Literal["classification", "segmentation"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -40,10 +43,32 @@ class Case:
     """One image of one patient, as the cohort's ``dataset.json`` lists it; paths are absolute."""
 
     image: Path
-    label: int
+    label: int | Path  # its class, or the label map of a case of segmentation
     region: Path | None = None
     group: str = ""
     tabular: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """What the label is for."""
+        return "segmentation" if isinstance(self.label, Path) else "classification"
+
+    @property
+    def class_index(self) -> int:
+        """The class.
+
+        Raises:
+            CohortError: the case has a label map instead.
+        """
+        if isinstance(self.label, Path):
+            raise CohortError("The label of a case must be a class here, got a label map; use a classification cohort.")
+        return self.label
+
+    @property
+    def files(self) -> list[Path]:
+        """The image, the label map and the region, as far as the case has them."""
+        paths = (self.image, self.label, self.region)
+        return [path for path in paths if isinstance(path, Path)]
 
 
 class Record(BaseModel):

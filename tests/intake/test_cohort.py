@@ -2,6 +2,7 @@
 """What a cohort on disk promises, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,3 +134,57 @@ def test_a_root_lists_its_sites_in_natural_order(tmp_path):
         site_cohorts(tmp_path / "readme")
     with pytest.raises(CohortError, match="does not exist"):
         site_cohorts(tmp_path / "nowhere")
+
+
+def _write_maps(folder, **changes):
+    """Three cases whose labels are maps; ``changes`` replaces fields of the first case."""
+    cases = []
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for i in range(3):
+        for kind in ("images", "labels"):
+            (folder / kind / f"{i}.png").write_bytes(encode_png(np.full((4, 5), i, dtype=np.uint8)))
+        cases.append(Case(image=folder / f"images/{i}.png", label=folder / f"labels/{i}.png", group=f"p{i}"))
+    cases[0] = replace(cases[0], **changes)
+    splits = {"training": cases[:1], "validation": cases[1:2], "test": cases[2:]}
+    names = ["background", "anterior", "posterior"]
+    return Cohort.write(folder, name="maps", description="", modality="MRI", class_names=names, splits=splits)
+
+
+def test_labels_of_a_segmentation_cohort_are_maps(tmp_path):
+    _write_maps(tmp_path)
+    cohort = Cohort.open(tmp_path)
+    (case,) = cohort.cases("test")
+    assert cohort.task == case.task == "segmentation"
+    assert case.label == tmp_path / "labels/2.png"
+    assert json.loads((tmp_path / "dataset.json").read_text())["test"][0]["label"] == "labels/2.png"
+    with pytest.raises(CohortError, match="must be a class here, got a label map"):
+        _ = case.class_index
+
+
+def test_monai_reads_a_segmentation_datalist_with_absolute_label_maps(tmp_path):
+    from monai.data import load_decathlon_datalist
+
+    _write_maps(tmp_path)
+    (entry,) = load_decathlon_datalist(str(tmp_path / "dataset.json"), data_list_key="validation")
+    assert entry["label"] == str(tmp_path / "labels/1.png")
+
+
+def test_classes_are_not_mixed_with_label_maps(tmp_path):
+    with pytest.raises(CohortError, match="every case a class, or every case a label map; it mixes them"):
+        _write_maps(tmp_path, label=0)
+
+
+@pytest.mark.parametrize("label", ["../x.png", "/x.png", "", "a\\b.png", 1.0, None, True])
+def test_a_label_is_a_class_or_a_path_inside(tmp_path, label):
+    _write_maps(tmp_path)
+    _edit(tmp_path, lambda datalist: datalist["test"][0].update(label=label))
+    with pytest.raises(CohortError, match="test case 0 must have (an integer label|a relative label path)"):
+        Cohort.open(tmp_path)
+
+
+def test_holding_counts_the_label_maps(tmp_path):
+    cohort = _write_maps(tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 7
+    assert cohort.holding().bytes == sum(path.stat().st_size for path in files)

@@ -135,7 +135,7 @@ def _about_classes(cohorts: Mapping[str, Cohort]) -> Iterator[Finding]:
                 "take it in again with the same --class-name in the same order",
             )
         for split in SPLITS:
-            present = {cohort.class_names[case.label] for case in cohort.cases(split)}
+            present = {cohort.class_names[case.class_index] for case in cohort.cases(split)}
             trained |= present if split == "training" else set()
             if not present:
                 make = _error if split == "training" else _warning

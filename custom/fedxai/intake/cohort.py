@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from fedxai.errors import CohortError
-from fedxai.records import SPLITS, Case, CaseCounts, Holding, Split
+from fedxai.records import SPLITS, Case, CaseCounts, Holding, Split, Task
 
 DATALIST = "dataset.json"
 
@@ -19,7 +19,7 @@ class Cohort:
     Attributes:
         folder: where it lies; every path in ``dataset.json`` is relative to it.
         name, description, modality: as written there.
-        class_names: the name of label 0, 1, ...
+        class_names: the name of label 0, 1, ...; of a segmentation cohort, of value 0 (background), 1, ... in its maps.
         pseudonyms: cohorts where this is the same, and not empty, share their patients' pseudonyms.
     """
 
@@ -94,6 +94,11 @@ class Cohort:
         unfinished.replace(folder / DATALIST)
         return cohort
 
+    @property
+    def task(self) -> Task:
+        """Whether a case's label is a class or a label map; a cohort holds one kind."""
+        return next(case.task for cases in self._cases.values() for case in cases)
+
     def cases(self, split: Split) -> list[Case]:
         """Return the cases of one split, with absolute paths."""
         if split not in SPLITS:
@@ -111,8 +116,7 @@ class Cohort:
     def holding(self) -> Holding:
         """Count what the site holds, |D_total| of Eq. 6: case records, and bytes of its distinct files."""
         cases = [case for split in SPLITS for case in self._cases[split]]
-        files = {self.folder / DATALIST, *(case.image for case in cases)}
-        files |= {case.region for case in cases if case.region is not None}
+        files = {self.folder / DATALIST, *(path for case in cases for path in case.files)}
         size = sum(path.stat().st_size for path in files if path.is_file())
         return Holding(case_records=len(cases), bytes=size)
 
@@ -166,7 +170,7 @@ def _first_line(error: Exception) -> str:
 def _case(entry: Mapping[str, Any], folder: Path) -> Case:
     return Case(
         image=folder / entry["image"],
-        label=entry["label"],
+        label=folder / entry["label"] if isinstance(entry["label"], str) else entry["label"],
         region=folder / entry["region"] if entry.get("region") else None,
         group=str(entry.get("group", "")),
         tabular=dict(entry.get("tabular", {})),
@@ -175,7 +179,8 @@ def _case(entry: Mapping[str, Any], folder: Path) -> Case:
 
 def _entry(case: Case, folder: Path) -> dict[str, Any]:
     """One line of the datalist; what a case does not have is left out."""
-    entry: dict[str, Any] = {"image": _relative(case.image, folder), "label": case.label}
+    label = _relative(case.label, folder) if isinstance(case.label, Path) else case.label
+    entry: dict[str, Any] = {"image": _relative(case.image, folder), "label": label}
     if case.region is not None:
         entry["region"] = _relative(case.region, folder)
     if case.group:
@@ -211,15 +216,18 @@ def _check(datalist: Any, folder: Path) -> None:
             _check_entry(entry, len(labels), f"{where} {split} case {number}")
     if not any(datalist.get(split) for split in SPLITS):
         raise CohortError(f"{where} lists no case in {', '.join(SPLITS)}.")
+    if len({isinstance(entry["label"], str) for split in SPLITS for entry in datalist.get(split, [])}) > 1:
+        raise CohortError(f"{where} must give every case a class, or every case a label map; it mixes them.")
 
 
 def _check_entry(entry: Any, classes: int, where: str) -> None:
     if not isinstance(entry, Mapping):
         raise CohortError(f"{where} must be a JSON object, got {type(entry).__name__}.")
     label = entry.get("label")
-    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
-        raise CohortError(f"{where} must have an integer label from 0 to {classes - 1}.")
-    for key in ("image", "region"):
+    mapped = isinstance(label, str) and bool(PurePosixPath(label).suffix)
+    if not mapped and (isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes):
+        raise CohortError(f"{where} must have an integer label from 0 to {classes - 1}, or the path of a label map.")
+    for key in ("image", *(["label"] if mapped else []), "region"):
         text = entry.get(key)
         if key == "region" and text is None:
             continue

@@ -3,6 +3,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -93,12 +94,17 @@ def _patient(case: Case, split: Split) -> str:
     return case.group or f"{split} {case.image.name}"
 
 
+def _stratum(case: Case) -> int:
+    """A case's class; cases of segmentation are all of one kind."""
+    return case.label if isinstance(case.label, int) else 0
+
+
 def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[str, int]:
     """Draw every patient's site, again until every site has a case of every split that the cohort has."""
     patients = {
         split: group_labels(
             [_patient(case, split) for case in cohort.cases(split)],
-            [case.label for case in cohort.cases(split)],
+            [_stratum(case) for case in cohort.cases(split)],
         )
         for split in SPLITS
     }
@@ -168,19 +174,18 @@ def _digest(content: bytes) -> bytes:
 
 def _copy(case: Case, folder: Path) -> Case:
     """Copy a case's files; a site's bytes are its own, as in a hospital."""
-    paths: list[Path] = []
-    for source, home in ((case.image, "images"), (case.region, "regions")):
-        if source is not None:
-            target = folder / home / source.name
-            target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
-            paths.append(target)
-    return Case(
-        image=paths[0],
-        label=case.label,
-        region=paths[1] if len(paths) > 1 else None,
-        group=case.group,
-        tabular=case.tabular,
+
+    def copied(source: Path, kind: str) -> Path:
+        target = folder / kind / source.name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, target)
+        return target
+
+    return replace(
+        case,
+        image=copied(case.image, "images"),
+        label=copied(case.label, "labels") if isinstance(case.label, Path) else case.label,
+        region=None if case.region is None else copied(case.region, "regions"),
     )
 
 
@@ -192,7 +197,7 @@ def _picture_again(case: Case, split: Split, writer: CaseWriter, scanner: Scanne
     writer.add(
         scanner.image(pixels, seed=int.from_bytes(_digest(pixels.tobytes())[:8], "big")),
         split=split,
-        label=case.label,
+        label=case.class_index,
         group=case.group,
         region=None if region is None else scanner.region(region),
         tabular=case.tabular,

@@ -2,6 +2,7 @@
 """Cases on their way into the network: as items of MONAI's transforms, with the region beside the image."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def check_labels(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
     classes = len(bundle.class_names)
     if not cases.get("training"):
         raise CohortError("the training split must hold at least one case, got none")
-    highest = max(case.label for listed in cases.values() for case in listed)
+    highest = max(case.class_index for listed in cases.values() for case in listed)
     if highest >= classes:
         raise CohortError(
             f"labels must be below the {classes} classes of bundle {bundle.name}, got {highest}; "
@@ -47,7 +48,10 @@ class RegionBeside(Transform):
 
 def as_item(case: Case, *, region: bool = False) -> dict[str, Any]:
     """A case as the bundle's transforms take it; with its region's path where that is asked for and there is one."""
-    item: dict[str, Any] = {"image": str(case.image), "label": case.label}
+    item: dict[str, Any] = {
+        "image": str(case.image),
+        "label": str(case.label) if isinstance(case.label, Path) else case.label,
+    }
     return {**item, "region": str(case.region)} if region and case.region else item
 
 

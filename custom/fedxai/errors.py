@@ -32,3 +32,7 @@ class TrainingError(FedxaiError):
 
 class RunError(FedxaiError):
     """A federated run did not do what it was asked."""
+
+
+class LedgerError(FedxaiError):
+    """A ledger cannot be written, or does not hold what was written."""

@@ -12,9 +12,10 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 
-from fedxai.errors import FedxaiError, RunError
-from fedxai.flare.messages import ROLE, read_dxo, refusal, size_of, summary_message, update_message
+from fedxai.errors import FedxaiError, LedgerError, RunError
+from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
+from fedxai.flare.witness import CHANNEL, payload_of, set_head
 from fedxai.privacy.release import released_evaluation, released_explanation
 from fedxai.records import Evaluations, Explanation, SiteRound, Split
 from fedxai.report.gallery import Gallery
@@ -24,7 +25,7 @@ from fedxai.score.examine import examine
 class _SiteExecutor(Executor):
     """Runs a task at the site, records what is about to leave, and turns a failure into one sentence."""
 
-    kinds: dict[str, str] = {}  # task name -> kind in the ledger
+    tasks: tuple[str, ...] = ()
 
     def __init__(self, site: str = "site") -> None:
         super().__init__()
@@ -32,25 +33,42 @@ class _SiteExecutor(Executor):
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Answer a task of the server."""
-        if task_name not in self.kinds:
+        if task_name not in self.tasks:
             return make_reply(ReturnCode.TASK_UNKNOWN)
+        site: Site | None = None
         try:
             component = fl_ctx.get_engine().get_component(self._site_id)
             if not isinstance(component, Site):
                 raise RunError(f"component {self._site_id!r} must be a Site, got {type(component).__name__}")
             site = component.enter(fl_ctx)
             reply = self.answer(task_name, site, shareable, abort_signal)
-            if abort_signal.triggered:
-                return make_reply(ReturnCode.TASK_ABORTED)
-            round_ = int(shareable.get_header(AppConstants.CURRENT_ROUND) or 0)
-            site.ledger.record(kind=self.kinds[task_name], round_=round_, size=size_of(reply))
-            return reply
         except FedxaiError as error:
             self.log_error(fl_ctx, f"{task_name}: {error}", fire_event=False)
-            return refusal(error)
+            reply = refusal(error)
         except Exception as error:
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
+            reply = refusal(error)
+        if abort_signal.triggered:
+            return make_reply(ReturnCode.TASK_ABORTED)
+        return reply if site is None else self._recorded(reply, task_name, site, shareable, fl_ctx)
+
+    def _recorded(self, reply: Shareable, task: str, site: Site, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        """The reply once the ledger has it, with the ledger's place in its header; a refusal where it can't be."""
+        payload = payload_of(reply, task)
+        try:
+            head = site.ledger.record(
+                kind=payload.kind,
+                job=fl_ctx.get_job_id(),
+                round_=int(request.get_header(AppConstants.CURRENT_ROUND) or 0),
+                task=task,
+                channel=CHANNEL,
+                size=payload.size,
+                digest=payload.digest,
+            )
+        except LedgerError as error:
+            self.log_error(fl_ctx, f"{task}: {error}", fire_event=False)
             return refusal(error)
+        return set_head(reply, head)
 
     @abstractmethod
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
@@ -60,12 +78,7 @@ class _SiteExecutor(Executor):
 class TrainExecutor(_SiteExecutor):
     """Answers ``survey``, ``train``, ``validate`` and ``submit_model``."""
 
-    kinds = {
-        AppConstants.TASK_TRAIN: "update",
-        AppConstants.TASK_VALIDATION: "evaluation",
-        AppConstants.TASK_SUBMIT_MODEL: "update",
-        "survey": "survey",
-    }
+    tasks = (AppConstants.TASK_TRAIN, AppConstants.TASK_VALIDATION, AppConstants.TASK_SUBMIT_MODEL, "survey")
 
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         """See the class."""
@@ -107,7 +120,7 @@ class TrainExecutor(_SiteExecutor):
 class ExplainExecutor(_SiteExecutor):
     """Answers ``explain``: maps are made and kept in the site, figures are returned."""
 
-    kinds = {"explain": "explanation"}
+    tasks = ("explain",)
 
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         """See the class."""

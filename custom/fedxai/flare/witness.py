@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# FLARE's headers are typed as None until a message is made.
+"""What a ledger says of a message, at the site that sends it and at the server that gets it: the same words."""
+
+import hashlib
+from dataclasses import dataclass
+
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
+from nvflare.fuel.utils import fobs
+from pydantic import ValidationError
+
+from fedxai.errors import UpdateError
+from fedxai.flare.messages import read_dxo, reason_of
+from fedxai.privacy.chain import Head
+
+HEAD = "fedxai_ledger_head"  # header of a reply: where the sender's ledger stood when it was sent
+KINDS = {
+    "train": "update",
+    "submit_model": "update",
+    "validate": "evaluation",
+    "explain": "explanation",
+    "survey": "survey",
+}
+REFUSAL = "refusal"  # a reply that says in one sentence why there is no answer
+CHANNEL = "task"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What a reply carries: its kind, its bytes as FLARE serialises them, and their SHA-256."""
+
+    kind: str
+    size: int
+    digest: str
+
+
+def payload_of(message: Shareable, task: str) -> Payload:
+    """What ``message``, the answer to ``task``, carries: its data exchange object, or a refusal's sentence."""
+    fobs.register(NumpyArrayDecomposer)
+    reason = reason_of(message)
+    content = read_dxo(message).to_bytes() if reason is None else reason.encode()
+    kind = KINDS.get(task, task) if reason is None else REFUSAL
+    return Payload(kind=kind, size=len(content), digest=hashlib.sha256(content).hexdigest())
+
+
+def set_head(message: Shareable, head: Head) -> Shareable:
+    """The message with the place of the sender's ledger in its header, which the server keeps."""
+    message.set_header(HEAD, head.model_dump())
+    return message
+
+
+def head_of(message: Shareable) -> Head | None:
+    """Where the sender's ledger stood, or None when the message does not say.
+
+    Raises:
+        UpdateError: when what it says is no head.
+    """
+    values = message.get_header(HEAD)
+    if values is None:
+        return None
+    try:
+        return Head.model_validate(values)
+    except ValidationError as error:
+        raise UpdateError("the header with the place of the site's ledger breaks its schema") from error

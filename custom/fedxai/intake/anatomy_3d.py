@@ -13,7 +13,7 @@ LESION_SPACE, STRUCTURE_SPACE = (48, 48, 48), (36, 48, 36)  # mm; right-left, po
 _LESION, _DISTRACTOR = (9.0, 12.0), (4.5, 7.0)  # radius in mm
 _SHAPED, _SHAPELESS = (0.20, 0.26), (0.14, 0.26)  # contrast of what tells a class, and of what tells none
 
-Volume = NDArray[np.floating]
+Block = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 
@@ -23,14 +23,14 @@ class _Ball:
 
     centre: NDArray[np.float64]  # mm from the middle of the block
     radius: float
-    depth: Volume  # 0 at the centre, 1 on the outline
+    depth: Block  # 0 at the centre, 1 on the outline
 
     @property
     def inside(self) -> Mask:
         return self.depth < 1
 
 
-def draw_lesion(label: int, rng: np.random.Generator) -> tuple[Volume, Mask]:
+def draw_lesion(label: int, rng: np.random.Generator) -> tuple[Block, Mask]:
     """Draw a block of brain with one lesion, and the region of the lesion.
 
     Position, size, brightness and contrast of the lesion are drawn alike for all classes, and the values inside it
@@ -56,7 +56,7 @@ def draw_lesion(label: int, rng: np.random.Generator) -> tuple[Volume, Mask]:
     return image, lesion.inside
 
 
-def draw_structure(rng: np.random.Generator) -> tuple[Volume, NDArray[np.uint8]]:
+def draw_structure(rng: np.random.Generator) -> tuple[Block, NDArray[np.uint8]]:
     """Draw a bent tube, thick in front and thin behind as a hippocampus, and the map of its two parts.
 
     The parts differ in nothing but place and thickness. Fluid lies along the tube, and two neighbours have its
@@ -79,7 +79,7 @@ def draw_structure(rng: np.random.Generator) -> tuple[Volume, NDArray[np.uint8]]
     return _around(tube * thickness - thickness, (across, front, above), rng), labels
 
 
-def _around(depth: Volume, place: tuple[Volume, Volume, Volume], rng: np.random.Generator) -> Volume:
+def _around(depth: Block, place: tuple[Block, Block, Block], rng: np.random.Generator) -> Block:
     """White matter, the tube (``depth`` mm outside its surface), fluid above it, and two look-alikes."""
     across, front, above = place
     grey = rng.uniform(0.46, 0.54)
@@ -94,32 +94,32 @@ def _around(depth: Volume, place: tuple[Volume, Volume, Volume], rng: np.random.
 
 
 @cache
-def _grid(space: tuple[int, ...]) -> tuple[Volume, ...]:
+def _grid(space: tuple[int, ...]) -> tuple[Block, ...]:
     """Millimetres from the middle of the block, along each axis."""
     return tuple(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in space), indexing="ij"))
 
 
 @cache
-def _falling(space: tuple[int, ...], fall: float) -> Volume:
+def _falling(space: tuple[int, ...], fall: float) -> Block:
     """The spectrum's amplitude: frequency to the power of ``-fall``, no constant part."""
     axes = [*(np.fft.fftfreq(n) for n in space[:-1]), np.fft.rfftfreq(space[-1])]
     frequency = np.sqrt(sum(f**2 for f in np.meshgrid(*axes, indexing="ij")))
     return np.where(frequency > 0, np.maximum(frequency, 1 / max(space)) ** -fall, 0)
 
 
-def _fractal(space: tuple[int, ...], rng: np.random.Generator, fall: float = 1.6) -> Volume:
+def _fractal(space: tuple[int, ...], rng: np.random.Generator, fall: float = 1.6) -> Block:
     """Draw noise whose spectrum falls with frequency, mean 0, standard deviation 1."""
     white = np.fft.rfftn(rng.standard_normal(space))
     noise = np.fft.irfftn(white * _falling(space, fall), s=space, axes=range(len(space)))
     return noise / noise.std()
 
 
-def _soft(depth: Volume) -> Volume:
+def _soft(depth: Block) -> Block:
     """Step from 0 to 1 over about two millimetres."""
     return 1 / (1 + np.exp(-2 * np.clip(depth, -20, 20)))
 
 
-def _lobe(rng: np.random.Generator) -> tuple[Volume, Volume]:
+def _lobe(rng: np.random.Generator) -> tuple[Block, Block]:
     """Return the distance from the middle in units of the inner skull, and skull, fluid, cortex and white matter."""
     axes = [(axis - rng.uniform(-1.5, 1.5)) / rng.uniform(20.5, 23) for axis in _grid(LESION_SPACE)]
     wavy = 1 + 0.04 * _fractal(LESION_SPACE, rng, fall=2.5)
@@ -132,7 +132,7 @@ def _lobe(rng: np.random.Generator) -> tuple[Volume, Volume]:
     return distance, image + (brain - image) * _soft(depth - 1.5)
 
 
-def _place(distance: Volume, sizes: tuple[float, float], taken: list[_Ball], rng: np.random.Generator) -> _Ball | None:
+def _place(distance: Block, sizes: tuple[float, float], taken: list[_Ball], rng: np.random.Generator) -> _Ball | None:
     """Draw an outline inside the brain and apart from what is there already; ``None`` if thirty tries fail."""
     for _ in range(30):
         centre, radius = rng.uniform(-15, 15, 3), rng.uniform(*sizes)
@@ -149,7 +149,7 @@ def _ball(centre: NDArray[np.float64], radius: float, rng: np.random.Generator) 
     return _Ball(centre=centre, radius=radius, depth=np.sqrt(sum(o**2 for o in offsets)) * wavy / radius)
 
 
-def _arrangement(label: int, lesion: _Ball, rng: np.random.Generator) -> Volume:
+def _arrangement(label: int, lesion: _Ball, rng: np.random.Generator) -> Block:
     """Return the class's arrangement of values: only their order matters, see :func:`_fill`."""
     noise = _fractal(LESION_SPACE, rng)
     turn, period = rng.uniform(0, np.pi), rng.uniform(7.0, 9.0)
@@ -169,7 +169,7 @@ def _arrangement(label: int, lesion: _Ball, rng: np.random.Generator) -> Volume:
     return pattern + 0.2 * rng.standard_normal(noise.shape)
 
 
-def _fill(image: Volume, inside: Mask, pattern: Volume, contrast: float, rng: np.random.Generator) -> None:
+def _fill(image: Block, inside: Mask, pattern: Block, contrast: float, rng: np.random.Generator) -> None:
     """Put a pattern inside an outline, its values replaced by evenly spaced ones of the same rank."""
     count = int(inside.sum())
     ranks = np.empty(count)

@@ -1,42 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The phantom of volumes: blocks of a virtual scanner's own spacing, for lesion classification or segmentation."""
 
-import gzip
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from fedxai.errors import SettingsError
-from fedxai.intake.anatomy_3d import LESION_CLASSES, STRUCTURES, Volume, draw_lesion, draw_structure
+from fedxai.intake.anatomy_3d import LESION_CLASSES, STRUCTURES, Block, draw_lesion, draw_structure
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.patients import hold_out, pseudonyms
 from fedxai.intake.phantom import phantom_scanner
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.scanner import Scanner
+from fedxai.intake.volume import Volume
 from fedxai.intake.writing import new_folder
-from fedxai.records import SPLITS, Case, Split
-
-Task = Literal["classification", "segmentation"]
+from fedxai.records import SPLITS, Case, Split, Task
 
 CLASS_NAMES: dict[Task, tuple[str, ...]] = {"classification": LESION_CLASSES, "segmentation": STRUCTURES}
 SMALLEST = 12
 _SLICES = (1, 3, 2)  # thickness in mm, by site; each divides the blocks' height
 _FULL = 1000  # stored intensity of 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Block:
-    """One patient's block as drawn: intensities and either a class with its region, or a label map."""
-
-    image: Volume
-    label: int | NDArray[np.uint8]
-    region: NDArray[np.uint8] | None
 
 
 def make_phantom_3d(
@@ -78,7 +64,7 @@ def make_phantom_3d(
     with new_folder(Path(folder)) as building:
         for i, name in enumerate(pseudonyms(patients, seed=seed)):
             rng = np.random.default_rng([seed, index, 10, i])
-            splits[homes[i]].append(_take(building, _draw(task, classes[i], rng), name, index, rng))
+            splits[homes[i]].append(_take(building, task, classes[i], name, index, rng))
         Cohort.write(
             building,
             name=f"3D phantom {site}",
@@ -108,33 +94,19 @@ def make_phantom_3d_sites(
     return {name: out.absolute() / name for name in names}
 
 
-def _draw(task: Task, label: int, rng: np.random.Generator) -> _Block:
-    if task == "classification":
-        image, region = draw_lesion(label, rng)
-        return _Block(image=image, label=label, region=region.astype(np.uint8))
-    image, labels = draw_structure(rng)
-    return _Block(image=image, label=labels, region=None)
-
-
-def _take(folder: Path, block: _Block, patient: str, index: int, rng: np.random.Generator) -> Case:
-    """Let a site's scanner take a block, and store what it gives."""
+def _take(folder: Path, task: Task, label: int, patient: str, index: int, rng: np.random.Generator) -> Case:
+    """Draw one patient's block, let the site's scanner take it, and store what it gives."""
     scanner, thickness = phantom_scanner(index), _SLICES[index % len(_SLICES)]
-    voxels = _scan(block.image, scanner, thickness, rng)
-    name = f"{hashlib.sha256(voxels.tobytes()).hexdigest()[:16]}.nii.gz"
-
-    def masked(mask: NDArray[np.uint8], kind: str) -> Path:
-        # the slice's own place in the block: its middle
-        return _store(folder / kind / name, mask[:, :, thickness // 2 :: thickness], thickness)
-
-    return Case(
-        image=_store(folder / "images" / name, voxels, thickness),
-        label=block.label if isinstance(block.label, int) else masked(block.label, "labels"),
-        region=None if block.region is None else masked(block.region, "regions"),
-        group=patient,
-    )
+    block, truth = draw_lesion(label, rng) if task == "classification" else draw_structure(rng)
+    image = _store(folder / "images", _scan(block, scanner, thickness, rng), thickness)
+    # the slice's own place in the block: its middle
+    mask = truth[:, :, thickness // 2 :: thickness].astype(np.uint8)
+    if task == "classification":
+        return Case(image=image, label=label, region=_store(folder / "regions", mask, thickness), group=patient)
+    return Case(image=image, label=_store(folder / "labels", mask, thickness), group=patient)
 
 
-def _scan(image: Volume, scanner: Scanner, thickness: int, rng: np.random.Generator) -> NDArray[np.int16]:
+def _scan(image: Block, scanner: Scanner, thickness: int, rng: np.random.Generator) -> NDArray[np.int16]:
     """``y = noise + slices(blur(bias * x) ** gamma)`` as whole numbers, 1000 for full intensity."""
     x, y, z = (np.linspace(-1, 1, n) for n in image.shape)
     tilt = rng.uniform(-0.12, 0.12, 3)
@@ -145,14 +117,13 @@ def _scan(image: Volume, scanner: Scanner, thickness: int, rng: np.random.Genera
     return np.rint(np.clip(slices, 0, 1.5) * _FULL).astype(np.int16)
 
 
-def _store(path: Path, voxels: NDArray[Any], thickness: int) -> Path:
-    """Write a NIfTI file whose affine has the middle of the block at 0 mm; no time stamp, so the same bytes."""
+def _store(folder: Path, voxels: NDArray[Any], thickness: int) -> Path:
+    """Store a volume whose middle lies at 0 mm, under the hash of its content."""
     spacing = np.array([1.0, 1.0, thickness])
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -spacing * (np.array(voxels.shape) - 1) / 2
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(gzip.compress(nib.Nifti1Image(voxels, affine).to_bytes(), compresslevel=4, mtime=0))
-    return path
+    folder.mkdir(exist_ok=True)
+    return folder / Volume(voxels=voxels, affine=affine).write_into(folder)
 
 
 def _describe(index: int) -> str:

@@ -92,8 +92,8 @@ class Evaluation(Record):
     split: Split
     cases: Count
     patients: Count
-    metrics: dict[Name, Figure]  # loss, accuracy, balanced_accuracy, macro_f1, macro_auc, ece
-    confusion: list[list[int | None]]  # [true class][predicted class]; None: a cell below the minimum size
+    metrics: dict[Name, Figure]  # loss, macro_auc, accuracy ...; of a segmentation loss, mean_dice, mean_hd95 ...
+    confusion: list[list[int | None]] = []  # [true class][predicted class]; None: a cell below the minimum size
 
 
 class Evaluations(Record):
@@ -197,6 +197,13 @@ class ShortcutSearch(Record):
     notes: list[str]
 
 
+class ClassSummary(Record):
+    """Where a segmentation network looks for one class, whose region is where the label map holds it."""
+
+    class_index: Count
+    methods: list[MethodSummary]
+
+
 class Explanation(Record):
     """A site's answer to the ``explain`` task."""
 
@@ -207,6 +214,7 @@ class Explanation(Record):
     passes: Count  # forward + input-backward passes it took; in the trust tests a forward pass alone counts as one
     honesty: Honesty | None = None
     places: list[PlaceSummary] = []  # of gradient x input, one a class
+    classes: list[ClassSummary] = []  # of a segmentation; methods is then over its classes together
 
 
 class BundleIdentity(Record):
@@ -303,6 +311,7 @@ class ModelSummary(Record):
     evaluations: dict[Name, Evaluation]
     explanations: dict[Name, Explanation]
     honesty: Honesty | None = None  # n-weighted over the sites
+    classes: list[ClassSummary] = []  # of a segmentation, n-weighted over the sites
     shortcuts: ShortcutSearch | None = None  # None: no site said where the relevance lies
     by_construction: bool | None = None  # E of gradient x input is won by construction; None: cannot be said
 
@@ -372,6 +381,7 @@ class SystemResult(Record):
     steps: Count
     metrics: dict[Name, Figure]
     explanation: list[MethodSummary]
+    classes: list[ClassSummary] = []  # of a segmentation
     privacy: PrivacyScore
     seconds: Scalar
 

@@ -15,5 +15,7 @@ class ExplainConfig(BaseModel):
     target_layer: str | None = Field(None, description="Module path of the layer that Grad-CAM reads.")
     relevance_layer: str | None = Field(None, description="Module path of the layer that gives a cell's relevance.")
     target_class: Literal["predicted", "label"] = Field("predicted", description="The class that is explained.")
-    region: dict[str, Any] = Field(description="MONAI transforms that bring a region onto the image's grid.")
+    region: dict[str, Any] | Literal["label"] = Field(
+        description="MONAI transforms that bring a region onto the image's grid; 'label': a class's own label map."
+    )
     input_range: tuple[float, float] = Field((0.0, 1.0), description="Range of the network's input; black first.")

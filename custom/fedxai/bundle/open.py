@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedxai.bundle.explain_config import ExplainConfig
 from fedxai.errors import BundleError
-from fedxai.records import BundleIdentity
+from fedxai.records import BundleIdentity, Task
 from fedxai.settings import BUNDLES_VARIABLE, checked
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Bundle:
         self.explain = checked(
             ExplainConfig, _json(path / "configs" / "explain.json"), what=f"{self.name}/configs/explain.json"
         )
+        if self.explain.region == "label" and self.task != "segmentation":
+            raise BundleError(f"bundle {self.name}: explain.json may say region 'label' of a segmentation only")
         self.digest = _digest(path)
 
     @classmethod
@@ -68,6 +70,12 @@ class Bundle:
     def identity(self) -> BundleIdentity:
         """Name, version, digest and classes, as they stand in the report."""
         return BundleIdentity(name=self.name, version=self.version, digest=self.digest, class_names=self.class_names)
+
+    @property
+    def task(self) -> Task:
+        """What the network is for: segmentation where the metadata gives its output that format."""
+        output = self.metadata["network_data_format"]["outputs"]["pred"]
+        return "segmentation" if output.get("format") == "segmentation" else "classification"
 
     def parser(self, overrides: dict[str, Any] | None = None) -> "ConfigParser":
         """MONAI's parser over ``train.json`` and ``metadata.json``; ``overrides`` by id (``train#dataset``)."""

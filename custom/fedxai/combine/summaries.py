@@ -4,7 +4,16 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest, TrustTestName
+from fedxai.records import (
+    ClassSummary,
+    Evaluation,
+    Explanation,
+    Figure,
+    MethodSummary,
+    Outgoing,
+    TrustTest,
+    TrustTestName,
+)
 
 
 def pooled_figure(figures: Iterable[Figure]) -> Figure:
@@ -46,12 +55,21 @@ def pooled_confusion(evaluations: Sequence[Evaluation]) -> list[list[int | None]
     ]
 
 
-def pooled_methods(explanations: Sequence[Explanation]) -> list[MethodSummary]:
+def pooled_methods(explanations: Sequence[Explanation | ClassSummary]) -> list[MethodSummary]:
     """One summary a method over all sites that answered with it."""
     names = list(dict.fromkeys(method.method for answer in explanations for method in answer.methods))
     return [
         _pooled_method(name, [m for answer in explanations for m in answer.methods if m.method == name])
         for name in names
+    ]
+
+
+def pooled_classes(explanations: Sequence[Explanation]) -> list[ClassSummary]:
+    """One summary a class of a segmentation over all sites that answered with it."""
+    parts = [part for answer in explanations for part in answer.classes]
+    return [
+        ClassSummary(class_index=index, methods=pooled_methods([p for p in parts if p.class_index == index]))
+        for index in sorted({part.class_index for part in parts})
     ]
 
 

@@ -11,7 +11,7 @@ from fedxai.bundle import Bundle
 from fedxai.combine.choice import both_rules
 from fedxai.combine.honesty import pooled_honesty, won_by_construction
 from fedxai.combine.shortcut_alarm import find_shortcuts
-from fedxai.combine.summaries import pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
+from fedxai.combine.summaries import pooled_classes, pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
 from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
@@ -185,6 +185,7 @@ class Recorder:
                 evaluations=evaluations,
                 explanations=dict(explanations),
                 honesty=honesty,
+                classes=pooled_classes(list(explanations.values())),
                 shortcuts=self._shortcuts(explanations),
                 by_construction=won_by_construction(methods, honesty),
             )

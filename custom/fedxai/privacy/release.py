@@ -2,7 +2,7 @@
 """What may leave a site: figures over too few cases are held back."""
 
 from fedxai.errors import SettingsError
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, TrustTest
+from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, MethodSummary, TrustTest
 
 _PLACED = ("shares", "chance")
 
@@ -41,8 +41,15 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
         for place in explanation.places
         if place.n >= minimum_cell
     ]
-    methods = [_released_method(method, minimum_cell) for method in explanation.methods]
-    return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places})
+    classes = [
+        part.model_copy(update={"methods": _released_methods(part, minimum_cell)}) for part in explanation.classes
+    ]
+    methods = _released_methods(explanation, minimum_cell)
+    return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places, "classes": classes})
+
+
+def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) -> list[MethodSummary]:
+    return [_released_method(method, minimum_cell) for method in explained.methods]
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:

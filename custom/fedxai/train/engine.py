@@ -2,7 +2,6 @@
 """A site's engine: trains, evaluates and prepares a MONAI bundle on the site's own cases."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ignite.engine import Events
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from monai.engines import IterationEvents
 from monai.transforms import Compose
@@ -20,13 +18,17 @@ from monai.utils import set_determinism
 from numpy.typing import NDArray
 
 from fedxai.bundle import Bundle
-from fedxai.errors import CohortError, TrainingError
+from fedxai.errors import BundleError, CohortError
 from fedxai.explain import METHODS
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
+from fedxai.train.explained_cases import Prepare, region_batches, region_of_class, spacings
 from fedxai.train.guidance import Guidance, Progress
-from fedxai.train.prepare import RegionBeside, as_item, as_tensor, check_labels, with_regions
+from fedxai.train.optimizer_state import OptimizerState
+from fedxai.train.prepare import RegionBeside, as_item, check_cases, with_regions
+from fedxai.train.segmentation import SegmentationTally
+from fedxai.train.watch import bring_schedule, watch_losses, watch_maps
 
 Weights = dict[str, NDArray]
 _BACKGROUND = 16
@@ -57,7 +59,8 @@ class SiteTrainer:
         state_file: where the optimiser's state is kept between rounds; None keeps it in memory.
 
     Raises:
-        CohortError: when a split that is used is empty or a label is outside the bundle's classes.
+        CohortError: when a split that is used is empty, a label is outside the bundle's classes, or classes came
+            where the bundle segments, or the other way round.
         BundleError: when the guidance asks of the bundle what it does not have.
     """
 
@@ -76,15 +79,16 @@ class SiteTrainer:
         self.site = site
         self.settings = settings
         self.device = _device(device)
-        self._state_file = state_file
-        self._optimizer_state: dict[str, Any] | None = None
+        self._optimizer_state = OptimizerState(state_file, self.device)
         self._datasets: dict[str, Any] = {}
-        check_labels(self.cases, bundle)
+        check_cases(self.cases, bundle)
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.network = bundle.network(seed=settings.seed).to(self.device)
         self._guidance: Guidance | None = None
         if settings.guidance.terms:
+            if bundle.task == "segmentation":
+                raise BundleError(f"guidance rewards a classifier's relevance, and bundle {bundle.name} segments")
             self._guidance = Guidance(
                 settings.guidance, network=self.network, relevance_layer=bundle.explain.relevance_layer
             )
@@ -131,14 +135,18 @@ class SiteTrainer:
         parser = self._parser("train", "training", epochs=rounds * self.settings.local_epochs)
         trainer = parser.get_parsed_content("train#trainer")
         optimizer = parser.get_parsed_content("optimizer")
-        self._restore(optimizer, round_)
-        self._schedule(parser, trainer, round_)
-        losses = _watch_losses(trainer, stop)
+        if self.settings.keep_optimizer:
+            self._optimizer_state.restore(optimizer, round_)
+        bring_schedule(parser, trainer, epochs=round_ * self.settings.local_epochs)
+        losses = watch_losses(trainer, stop)
+        if self.bundle.task == "segmentation":
+            watch_maps(trainer, len(self.bundle.class_names))
         if self.settings.local_steps:
             trainer.state.epoch_length = self.settings.local_steps
         with self._guided(trainer, round_, rounds), self._without_meta():
             trainer.run()
-        self._keep(optimizer, round_)
+        if self.settings.keep_optimizer:
+            self._optimizer_state.keep(optimizer, round_)
         after = self.weights()
         return LocalUpdate(
             difference={name: value - weights[name] for name, value in after.items() if value.dtype.kind == "f"},
@@ -175,21 +183,14 @@ class SiteTrainer:
             end()
 
     def logits(self, split: Split, weights: Mapping[str, NDArray] | None = None) -> tuple[NDArray, NDArray]:
-        """Logits ``(N, K)`` and labels ``(N,)`` of a split, in the order of ``cases``."""
-        if weights is not None:
-            self.load(weights)
-        if not self.cases[split]:
-            raise CohortError(f"{self.site}: the {split} split must hold at least one case, got none")
-        parser = self._parser("validate", split)
-        evaluator = parser.get_parsed_content("validate#evaluator")
+        """Logits ``(N, K)`` and labels ``(N,)`` of a split, in the order of ``cases``; of a classification."""
         predicted, labels = [], []
 
-        @evaluator.on(IterationEvents.FORWARD_COMPLETED)
-        def collect(engine: Any) -> None:
-            predicted.append(torch.as_tensor(engine.state.output["pred"]).float().cpu().numpy().copy())
-            labels.append(torch.as_tensor(engine.state.output["label"]).cpu().numpy().copy())
+        def collect(output: Mapping[str, Any]) -> None:
+            predicted.append(torch.as_tensor(output["pred"]).float().cpu().numpy().copy())
+            labels.append(torch.as_tensor(output["label"]).cpu().numpy().copy())
 
-        evaluator.run()
+        self._validate(split, weights, collect)
         return np.concatenate(predicted), np.concatenate(labels).reshape(-1)
 
     def evaluate(
@@ -200,34 +201,50 @@ class SiteTrainer:
         intervals: bool = True,
     ) -> Evaluation:
         """The figures of a split for the given weights (default: the network's own)."""
-        logits, labels = self.logits(split, weights)
-        return evaluate_logits(
-            logits,
-            labels,
-            [case.group for case in self.cases[split]],
-            split=split,
-            intervals=intervals,
-        )
+        groups = [case.group for case in self.cases[split]]
+        if self.bundle.task == "segmentation":
+            loss = self.bundle.parser({"device": self.device}).get_parsed_content("loss")
+            tally = SegmentationTally(self.bundle.class_names, loss)
 
-    def explanation_batches(self, split: Split, *, limit: int, batch_size: int) -> Iterator[dict[str, Any]]:
+            def add(output: Mapping[str, Any]) -> None:
+                labels = output["label"]
+                tally.add(output["pred"], labels, spacings(labels, labels.ndim - 2))
+
+            self._validate(split, weights, add)
+            return tally.evaluation(groups, split=split, intervals=intervals)
+        logits, labels = self.logits(split, weights)
+        return evaluate_logits(logits, labels, groups, split=split, intervals=intervals)
+
+    def _validate(
+        self, split: Split, weights: Mapping[str, NDArray] | None, collect: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """Give the network's answers to a split, batch by batch in the order of ``cases``, to ``collect``."""
+        if weights is not None:
+            self.load(weights)
+        if not self.cases[split]:
+            raise CohortError(f"{self.site}: the {split} split must hold at least one case, got none")
+        evaluator = self._parser("validate", split).get_parsed_content("validate#evaluator")
+        evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, lambda engine: collect(engine.state.output))
+        evaluator.run()
+
+    def explanation_batches(
+        self, split: Split, *, limit: int, batch_size: int, class_index: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Prepared cases with their regions, in batches; at most ``limit`` of them, spread evenly over the split.
 
+        Args:
+            split: which cases.
+            limit: at most so many.
+            batch_size: cases in memory at once.
+            class_index: of a segmentation, the class that is asked about: every case's label, and its region where
+                the label map holds it.
+
         Yields:
-            ``image`` (B, C, *spatial), ``label`` (B,), ``region`` (B, 1, *spatial; zeros where there is none),
-            ``has_region`` (B,), ``group`` (B names).
+            what :func:`fedxai.train.explained_cases.region_batches` yields.
         """
         listed = self.cases[split]
         chosen = [listed[i] for i in np.unique(np.linspace(0, len(listed) - 1, min(limit, len(listed))).astype(int))]
-        prepare = self._prepare_case(self._parser("validate", split))
-        for first in range(0, len(chosen), batch_size):
-            batch = [prepare(case) for case in chosen[first : first + batch_size]]
-            yield {
-                "image": torch.stack([as_tensor(item["image"]) for item in batch]),
-                "label": torch.tensor([item["label"] for item in batch]),
-                "region": torch.stack([as_tensor(item["region"]).bool() for item in batch]),
-                "has_region": torch.tensor([item["has_region"] for item in batch]),
-                "group": [case.group for case in chosen[first : first + batch_size]],
-            }
+        yield from region_batches(chosen, self._prepare(split, class_index), batch_size=batch_size)
 
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
@@ -236,11 +253,16 @@ class SiteTrainer:
         """
         if not any(METHODS.make(name).needs_background for name in methods):
             return None
-        return next(self.explanation_batches("training", limit=_BACKGROUND, batch_size=_BACKGROUND))["image"]
+        first = 1 if self.bundle.task == "segmentation" else None
+        spread = self.explanation_batches("training", limit=_BACKGROUND, batch_size=_BACKGROUND, class_index=first)
+        return next(spread)["image"]
 
-    def _prepare_case(self, parser: Any) -> Callable[[Case], dict[str, Any]]:
+    def _prepare(self, split: Split, class_index: int | None) -> Prepare:
         """What brings a case and its region onto the network's grid, without augmentation."""
+        parser = self._parser("validate", split)
         image = parser.get_parsed_content("validate#preprocessing")
+        if class_index is not None:
+            return region_of_class(lambda case: image(as_item(case)), class_index, len(self.bundle.class_names))
         beside = RegionBeside(self._region_transform(parser))
         return lambda case: beside(image(as_item(case, region=True)))
 
@@ -260,10 +282,13 @@ class SiteTrainer:
             "network": self.network,
             "train#handlers": [],
             "validate#handlers": [],
-            # figures come from the validation cases; the trainer's own would cost a fifth of a step
+            # figures come from the logits of the validation cases; the engines' own would cost a fifth of a step
             "train#trainer#postprocessing": None,
             "train#trainer#key_train_metric": None,
             "train#trainer#decollate": False,
+            "validate#evaluator#postprocessing": None,
+            "validate#evaluator#key_val_metric": None,
+            "validate#evaluator#decollate": False,
             "train#trainer#max_epochs": 1 if settings.local_steps else settings.local_epochs,
         }
         for key, value in (("batch_size", settings.batch_size), ("learning_rate", settings.learning_rate)):
@@ -283,57 +308,6 @@ class SiteTrainer:
             self._datasets[split] = parser.get_parsed_content(f"{part}#dataset")
         parser.set(self._datasets[split], f"{part}#dataset")
         return parser
-
-    def _schedule(self, parser: Any, trainer: Any, round_: int) -> None:
-        """Bring the learning-rate schedule to where this round begins, and let it step every epoch."""
-        if "lr_scheduler" not in parser.config:
-            return
-        scheduler = parser.get_parsed_content("lr_scheduler")
-        for _ in range(round_ * self.settings.local_epochs):
-            scheduler.optimizer._opt_called = True  # the earlier epochs' steps were taken in earlier rounds
-            scheduler.step()
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: scheduler.step())
-
-    def _restore(self, optimizer: torch.optim.Optimizer, round_: int) -> None:
-        if not self.settings.keep_optimizer or round_ == 0:
-            return
-        state = self._optimizer_state
-        if state is None and self._state_file is not None and self._state_file.is_file():
-            state = torch.load(self._state_file, map_location=self.device, weights_only=True)
-        if state is not None and state["round"] == round_ - 1:
-            kept = optimizer.state_dict()
-            optimizer.load_state_dict({"state": state["state"], "param_groups": kept["param_groups"]})
-
-    def _keep(self, optimizer: torch.optim.Optimizer, round_: int) -> None:
-        if not self.settings.keep_optimizer:
-            return
-        state = {"round": round_, "state": optimizer.state_dict()["state"]}
-        if self._state_file is None:
-            self._optimizer_state = state
-            return
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._state_file.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self._state_file)
-
-
-def _watch_losses(trainer: Any, stop: Callable[[], bool]) -> list[float]:
-    """Collect every step's loss; a loss that is not finite ends the round before it reaches the weights."""
-    losses: list[float] = []
-
-    @trainer.on(Events.ITERATION_COMPLETED)
-    def end_early(engine: Any) -> None:
-        if stop():
-            engine.terminate()
-
-    @trainer.on(IterationEvents.LOSS_COMPLETED)
-    def collect(engine: Any) -> None:
-        loss = float(engine.state.output["loss"].detach())
-        if not np.isfinite(loss):
-            raise TrainingError(f"the training loss must be finite, got {loss} at step {len(losses) + 1} of the round")
-        losses.append(loss)
-
-    return losses
 
 
 def _seed(seed: int, site: str, round_: int) -> int:

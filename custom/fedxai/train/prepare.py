@@ -13,16 +13,23 @@ from fedxai.errors import BundleError, CohortError
 from fedxai.records import Case, Split
 
 
-def check_labels(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
-    """Refuse cases that the bundle's head cannot learn.
+def check_cases(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
+    """Refuse cases that the bundle's head cannot learn; what label maps hold is checked as they are read.
 
     Raises:
-        CohortError: when there is no training case or a label is outside the bundle's classes.
+        CohortError: when there is no training case, the labels are not of the bundle's kind, or a label is outside
+            its classes.
     """
-    classes = len(bundle.class_names)
     if not cases.get("training"):
         raise CohortError("the training split must hold at least one case, got none")
-    highest = max(case.class_index for listed in cases.values() for case in listed)
+    listed = [case for split in cases.values() for case in split]
+    task = next((case.task for case in listed if case.task != bundle.task), bundle.task)
+    if task != bundle.task:
+        raise CohortError(
+            f"the cohort is for {task} and bundle {bundle.name} for {bundle.task}; choose a bundle that fits the cohort"
+        )
+    classes = len(bundle.class_names)
+    highest = 0 if task == "segmentation" else max(case.class_index for case in listed)
     if highest >= classes:
         raise CohortError(
             f"labels must be below the {classes} classes of bundle {bundle.name}, got {highest}; "

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared cases in batches, each with the region that its explanation is scored by."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from fedxai.records import Case
+from fedxai.train.prepare import as_tensor
+from fedxai.train.segmentation import check_map
+
+Prepare = Callable[[Case], Mapping[str, Any]]
+
+
+def region_batches(cases: Sequence[Case], prepare: Prepare, *, batch_size: int) -> Iterator[dict[str, Any]]:
+    """Batches of at most ``batch_size`` cases; one ends early where the next image has another shape.
+
+    Args:
+        cases: in order.
+        prepare: brings a case onto the network's grid: ``image`` (C, *spatial), ``label`` a class index, ``region``
+            (1, *spatial), ``has_region``.
+        batch_size: cases in memory at once.
+
+    Yields:
+        ``image`` (B, C, *spatial), ``label`` (B,), ``region`` (B, 1, *spatial; zeros where there is none),
+        ``has_region`` (B,), ``group`` (B names), and ``spacing`` (B, axes) in mm where every image says it.
+    """
+    batch: list[dict[str, Any]] = []
+    for case in cases:
+        item = {**prepare(case), "group": case.group}
+        if batch and (len(batch) == batch_size or item["image"].shape != batch[0]["image"].shape):
+            yield _together(batch)
+            batch = []
+        batch.append(item)
+    if batch:
+        yield _together(batch)
+
+
+def region_of_class(prepare: Prepare, class_index: int, classes: int) -> Prepare:
+    """``prepare`` of a segmentation, made to ask about one class: its region is where the label map holds it.
+
+    A case whose label map does not hold the class has no region.
+
+    Raises:
+        CohortError: from the returned function, when a label map holds what is no class.
+    """
+
+    def about_class(case: Case) -> dict[str, Any]:
+        item = prepare(case)
+        labels = as_tensor(item["label"])
+        check_map(labels, classes)
+        region = labels == class_index
+        return {**item, "label": class_index, "region": region, "has_region": bool(region.any())}
+
+    return about_class
+
+
+def spacings(images: Tensor, axes: int) -> list[list[float]] | None:
+    """Mm from voxel to voxel of each image of a batch, ``axes`` numbers each; None where the images don't say."""
+    if not isinstance(images, MetaTensor) or "affine" not in images.meta:
+        return None
+    known = images.pixdim if images.is_batch else [images.pixdim]
+    return [[float(length) for length in one[:axes]] for one in known]
+
+
+def _together(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    known = [spacings(item["image"], item["image"].ndim - 1) for item in batch]
+    spacing = {} if any(one is None for one in known) else {"spacing": torch.tensor([one[0] for one in known if one])}
+    return {
+        "image": torch.stack([as_tensor(item["image"]) for item in batch]),
+        "label": torch.tensor([item["label"] for item in batch]),
+        "region": torch.stack([as_tensor(item["region"]).bool() for item in batch]),
+        "has_region": torch.tensor([item["has_region"] for item in batch]),
+        "group": [item["group"] for item in batch],
+        **spacing,
+    }

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import cohort, explain, intake, run
+from fedxai.cli import cohort, deploy, doctor, explain, intake, job, ledger, run, watch
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -20,9 +20,14 @@ app = typer.Typer(
 )
 app.add_typer(intake.app, name="intake")
 app.add_typer(cohort.app, name="cohort")
+app.add_typer(ledger.app, name="ledger")
 app.command()(run.run)
 app.command()(run.compare)
 app.command()(explain.explain)
+app.add_typer(deploy.app, name="deploy")
+app.add_typer(job.app, name="job")
+app.command()(watch.watch)
+app.command()(doctor.doctor)
 
 
 @app.command()

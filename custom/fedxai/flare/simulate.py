@@ -58,7 +58,7 @@ def run_job(
     sites = sorted(site_cohorts(cohorts)) if cohorts else _named_sites(job)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / job.name
-        _prepare(job, prepared, sites, settings or {}, train or {})
+        prepare_job(job, prepared, sites, settings or {}, train or {})
         log = Path(scratch) / "simulator.log"
         command = [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(prepared)]
         command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
@@ -92,7 +92,7 @@ def _named_sites(job: Path) -> list[str]:
     return [site for sites in deploy.values() for site in sites if site != "server"]
 
 
-def _prepare(
+def prepare_job(
     job: Path, prepared: Path, sites: list[str], settings: Mapping[str, Any], train: Mapping[str, Any]
 ) -> None:
     shutil.copytree(job, prepared)

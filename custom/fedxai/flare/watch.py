@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running job does, asked from the server through FLARE's admin API as the console does."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning
+from nvflare.fuel.flare_api.flare_api import Session
+
+from fedxai.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One look at a job.
+
+    ``round`` counts from 1 and is 0 before the first; ``busy`` names the task that each working site is at.
+    """
+
+    job: str
+    name: str
+    status: str
+    round: int = 0
+    rounds: int = 0
+    busy: dict[str, str] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job runs no more."""
+        return self.status.startswith("FINISHED") or self.status in ("ABANDONED", "FAILED")
+
+    @property
+    def completed(self) -> bool:
+        """Whether it did what it was asked."""
+        return self.status == "FINISHED:COMPLETED"
+
+
+def newest_job(session: Session) -> str:
+    """The id of the job that was submitted last.
+
+    Raises:
+        SettingsError: when the server has none.
+    """
+    jobs = session.list_jobs(limit=0)
+    if not jobs:
+        raise SettingsError("the server has no job; submit one with submit_job in the admin console")
+    return max(jobs, key=lambda job: job["submit_time"])["job_id"]
+
+
+def follow(session: Session, job: str, *, every: float = 2.0) -> Iterator[Progress]:
+    """Look at a job every so many seconds until it has ended.
+
+    Raises:
+        SettingsError: when the server knows no job of that id.
+    """
+    while True:
+        seen = look(session, job)
+        yield seen
+        if seen.ended:
+            return
+        time.sleep(every)
+
+
+def look(session: Session, job: str) -> Progress:
+    """The job as it is now.
+
+    Raises:
+        SettingsError: when the server knows no job of that id.
+    """
+    try:
+        meta = session.get_job_meta(job)
+    except JobNotFound as error:
+        raise SettingsError(f"the server knows no job {job}; see list_jobs in the admin console") from error
+    workflow = _workflow(session, job) if meta["status"] == "RUNNING" else {}
+    busy = {site: task for task, sites in workflow.get("tasks", {}).items() for site in sites}
+    rounds, current = int(workflow.get("num_rounds") or 0), workflow.get("current_round")
+    return Progress(
+        job=job,
+        name=str(meta.get("name", "")),
+        status=str(meta["status"]),
+        round=0 if current is None else min(int(current) + 1, rounds),
+        rounds=rounds,
+        busy=dict(sorted(busy.items())),
+        reasons=tuple(meta.get("job_deploy_detail") or ()) if str(meta["status"]).startswith("FINISHED:FAILED") else (),
+    )
+
+
+def _workflow(session: Session, job: str) -> dict[str, Any]:
+    try:
+        stats = session.show_stats(job, "server").get("server")
+    except (JobNotFound, JobNotRunning):  # it ended since the status was asked
+        return {}
+    groups = stats.values() if isinstance(stats, dict) else ()
+    return next((group for group in groups if isinstance(group, dict) and "num_rounds" in group), {})

@@ -79,11 +79,11 @@ def read_line(line: bytes) -> tuple[Entry, str]:
     """
     try:
         values = json.loads(line)
-        stated = str(values.pop("hash"))
+        stated = Head(count=0, hash=values.pop("hash")).hash
         entry = Entry.model_validate(values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
         raise LedgerError("the line is no ledger entry") from error
-    if line != canonical(entry)[:-1] + (_SEAL % stated).encode("ascii", errors="replace"):
+    if line != canonical(entry)[:-1] + (_SEAL % stated).encode("ascii"):
         raise LedgerError("the line is not spelled as ledger entries are")
     return entry, stated
 

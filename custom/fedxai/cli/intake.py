@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from fedxai.intake.intake_report import VolumesTaken
     from fedxai.intake.writing import Taken
 
 app = typer.Typer(no_args_is_help=True, help="Turn a hospital's files into a cohort.")
@@ -91,6 +92,93 @@ def medmnist(
     _tell(taken)
 
 
+@app.command()
+def nifti(
+    images: Annotated[Path, typer.Option(help="Folder of .nii.gz, .nii, .nrrd or .mha files, one volume each.")],
+    out: Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label maps named as the images: a cohort for segmentation.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV with a header and one row per image; needed where no --labels are.")
+    ] = None,
+    regions: Annotated[Path | None, typer.Option(help="Folder of masks of the relevant regions.")] = None,
+    image_column: Annotated[str, typer.Option(help="Column with the image file, relative to --images.")] = "image",
+    label_column: Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")] = "label",
+    mask_column: Annotated[
+        str | None, typer.Option(help="Column with the region's file, relative to --regions (or --images).")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column that tells patients apart; 'group' if there is one.")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")
+    ] = None,
+    tabular_column: Annotated[
+        list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
+    ] = None,
+    class_name: Annotated[
+        list[str] | None,
+        typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")] = 0.2,
+    modality: Annotated[str, typer.Option(help="What made the images.")] = "MRI",
+    frame: Annotated[
+        int | None, typer.Option(help="Which volume of a series in time (4D); refused if not given.")
+    ] = None,
+    nan_as: Annotated[
+        float | None, typer.Option(help="What stands in for voxels that are not a number; refused if not given.")
+    ] = None,
+    unplaced: Annotated[
+        bool, typer.Option("--unplaced", help="Take files that do not say how the patient lay as if they were RAS.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many processes read at once.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Turn a folder of volumes into a cohort; run again, it adds only what is new.
+
+    What cannot be taken is refused with a reason and the rest goes on; OUT.intake/report.md beside the cohort lists it.
+
+    Example: `fedxai intake nifti --images imagesTr --labels labelsTr --class-name background --class-name anterior
+    --class-name posterior --out hippocampus`
+    """
+    from fedxai.intake.nifti import Folders, take_nifti
+    from fedxai.intake.table import Columns
+    from fedxai.intake.volume_file import Reading
+    from fedxai.intake.volume_intake import VolumeSettings
+
+    taken = take_nifti(
+        Folders(images=images, labels=labels, regions=regions, table=table),
+        out,
+        columns=Columns(
+            image=image_column,
+            label=label_column,
+            mask=mask_column,
+            group=group_column,
+            split=split_column,
+            tabular=tabular_column or (),
+        ),
+        reading=Reading(frame=frame, nan_as=nan_as, unplaced=unplaced),
+        settings=VolumeSettings(
+            validation=validation,
+            test=test,
+            class_names=class_name or (),
+            modality=modality,
+            seed=seed,
+            key=key,
+            workers=workers,
+            strict=strict,
+        ),
+        track=progress_bar,
+    )
+    _tell_volumes(taken)
+
+
 def progress_bar(sequence: Sequence[Any], description: str) -> Iterable[Any]:
     """Show on standard error how far long work is, and disappear when it is done."""
     from rich.console import Console
@@ -99,7 +187,7 @@ def progress_bar(sequence: Sequence[Any], description: str) -> Iterable[Any]:
     return track(sequence, description=description, console=Console(stderr=True), transient=True)
 
 
-def _tell(taken: "Taken") -> None:
+def _tell(taken: "Taken | VolumesTaken") -> None:
     """Say what was made in one line, and what the person should know in one line each."""
     cohort, counts = taken.cohort, taken.cohort.counts()
     typer.echo(
@@ -108,3 +196,11 @@ def _tell(taken: "Taken") -> None:
     )
     for note in taken.notes:
         typer.echo(f"Note: {note}")
+
+
+def _tell_volumes(done: "VolumesTaken") -> None:
+    """Say what was made, and the refused ones on standard error."""
+    for refusal in done.refused:
+        typer.echo(f"Refused: {refusal}", err=True)
+    typer.echo(f"{done.taken} taken in, {done.known} were there before, {len(done.refused)} refused.")
+    _tell(done)

@@ -32,14 +32,23 @@ def onto_grid(mask: Volume, image: Volume) -> Volume:
     Raises:
         CohortError: the mask is not whole-numbered, reaches out of the image, or would be lost or changed.
     """
-    if mask.voxels.ndim != 3 or (mask.voxels.dtype.kind == "f" and not (mask.voxels == np.rint(mask.voxels)).all()):
-        raise CohortError("It must have 3 axes and whole numbers for values; a mask of probabilities is none.")
+    check_mask(mask)
     if mask.grid == image.grid and _close(mask, image):
         return Volume(voxels=mask.voxels, affine=image.affine)
     _check_inside(mask, image)
     moved = _sample(mask, image)
     _check_volumes(mask, moved)
     return moved
+
+
+def check_mask(mask: Volume) -> None:
+    """Refuse what cannot be a mask: channels, or values between whole numbers.
+
+    Raises:
+        CohortError: it is one of these.
+    """
+    if mask.voxels.ndim != 3 or (mask.voxels.dtype.kind == "f" and not (mask.voxels == np.rint(mask.voxels)).all()):
+        raise CohortError("It must have 3 axes and whole numbers for values; a map of probabilities is no mask.")
 
 
 def _close(one: Volume, other: Volume) -> bool:

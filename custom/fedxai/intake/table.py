@@ -20,10 +20,13 @@ _SPLIT_WORDS: dict[str, Split] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Names of the columns; ``None`` for mask or group means "mask" or "group" where the table has it."""
+    """Names of the columns; ``None`` for mask or group means "mask" or "group" where the table has it.
+
+    ``None`` for label: the cases' labels are no concern of the table.
+    """
 
     image: str = "image"
-    label: str = "label"
+    label: str | None = "label"
     mask: str | None = None
     group: str | None = None
     split: str | None = None
@@ -137,7 +140,7 @@ def _row(number: int, cells: dict[str, str], columns: Columns, mask: str | None,
     return Row(
         number=number,
         image=cells[columns.image],
-        label=cells[columns.label],
+        label=cells[columns.label] if columns.label else "",
         mask=cells[mask] if mask else "",
         group=cells[group] if group else f"row {number}",
         grouped=group is not None,

@@ -2,6 +2,8 @@
 """A volume: voxels with their place in the patient, checked when made, stored with nothing else."""
 
 import gzip
+import hashlib
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -94,12 +96,27 @@ class Volume:
 
     def write(self, path: Path) -> None:
         """Write ``.nii.gz``, whole or not at all; the same volume gives the same bytes (no name, no time)."""
-        unfinished = path.with_name(f".{path.name}.part")
-        try:
-            unfinished.write_bytes(gzip.compress(self.nifti(), compresslevel=_COMPRESSION, mtime=0))
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        _write_whole(path, self.nifti())
+
+    def write_into(self, folder: Path) -> str:
+        """Write under the hash of the content, unless it is there already, and return the name.
+
+        The name is the first 16 hex digits of the SHA-256 of the NIfTI file before compression.
+        """
+        content = self.nifti()
+        path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
+        if not path.exists():
+            _write_whole(path, content)
+        return path.name
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")  # workers may store the same mask at once
+    try:
+        unfinished.write_bytes(gzip.compress(content, compresslevel=_COMPRESSION, mtime=0))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _checked_affine(affine: Any) -> Affine:

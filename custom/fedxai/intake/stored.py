@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cohort's stored files, whether images or volumes, as arrays and as pictures for people."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedxai.intake.pixels import read_image
+from fedxai.intake.volume import SUFFIX
+from fedxai.intake.volume_file import read_volume
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a cohort stores a volume under this name."""
+    return path.name.endswith(SUFFIX)
+
+
+def read_values(path: Path, *, what: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read an image, (rows, columns[, 3]), or a volume, (X, Y, Z[, C]).
+
+    Returns:
+        The values, and where they lie: a volume's affine, an image's (rows, columns); masks have that of their image.
+
+    Raises:
+        CohortError: it cannot be read; the message calls it ``what``.
+    """
+    if is_volume(path):
+        volume = read_volume(path, what=what)
+        return volume.voxels, volume.affine
+    pixels = read_image(path, what=what)
+    return pixels, np.array(pixels.shape[:2], dtype=np.float64)
+
+
+def slice_for_people(
+    voxels: NDArray[Any], affine: NDArray[np.float64], mask: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any] | None, tuple[float, float]]:
+    """Cut a volume in RAS+ as a radiologist looks at it: across its thickest axis, front or head up, right on the left.
+
+    Args:
+        voxels: (X, Y, Z[, C]).
+        affine: (4, 4).
+        mask: (X, Y, Z); where there is one, the slice is the one with most of it, else the middle one.
+
+    Returns:
+        The slice, (rows, columns[, C]), the mask's slice, and the mm of a row and of a column.
+    """
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    axis = 2 - int(np.argmax(spacing[::-1]))
+    others = tuple(other for other in range(3) if other != axis)
+    areas = np.zeros(1) if mask is None else (mask != 0).sum(axis=others)
+    place = int(np.argmax(areas)) if areas.any() else voxels.shape[axis] // 2
+    column, row = others
+    sides = (float(spacing[row]), float(spacing[column]))
+    return _upright(voxels, place, axis), None if mask is None else _upright(mask, place, axis), sides
+
+
+def _upright(voxels: NDArray[Any], place: int, axis: int) -> NDArray[Any]:
+    return np.flip(np.take(voxels, place, axis=axis).swapaxes(0, 1), (0, 1))

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cohort of volumes that grows: a case is stored whole or not at all, and known again on the next run."""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fedxai.errors import CohortError
+from fedxai.intake.cohort import DATALIST, Cohort
+from fedxai.intake.resample import check_mask, onto_grid
+from fedxai.intake.site_key import SiteKey
+from fedxai.intake.volume import SUFFIX, Volume
+from fedxai.records import Case, Split
+
+KINDS = ("images", "labels", "regions")
+_JOURNAL = "journal.jsonl"
+_KEY = "key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeCase:
+    """One case as a reader hands it over, on whatever grids its files had."""
+
+    image: Volume
+    label: Volume | str  # a label map, or the name of a class
+    region: Volume | None = None
+    split: Split | None = None  # where the hospital's table says so
+    tabular: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()  # what the person should know, the same words for the same thing
+
+    def prepared(self) -> "VolumeCase":
+        """The case as it is stored: turned to RAS+, masks on the image's grid, regions 0 or 1.
+
+        Raises:
+            CohortError: the image is constant, a mask does not fit it, a region is empty, or a label map has values
+                other than 0 to 255.
+        """
+        image = self.image.canonical()
+        if image.voxels.min() == image.voxels.max():
+            raise CohortError("The image has one value everywhere; export it again.")
+        return replace(
+            self,
+            image=image,
+            label=_label_map(self.label, image) if isinstance(self.label, Volume) else self.label,
+            region=None if self.region is None else _region(self.region, image),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What is written down about a case in the site: file names are hashes of contents, the rest pseudonyms."""
+
+    source: str  # mark of all that was read for it
+    patient: str
+    image: str
+    label: str  # a class, or the file of the label map
+    region: str | None = None
+    values: list[int] = field(default_factory=list)  # in the label map
+    split: Split | None = None
+    tabular: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the label is a map."""
+        return self.label.endswith(SUFFIX)
+
+    @property
+    def files(self) -> list[str]:
+        """Its files, relative to the cohort."""
+        names = (self.image, self.label if self.mapped else None, self.region)
+        return [f"{kind}/{name}" for kind, name in zip(KINDS, names, strict=True) if name]
+
+
+def store(folder: Path, case: VolumeCase, *, source: str, patient: str) -> Stored:
+    """Write a prepared case's files into a cohort, each whole and named by its content.
+
+    Args:
+        folder: the cohort.
+        case: from :meth:`VolumeCase.prepared`.
+        source: mark of what was read.
+        patient: its pseudonym.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    return Stored(
+        source=source,
+        patient=patient,
+        image=case.image.write_into(folder / "images"),
+        label=case.label.write_into(folder / "labels") if isinstance(case.label, Volume) else case.label,
+        region=None if case.region is None else case.region.write_into(folder / "regions"),
+        values=[int(value) for value in np.unique(case.label.voxels)] if isinstance(case.label, Volume) else [],
+        split=case.split,
+        tabular=dict(case.tabular),
+        notes=list(case.notes),
+    )
+
+
+class Journal:
+    """What a site remembers of a cohort's intake, in ``COHORT.intake`` beside the cohort and never part of it.
+
+    It holds the key (unless another is given), one line for every stored case, and the report. A case counts once
+    its line is written, which is after its files are; what a broken run left without a line is swept away.
+
+    Args:
+        out: the cohort.
+        key: file of the site's key; made where there is none.
+
+    Raises:
+        CohortError: ``out`` holds something that is not of this journal, or was made with another key.
+    """
+
+    def __init__(self, out: Path, *, key: Path | None = None) -> None:
+        self.out = out.absolute()
+        self.folder = self.out.with_name(f"{self.out.name}.intake")
+        self._path = self.folder / _JOURNAL
+        if self.out.exists() and any(self.out.iterdir()) and not self._path.is_file():
+            raise CohortError(f"--out '{out}' holds something that this intake did not make; choose a new folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.key = SiteKey.open(key or self.folder / _KEY)
+        self._before = list(self._read())
+        self.records: dict[str, Stored] = {}
+        self.by_image: dict[str, Stored] = {}
+        self._hold(self._before)
+        self.cohort = Cohort.open(self.out) if (self.out / DATALIST).is_file() else None
+        if self.cohort is not None and self.cohort.pseudonyms != self.key.name:
+            raise CohortError(f"--out '{out}' was made with another --key; give that one, or choose a new folder.")
+        for kind in KINDS:
+            (self.out / kind).mkdir(parents=True, exist_ok=True)
+        self._write(self._before)
+
+    def keep(self, record: Stored) -> None:
+        """Write one case down; from here on it counts."""
+        with self._path.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(asdict(record)) + "\n")
+        self._hold([record])
+
+    def homes(self) -> dict[str, Split]:
+        """Tell where an earlier run put the images that it took."""
+        if self.cohort is None:
+            return {}
+        return {case.image.name: split for split, cases in self.cohort.splits().items() for case in cases}
+
+    def case(self, record: Stored, label: int, patient: str) -> Case:
+        """Return a case for the datalist; a label map stands before its class."""
+        return Case(
+            image=self.out / "images" / record.image,
+            label=self.out / "labels" / record.label if record.mapped else label,
+            region=self.out / "regions" / record.region if record.region else None,
+            group=patient,
+            tabular=record.tabular,
+        )
+
+    def roll_back(self) -> None:
+        """Forget what came since the journal was opened, and remove its files."""
+        self.records, self.by_image = {}, {}
+        self._hold(self._before)
+        self._write(self._before)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove every file of the cohort that no line names, and folders that are empty; no case: no cohort."""
+        named = {name for record in self.records.values() for name in record.files}
+        for kind in KINDS:
+            for path in (self.out / kind).glob("*"):
+                if f"{kind}/{path.name}" not in named:
+                    path.unlink()
+            if (self.out / kind).is_dir() and not any((self.out / kind).iterdir()):
+                (self.out / kind).rmdir()
+        if not self.records:
+            shutil.rmtree(self.out, ignore_errors=True)
+            self._path.unlink(missing_ok=True)
+
+    def _hold(self, records: Iterable[Stored]) -> None:
+        for record in records:
+            self.records[record.source] = record
+            self.by_image.setdefault(record.image, record)
+
+    def _read(self) -> Iterable[Stored]:
+        if not self._path.is_file():
+            return
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield Stored(**json.loads(line))
+            except ValueError:  # the line that a power cut left half
+                return
+
+    def _write(self, records: Iterable[Stored]) -> None:
+        unfinished = self._path.with_suffix(".part")
+        unfinished.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
+        unfinished.replace(self._path)
+
+
+def _label_map(label: Volume, image: Volume) -> Volume:
+    moved = _placed(label, image, "label map")
+    low, high = float(moved.voxels.min()), float(moved.voxels.max())
+    if low < 0 or high > 255:
+        raise CohortError(f"The values of a label map must be 0 to 255, got {low:g} to {high:g}.")
+    return replace(moved, voxels=moved.voxels.astype(np.uint8))
+
+
+def _region(region: Volume, image: Volume) -> Volume:
+    layers = region.voxels if region.voxels.ndim == 4 else region.voxels[..., None]  # 3D Slicer's overlapping segments
+    check_mask(replace(region, voxels=layers.reshape(*region.grid[:2], -1)))
+    moved = _placed(replace(region, voxels=(layers != 0).any(axis=-1)), image, "region")
+    if not moved.voxels.any():
+        raise CohortError("The region is empty; draw it, or give the case none.")
+    return moved
+
+
+def _placed(mask: Volume, image: Volume, what: str) -> Volume:
+    try:
+        return onto_grid(mask, image)
+    except CohortError as error:
+        raise CohortError(f"The {what} does not fit its image: {error}") from None

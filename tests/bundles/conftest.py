@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every bundle of the repository, and hand-written pictures to run it on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,22 @@ BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 NAMES = sorted(configs.parent.name for configs in BUNDLES.glob("*/configs"))
 
 
-@pytest.fixture(scope="session", params=NAMES)
+def pytest_generate_tests(metafunc):
+    """A test file that sets AXES and FORMAT is for the bundles of so many spatial axes and of that output."""
+    if "bundle" not in metafunc.fixturenames:
+        return
+    axes, wanted = getattr(metafunc.module, "AXES", None), getattr(metafunc.module, "FORMAT", None)
+    formats = {n: json.loads((BUNDLES / n / "configs/metadata.json").read_text())["network_data_format"] for n in NAMES}
+    chosen = [
+        name
+        for name, known in formats.items()
+        if axes in (None, len(known["inputs"]["image"]["spatial_shape"]))
+        and wanted in (None, known["outputs"]["pred"]["format"])
+    ]
+    metafunc.parametrize("bundle", chosen, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def bundle(request) -> Bundle:
     return Bundle.open(BUNDLES / request.param)
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+AXES = 2
+
 
 @pytest.fixture
 def bring(bundle):

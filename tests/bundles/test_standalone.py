@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -17,10 +18,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 pytestmark = pytest.mark.slow
+FORMAT = "classes"
 
 
 @pytest.fixture(scope="module")
-def cohort(bundle, tmp_path_factory):
+def cohort(bundle, grid, tmp_path_factory):
     """A tiny cohort: mixed sizes and bit depths; only some cases have a region or tabular values."""
     folder = tmp_path_factory.mktemp("cohort")
     for name in ("images", "regions"):
@@ -29,7 +31,9 @@ def cohort(bundle, tmp_path_factory):
     counts = {"training": 4 * classes, "validation": 2 * classes, "test": 3 * classes}
     splits = {}
     for split, count in counts.items():
-        splits[split] = [_case(folder, f"{split}{i}", label=i % classes, extras=i % 2 == 0) for i in range(count)]
+        splits[split] = [
+            _case(folder, f"{split}{i}", label=i % classes, extras=i % 2 == 0, axes=len(grid)) for i in range(count)
+        ]
     labels = {str(index): name for index, name in enumerate(bundle.class_names)}
     listed = {"name": "tiny", "description": "synthetic", "modality": {"0": "none"}, "labels": labels}
     totals = {f"num{split.capitalize()}": count for split, count in counts.items()}
@@ -37,19 +41,29 @@ def cohort(bundle, tmp_path_factory):
     return folder
 
 
-def _case(folder, name, *, label, extras):
+def _case(folder, name, *, label, extras, axes):
     rng = np.random.default_rng(list(name.encode()))
     pixels = rng.integers(0, 60, (40, 56 + 4 * label)).astype(np.uint16)
     lesion = np.s_[8 + 8 * label : 18 + 8 * label, 10:30]
     pixels[lesion] += 150
-    Image.fromarray(pixels * 200 if extras else pixels.astype(np.uint8)).save(folder / f"images/{name}.png")
-    case = {"image": f"images/{name}.png", "label": label, "group": name}
+    image = _save(folder, f"images/{name}", pixels * 200 if extras else pixels.astype(np.uint8), axes)
+    case = {"image": image, "label": label, "group": name}
     if not extras:
         return case
     region = np.zeros(pixels.shape, dtype=np.uint8)
     region[lesion] = 255
-    Image.fromarray(region).save(folder / f"regions/{name}.png")
-    return {**case, "region": f"regions/{name}.png", "tabular": {"age": 40.5}}
+    return {**case, "region": _save(folder, f"regions/{name}", region, axes), "tabular": {"age": 40.5}}
+
+
+def _save(folder, name, pixels, axes):
+    """A PNG, or a NIfTI file of 14 such slices, 3 mm thick; returns its path in the cohort."""
+    if axes == 2:
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        return f"{name}.png"
+    nib.save(
+        nib.Nifti1Image(np.repeat(pixels[:, :, None], 14, axis=2), np.diag([1, 1, 3, 1])), folder / f"{name}.nii.gz"
+    )
+    return f"{name}.nii.gz"
 
 
 @pytest.fixture(scope="module")

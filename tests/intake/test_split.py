@@ -14,6 +14,8 @@ from fedxai.intake.cohort import Cohort
 from fedxai.intake.pixels import encode_png
 from fedxai.intake.scanner import site_scanners
 from fedxai.intake.split import make_sites
+from fedxai.intake.stored import voxel_type
+from fedxai.intake.volume import Volume
 from fedxai.records import SPLITS, Case
 
 WAYS = ("iid", "label-skew", "quantity", "acquisition")
@@ -135,3 +137,55 @@ def test_what_cannot_fill_every_site_is_refused_and_leaves_nothing(pooled, tmp_p
     with pytest.raises(CohortError, match="None of 200 draws"):
         make_sites(pooled, tmp_path / "a", sites=14, by="label-skew", alpha=0.01)
     assert list(tmp_path.iterdir()) == []
+
+
+def _volumes(folder, types, *, mapped):
+    """A cohort of one volume a patient, stored in the given types, for segmentation or with classes."""
+    splits = {split: [] for split in SPLITS}
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for i, name in enumerate(types):
+        voxels = np.random.default_rng(i).integers(0, 200, (4, 5, 3)).astype(name)
+        image = folder / "images" / Volume(voxels=voxels, affine=np.eye(4)).write_into(folder / "images")
+        labels = Volume(voxels=(voxels > 100).astype(np.uint8), affine=np.eye(4))
+        label = folder / "labels" / labels.write_into(folder / "labels") if mapped else i % 2
+        splits[SPLITS[i % 3]].append(Case(image=image, label=label, group=f"p{i}"))
+    names = ["background", "lesion"]
+    return Cohort.write(folder, name="v", description="", modality="CT", class_names=names, splits=splits)
+
+
+def _types(folder):
+    cohort = Cohort.open(folder)
+    return {voxel_type(case.image) for split in SPLITS for case in cohort.cases(split)}
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_voxel_types_get_sites_of_their_own_in_proportion(tmp_path, mapped):
+    cohort = _volumes(tmp_path / "all", ["float32"] * 30 + ["uint8"] * 12, mapped=mapped)
+    made = make_sites(cohort, tmp_path / "sites", sites=4, by="voxel-type")
+    assert [_types(folder) for folder in made.values()] == [{"float32"}] * 3 + [{"uint8"}]
+    assert sum(sum(Cohort.open(folder).counts().model_dump().values()) for folder in made.values()) == 42
+
+
+def test_sites_of_a_segmentation_cohort_bring_their_label_maps(tmp_path):
+    cohort = _volumes(tmp_path / "all", ["int16"] * 12, mapped=True)
+    made = make_sites(cohort, tmp_path / "sites", sites=2, by="iid")
+    given = {case.image.name: case.label.read_bytes() for split in SPLITS for case in cohort.cases(split)}
+    dealt = [c for folder in made.values() for split in SPLITS for c in Cohort.open(folder).cases(split)]
+    assert {case.image.name: case.label.read_bytes() for case in dealt} == given
+    assert all(case.label.is_relative_to(tmp_path / "sites") for case in dealt)
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("acquisition", "must have a classification cohort of images"),
+        ("label-skew", "must have cases of classes, not label maps"),
+        ("voxel-type", "must have 2 to 2 types for 2 sites, got 1"),
+    ],
+)
+def test_a_split_that_means_nothing_for_label_maps_is_refused(tmp_path, by, message):
+    cohort = _volumes(tmp_path / "all", ["int16"] * 12, mapped=True)
+    with pytest.raises(SettingsError, match=message):
+        make_sites(cohort, tmp_path / "sites", sites=2, by=by)
+    assert not (tmp_path / "sites").exists()

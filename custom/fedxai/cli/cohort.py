@@ -26,6 +26,7 @@ class SplitBy(str, Enum):
     label_skew = "label-skew"
     quantity = "quantity"
     acquisition = "acquisition"
+    voxel_type = "voxel-type"
 
 
 class Drawn(str, Enum):

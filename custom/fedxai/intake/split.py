@@ -16,10 +16,11 @@ from fedxai.intake.patients import deal, group_labels
 from fedxai.intake.pixels import read_image, read_region
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.scanner import Scanner, site_scanners
+from fedxai.intake.stored import is_volume, voxel_type
 from fedxai.intake.writing import CaseWriter, new_folder
 from fedxai.records import SPLITS, Case, Split
 
-By = Literal["iid", "label-skew", "quantity", "acquisition"]
+By = Literal["iid", "label-skew", "quantity", "acquisition", "voxel-type"]
 ALPHAS: dict[By, float] = {"label-skew": 0.3, "quantity": 1.0}
 _DRAWS = 200
 
@@ -39,7 +40,9 @@ def make_sites(
     - ``iid``: every site gets the same share of every class.
     - ``label-skew``: the share of class c at the sites is drawn, ``p_c ~ Dirichlet(alpha, ..., alpha)``.
     - ``quantity``: one draw ``p ~ Dirichlet(alpha, ..., alpha)`` for all classes: sizes differ, not the mix.
-    - ``acquisition``: iid, and each site pictures its cases with a scanner of its own.
+    - ``acquisition``: iid, and each site pictures its cases with a scanner of its own; images only, not volumes.
+    - ``voxel-type``: what is stored as float32, uint8, ... goes to sites of its own, in proportion; within a type iid.
+      It tells apart what came by different exports.
 
     A patient's cases stay together and keep the split they have; every site has a case of every split.
 
@@ -62,6 +65,7 @@ def make_sites(
     Reference: Hsu et al., "Measuring the effects of non-identical data distribution", arXiv:1909.06335.
     """
     alpha = _checked_alpha(by, alpha, sites)
+    _check_kind(cohort, by)
     homes = _homes(cohort, sites, by, alpha, seed)
     scanners = site_scanners(sites, seed=seed) if by == "acquisition" else [None] * sites
     names = [f"site-{i + 1}" for i in range(sites)]
@@ -89,6 +93,14 @@ def _checked_alpha(by: By, alpha: float | None, sites: int) -> float:
     return alpha
 
 
+def _check_kind(cohort: Cohort, by: By) -> None:
+    first = next(case for cases in cohort.splits().values() for case in cases)
+    if by == "acquisition" and (is_volume(first.image) or cohort.task == "segmentation"):
+        raise SettingsError("--by acquisition must have a classification cohort of images; use iid or voxel-type.")
+    if by == "label-skew" and cohort.task == "segmentation":
+        raise SettingsError("--by label-skew must have cases of classes, not label maps; use quantity.")
+
+
 def _patient(case: Case, split: Split) -> str:
     """A case without a group is a patient of its own; so is each of its repeats in the same file."""
     return case.group or f"{split} {case.image.name}"
@@ -99,21 +111,31 @@ def _stratum(case: Case) -> int:
     return case.label if isinstance(case.label, int) else 0
 
 
+def _strata(cohort: Cohort, by: By) -> dict[Split, list[int]]:
+    """What is dealt out evenly: the cases of a class, or of a voxel type."""
+    if by != "voxel-type":
+        return {split: [_stratum(case) for case in cohort.cases(split)] for split in SPLITS}
+    types = {split: [voxel_type(case.image) for case in cohort.cases(split)] for split in SPLITS}
+    order = sorted({name for names in types.values() for name in names})
+    return {split: [order.index(name) for name in types[split]] for split in SPLITS}
+
+
 def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[str, int]:
     """Draw every patient's site, again until every site has a case of every split that the cohort has."""
+    strata = _strata(cohort, by)
     patients = {
-        split: group_labels(
-            [_patient(case, split) for case in cohort.cases(split)],
-            [_stratum(case) for case in cohort.cases(split)],
-        )
-        for split in SPLITS
+        split: group_labels([_patient(case, split) for case in cohort.cases(split)], strata[split]) for split in SPLITS
     }
+    weights = np.bincount(
+        [stratum for listed in strata.values() for stratum in listed],
+        minlength=0 if by == "voxel-type" else len(cohort.class_names),
+    )
     short = [split for split, known in patients.items() if 0 < len(known) < sites]
     if short:
         raise CohortError(f"{len(patients[short[0]])} patients in {short[0]} are too few for {sites} sites.")
     for draw in range(_DRAWS):
         rng = np.random.default_rng([seed, 4, draw])
-        shares = _shares(len(cohort.class_names), sites, by, alpha, rng)
+        shares = _shares(weights, sites, by, alpha, rng)
         homes = {split: _deal_out(known, shares, rng) for split, known in patients.items()}
         if all(len(set(home.values())) in (0, sites) for home in homes.values()):
             return {group: site for home in homes.values() for group, site in home.items()}
@@ -122,13 +144,29 @@ def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[
     )
 
 
-def _shares(classes: int, sites: int, by: By, alpha: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the sites' shares of each class, (classes, sites), each row summing to 1."""
+def _shares(
+    weights: NDArray[np.int64], sites: int, by: By, alpha: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the sites' shares of each class, (classes, sites), each row summing to 1; ``weights`` are its cases."""
+    classes = len(weights)
     if by == "label-skew":
         return rng.dirichlet(np.full(sites, alpha), size=classes)
     if by == "quantity":
         return np.tile(rng.dirichlet(np.full(sites, alpha)), (classes, 1))
+    if by == "voxel-type":
+        return _own_sites(weights, sites)
     return np.full((classes, sites), 1 / sites)
+
+
+def _own_sites(weights: NDArray[np.int64], sites: int) -> NDArray[np.float64]:
+    """Give each stratum at least one site, and the others to those with most cases a site (D'Hondt)."""
+    if not 2 <= len(weights) <= sites:
+        raise SettingsError(f"--by voxel-type must have 2 to {sites} types for {sites} sites, got {len(weights)}.")
+    owned = np.ones(len(weights), dtype=np.int64)
+    while owned.sum() < sites:
+        owned[np.argmax(weights / owned)] += 1
+    owner = np.repeat(np.arange(len(weights)), owned)
+    return (owner[None, :] == np.arange(len(weights))[:, None]) / owned[:, None]
 
 
 def _deal_out(

@@ -4,9 +4,13 @@
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from fedxai.errors import CohortError
 from fedxai.intake.pixels import read_image
 from fedxai.intake.volume import SUFFIX
 from fedxai.intake.volume_file import read_volume
@@ -31,6 +35,21 @@ def read_values(path: Path, *, what: str) -> tuple[NDArray[Any], NDArray[np.floa
         return volume.voxels, volume.affine
     pixels = read_image(path, what=what)
     return pixels, np.array(pixels.shape[:2], dtype=np.float64)
+
+
+def voxel_type(path: Path) -> str:
+    """How the values are stored (``uint8``, ``float32``), from the header alone where it is a volume's.
+
+    Raises:
+        CohortError: it cannot be read.
+    """
+    if not is_volume(path):
+        return str(read_image(path, what="image").dtype)
+    try:
+        header: Any = nib.load(path).header
+        return str(header.get_data_dtype())
+    except (OSError, ImageFileError, HeaderDataError):
+        raise CohortError(f"The volume {path.name} cannot be read; see 'fedxai cohort check'.") from None
 
 
 def slice_for_people(

@@ -13,7 +13,7 @@ from fedxai.errors import SettingsError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fedxai.intake.check import Finding
+    from fedxai.intake.finding import Finding
     from fedxai.intake.overview import Overview
 
 app = typer.Typer(no_args_is_help=True, help="Split, check and show cohorts, or draw the phantom.")
@@ -161,7 +161,7 @@ def _by_rule(findings: "list[Finding]") -> "dict[tuple[str, str], list[Finding]]
 def _table(overviews: "dict[str, Overview]") -> "Table":
     from rich.table import Table
 
-    table = Table(caption="Level: mean 5th percentile, mean and 95th percentile, in percent of full range.")
+    table = Table(caption="Level: mean 5th percentile, mean and 95th percentile; of images in percent of full range.")
     table.add_column("Site", no_wrap=True)
     for title in ("Train\nVal\nTest", "Patients\nRegions"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -173,8 +173,11 @@ def _table(overviews: "dict[str, Overview]") -> "Table":
             f"{view.counts.training}\n{view.counts.validation}\n{view.counts.test}",
             f"{view.patients}\n{view.regions}",
             "\n".join(f"{label} {count}" for label, count in view.classes.items()),
-            view.sizes + (f"\n{view.unreadable} unreadable" if view.unreadable else ""),
-            " ".join(f"{level:.0%}" for level in (view.low, view.mean, view.high)),
+            "\n".join(
+                ([f"{view.sizes} of {view.spacing} mm".replace(" to ", "\nto ")] if view.spacing else [view.sizes])
+                + ([f"{view.unreadable} unreadable"] if view.unreadable else [])
+            ),
+            " ".join(f"{level:.3g}" if view.spacing else f"{level:.0%}" for level in (view.low, view.mean, view.high)),
             end_section=True,
         )
     return table

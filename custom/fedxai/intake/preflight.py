@@ -3,15 +3,14 @@
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.stored import size_of
 from fedxai.records import SPLITS
 
 
 def preflight(cohort: Cohort) -> None:
-    """Check headers and checksums, without decoding; `fedxai cohort check` looks deeper.
+    """Check headers and what tells cheaply whether a file is whole; `fedxai cohort check` looks deeper.
 
     Raises:
         CohortError: names the first file that would stop a run, relative to the cohort.
@@ -20,20 +19,18 @@ def preflight(cohort: Cohort) -> None:
         if not cohort.cases(split):
             raise CohortError(f"the {split} split must hold at least one case, got none; split the cohort again")
         for case in cohort.cases(split):
-            size = _size(case.image, cohort)
-            if case.region is not None and _size(case.region, cohort) != size:
-                name = case.region.relative_to(cohort.folder)
-                raise CohortError(
-                    f"{name} must have its image's size {size}, got {_size(case.region, cohort)}; "
-                    "see `fedxai cohort check`"
-                )
+            image, *masks = case.files
+            size = _size(image, cohort)
+            for mask in masks:
+                if _size(mask, cohort) != size:
+                    raise CohortError(
+                        f"{mask.relative_to(cohort.folder)} must have its image's size {size}, "
+                        f"got {_size(mask, cohort)}; see `fedxai cohort check`"
+                    )
 
 
-def _size(path: Path, cohort: Cohort) -> tuple[int, int]:
+def _size(path: Path, cohort: Cohort) -> tuple[int, ...]:
     try:
-        with Image.open(path) as image:
-            size = image.size
-            image.verify()
-        return size
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        return size_of(path)
+    except CohortError as error:
         raise CohortError(f"{path.relative_to(cohort.folder)} cannot be read; see `fedxai cohort check`") from error

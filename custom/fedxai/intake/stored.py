@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cohort's stored files, whether images or volumes, as arrays and as pictures for people."""
 
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from fedxai.errors import CohortError
 from fedxai.intake.pixels import read_image
 from fedxai.intake.volume import SUFFIX
 from fedxai.intake.volume_file import read_volume
+
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
 
 
 def is_volume(path: Path) -> bool:
@@ -48,8 +53,33 @@ def voxel_type(path: Path) -> str:
     try:
         header: Any = nib.load(path).header
         return str(header.get_data_dtype())
-    except (OSError, ImageFileError, HeaderDataError):
+    except _DAMAGED:
         raise CohortError(f"The volume {path.name} cannot be read; see 'fedxai cohort check'.") from None
+
+
+def size_of(path: Path) -> tuple[int, ...]:
+    """An image's (columns, rows) or a volume's (X, Y, Z), without decoding its values.
+
+    Raises:
+        CohortError: the file is missing, damaged or cut short.
+    """
+    try:
+        if not is_volume(path):
+            with Image.open(path) as image:
+                size = image.size
+                image.verify()
+            return size
+        volume: Any = nib.load(path)
+        header = volume.header
+        wanted = int(header.get_data_offset()) + int(np.prod(volume.shape)) * header.get_data_dtype().itemsize
+        with path.open("rb") as opened:
+            opened.seek(-4, os.SEEK_END)
+            written = int.from_bytes(opened.read(4), "little")  # gzip's last word: the length it was made of
+    except (*_DAMAGED, SyntaxError, UnidentifiedImageError) as error:
+        raise CohortError(f"The file cannot be read ({type(error).__name__}).") from None
+    if written != wanted % 2**32:
+        raise CohortError("The file is cut short.")
+    return volume.shape[:3]
 
 
 def slice_for_people(

@@ -77,6 +77,14 @@ class Bundle:
         output = self.metadata["network_data_format"]["outputs"]["pred"]
         return "segmentation" if output.get("format") == "segmentation" else "classification"
 
+    @property
+    def question(self) -> dict[str, Any]:
+        """How ``fedxai.score.examine`` is asked about this network; of a segmentation, class by class above 0."""
+        asked = {"target_layer": self.explain.target_layer, "target_class": self.explain.target_class}
+        if self.task == "classification":
+            return asked
+        return {**asked, "target_class": "label", "classes": tuple(range(1, len(self.class_names)))}
+
     def parser(self, overrides: dict[str, Any] | None = None) -> "ConfigParser":
         """MONAI's parser over ``train.json`` and ``metadata.json``; ``overrides`` by id (``train#dataset``)."""
         from monai.bundle import ConfigParser

@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fedxai.bundle import Bundle
     from fedxai.cli.trained import Trained
     from fedxai.intake.cohort import Cohort
     from fedxai.records import Case, Explanation, Split
@@ -86,7 +87,11 @@ def explain(
         site=opened.folder.name,
         class_names=trained.bundle.class_names,
         methods=answering,
-        images=[case.image.relative_to(opened.folder).as_posix() for case in chosen],
+        images=[
+            case.image.relative_to(opened.folder).as_posix()
+            for case in chosen
+            for _ in range(_questions(trained.bundle))
+        ],
         limit=gallery,
         save_maps=save_maps,
     ) as folder:
@@ -101,7 +106,12 @@ def explain(
             seed=seed,
         )
         folder.conclude(explanation)
-    print_explanation(explanation, out / "index.html")
+    print_explanation(explanation, out / "index.html", class_names=trained.bundle.class_names)
+
+
+def _questions(bundle: "Bundle") -> int:
+    """How often a case is asked about: once for each class of a segmentation above 0."""
+    return max(1, len(bundle.question.get("classes", ())))
 
 
 def _hush() -> None:
@@ -168,21 +178,19 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
 
 def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:
     """Those methods that can explain this network, tried on one case; of each other one it is said why not."""
-    from fedxai.errors import ExplanationError
-    from fedxai.explain import explain_batch
+    from fedxai.explain import answering
 
     image = next(_prepared(trainer, split, limit=1, batch_size=1))["image"]
-    layer = trainer.bundle.explain.target_layer
-    answering = []
-    for name in asked:
-        try:
-            explain_batch(trainer.network, image, methods=[name], target_layer=layer, background=background)
-            answering.append(name)
-        except ExplanationError as error:
-            typer.echo(f"Note: {name} is left out: {error}", err=True)
-    if not answering:
-        raise ExplanationError(f"none of the asked methods ({', '.join(asked)}) can explain this network")
-    return answering
+    able, refused = answering(
+        trainer.network,
+        image,
+        methods=asked,
+        target_layer=trainer.bundle.explain.target_layer,
+        background=background,
+    )
+    for name, reason in refused.items():
+        typer.echo(f"Note: {name} is left out: {reason}", err=True)
+    return able
 
 
 def _examined(
@@ -200,13 +208,14 @@ def _examined(
 
     from fedxai.score.examine import ExaminedCase, examine
 
-    cases, config = len(trainer.cases[split]), trainer.bundle.explain
+    cases, together = len(trainer.cases[split]), _questions(trainer.bundle)
+    trust_cases = trust_cases if trainer.bundle.task == "classification" else 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("explaining", total=cases)
+        bar = progress.add_task("explaining", total=cases * together)
 
         def keep(case: ExaminedCase) -> None:
             folder.add(case)
-            progress.update(bar, advance=1, description=f"explaining {case.index + 1} of {cases}")
+            progress.update(bar, advance=1, description=f"explaining {case.index // together + 1} of {cases}")
             if case.index + 1 == cases and trust_cases:
                 progress.update(bar, total=None, description="running the trust tests")
 
@@ -214,8 +223,7 @@ def _examined(
             trainer.network,
             _prepared(trainer, split, limit=cases, batch_size=batch_size),
             split=split,
-            target_layer=config.target_layer,
-            target_class=config.target_class,
+            **trainer.bundle.question,
             sink=keep,
             trust_cases=trust_cases,
             honesty_cases=trust_cases,

@@ -30,6 +30,7 @@ from fedxai.report.files import write_files
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
+from fedxai.train.evaluation import KEY_METRIC
 from fedxai.train.federation import train_rounds
 
 POOLED = "pooled"
@@ -71,6 +72,7 @@ class SystemsComparison:
         self.cohorts_root = cohorts
         self.rounds = rounds
         self.train = train
+        self.key_metric = KEY_METRIC[bundle.task]
         self.guidance = dict(guidance or {})
         self.out = out
         self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}
@@ -106,17 +108,18 @@ class SystemsComparison:
 
     def _centralised(self, seed: int) -> SystemResult:
         trainer = self._trainer(POOLED, self._pooled(), seed)
-        trained = train_rounds({POOLED: trainer}, rounds=self.rounds)
+        trained = train_rounds({POOLED: trainer}, rounds=self.rounds, key_metric=self.key_metric)
         moved = [self._everything_moved()]
         return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
 
     def _local_only(self, seed: int, site: str) -> SystemResult:
-        trained = train_rounds({site: self._trainer(site, self.cohorts[site].splits(), seed)}, rounds=self.rounds)
+        trainer = self._trainer(site, self.cohorts[site].splits(), seed)
+        trained = train_rounds({site: trainer}, rounds=self.rounds, key_metric=self.key_metric)
         return self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
 
     def _federated(self, seed: int) -> SystemResult:
         trainers = {site: self._trainer(site, cohort.splits(), seed) for site, cohort in self.cohorts.items()}
-        trained = train_rounds(trainers, rounds=self.rounds)
+        trained = train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric)
         sent = [Outgoing(kind="update", messages=self.rounds * len(trainers), bytes=trained.update_bytes)]
         return self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)
 
@@ -128,7 +131,12 @@ class SystemsComparison:
             self.job,
             out=run,
             cohorts=self.cohorts_root,
-            settings={"bundle": self.bundle.name, "num_rounds": self.rounds, "seed": seed},
+            settings={
+                "bundle": self.bundle.name,
+                "num_rounds": self.rounds,
+                "seed": seed,
+                "key_metric": self.key_metric,
+            },
             train={**train, "seed": seed},
         )
         summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
@@ -159,8 +167,7 @@ class SystemsComparison:
             tester.explanation_batches("test", limit=limits.final_cases, batch_size=limits.batch_size),
             split="test",
             methods=config.methods,
-            target_layer=config.target_layer,
-            target_class=config.target_class,
+            **self.bundle.question,
             background=tester.background(config.methods),
         )
         return SystemResult(
@@ -170,6 +177,7 @@ class SystemsComparison:
             steps=steps,
             metrics=evaluation.metrics,
             explanation=explanation.methods,
+            classes=explanation.classes,
             privacy=privacy_score(outgoing, [cohort.holding() for cohort in self.cohorts.values()]),
             seconds=seconds,
         )

@@ -83,6 +83,8 @@ class TrainExecutor(_SiteExecutor):
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         """See the class."""
         if task == "survey":
+            if not message.get_header(AppConstants.CURRENT_ROUND):
+                site.begin_anew()
             return summary_message(site.survey())
         if task == AppConstants.TASK_VALIDATION:
             return self._validate(site, message)
@@ -132,6 +134,7 @@ class ExplainExecutor(_SiteExecutor):
     def _examine(self, site: Site, role: str) -> Explanation:
         settings, config = site.explain, site.bundle.explain
         final = role != "round"
+        classifies = site.bundle.task == "classification"  # the trust tests and the battery ask for probabilities
         split: Split = "test" if final else "validation"
         batches = site.trainer.explanation_batches(
             split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size
@@ -139,11 +142,10 @@ class ExplainExecutor(_SiteExecutor):
         ask = {
             "split": split,
             "methods": config.methods,
-            "target_layer": config.target_layer,
-            "target_class": config.target_class,
-            "trust_cases": settings.trust_cases if final else 0,
-            "honesty_cases": settings.honesty_cases if final else 0,
-            "search_shortcuts": final,
+            **site.bundle.question,
+            "trust_cases": settings.trust_cases if final and classifies else 0,
+            "honesty_cases": settings.honesty_cases if final and classifies else 0,
+            "search_shortcuts": final and classifies,
             "background": site.trainer.background(config.methods),
         }
         if not final or not settings.gallery:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may leave a site: figures over too few cases are held back."""
 
+from collections.abc import Sequence
+
 from fedxai.errors import SettingsError
 from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, MethodSummary, TrustTest
 
 _PLACED = ("shares", "chance")
+_KINDS = ("scores", "chance", "centred")
 
 
 def released_figure(figure: Figure, minimum_cell: int) -> Figure:
@@ -44,8 +47,23 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
     classes = [
         part.model_copy(update={"methods": _released_methods(part, minimum_cell)}) for part in explanation.classes
     ]
-    methods = _released_methods(explanation, minimum_cell)
+    methods = [_no_more_than(method, classes) for method in _released_methods(explanation, minimum_cell)]
     return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places, "classes": classes})
+
+
+def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:
+    """A figure over the classes together is held back where one class's is: from the others' it could be told."""
+    parts = [part for summary in classes for part in summary.methods if part.method == method.method]
+
+    def released(kind: str) -> dict[str, Figure]:
+        return {
+            name: figure
+            if all(getattr(part, kind)[name].value is not None for part in parts)
+            else Figure(value=None, n=figure.n)
+            for name, figure in getattr(method, kind).items()
+        }
+
+    return method.model_copy(update={kind: released(kind) for kind in _KINDS})
 
 
 def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) -> list[MethodSummary]:
@@ -53,7 +71,7 @@ def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) 
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
-    figures = {kind: _released_figures(getattr(method, kind), minimum_cell) for kind in ("scores", "chance", "centred")}
+    figures = {kind: _released_figures(getattr(method, kind), minimum_cell) for kind in _KINDS}
     trust = [_released_test(test, minimum_cell) for test in method.trust]
     return method.model_copy(update={**figures, "trust": trust})
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the terminal shows: one line a round, and at the end a short table and where the report is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -80,8 +81,13 @@ def print_summary(summary: RunSummary, report_path: Path, *, console: Console | 
     terminal.print(Text(f"Report: {report_path}"), soft_wrap=True)
 
 
-def print_explanation(explanation: Explanation, page: Path, *, console: Console | None = None) -> None:
-    """A row a method: E beside its chance level, the trust verdict, the cases behind it; then where the page is."""
+def print_explanation(
+    explanation: Explanation, page: Path, *, class_names: Sequence[str] = (), console: Console | None = None
+) -> None:
+    """A row a method: E beside its chance level, the trust verdict, the cases behind it; then where the page is.
+
+    Of a segmentation, a row a class and method follows.
+    """
     terminal = console or Console()
     title = f"Where the model looks: {plural(explanation.cases, 'case')} of the {explanation.split} split"
     table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left")
@@ -89,12 +95,13 @@ def print_explanation(explanation: Explanation, page: Path, *, console: Console 
     for heading in ("E", "Chance", "Scored"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("Trust", min_width=len("randomisation,"))
-    for method in explanation.methods:
+    of_classes = [(class_names[part.class_index], part.methods) for part in explanation.classes]
+    for name, method in [(name, m) for name, methods in [("", explanation.methods), *of_classes] for m in methods]:
         defined = method.scored - method.undefined.get(E_SCORE, 0)
         figures = (score_of(method), chance_of(method))
         failed = failed_tests(method.trust)
         table.add_row(
-            Text(words(method.method)),
+            Text(f"{name}: {words(method.method)}" if name else words(method.method)),
             *(UNKNOWN if figure is None else number(figure.value) for figure in figures),
             f"{count(defined)} of {count(method.scored + method.unscored)}",
             marked(verdict_of(method)) + (f": {', '.join(failed)}" if failed else ""),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Explained, Method, explain_batch
-from fedxai.records import HEADLINE_METHOD, Explanation, MethodSummary, Split
+from fedxai.records import HEADLINE_METHOD, ClassSummary, Explanation, MethodSummary, Split
 from fedxai.score.asked import Asked
 from fedxai.score.honesty import HonestyBattery
 from fedxai.score.model_score import MODEL_SCORES, score_model
@@ -43,9 +43,9 @@ class ExaminedCase:
     region: NDArray[np.bool_] | None  # (1, *spatial)
     maps: dict[str, NDArray[np.float32]]  # by method: (1, *spatial), summed over channels
     label: int
-    predicted: int
+    predicted: int  # of a segmentation, the likeliest class over the region
     target: int  # the explained class
-    probabilities: list[float]  # by class
+    probabilities: list[float]  # by class; of a segmentation, their mean over the region
     scores: dict[str, dict[str, float | None]]  # by method, by score (None: undefined); none without region
 
 
@@ -66,6 +66,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     honesty_cases: int = 0,
     search_shortcuts: bool = False,
     background: Tensor | None = None,
+    classes: Sequence[int] = (),
 ) -> Explanation:
     """Where a network looks, over all cases of the batches.
 
@@ -73,7 +74,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     cases for the trust tests.
 
     Args:
-        network: maps images to logits ``(B, K)``; left as it was.
+        network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
         batches: mappings with ``image`` (B, C, *spatial), ``label`` (B,), ``region`` (B, 1, *spatial; zeros
             where there is none), ``has_region`` (B,) boolean, ``group`` (B patient names); where it is known,
             ``spacing`` (B, axes) or (axes,) in mm from voxel to voxel, else 1.
@@ -88,6 +89,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         search_shortcuts: whether to say, class by class, in which place the relevance lies; one more pass a case,
             because that needs the map of the case's own class.
         background: images ``(N, C, *spatial)`` that some methods compare with.
+        classes: labels that are also summarised one by one: the classes of a segmentation, where a case comes once
+            for each of them.
 
     Returns:
         Counts and means: nothing of a single case.
@@ -99,7 +102,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     start = time.perf_counter()
     chosen = [METHODS.make(method) if isinstance(method, str) else method for method in methods]
     ask = {"target_layer": target_layer, "background": background}
-    tallies = {method.name: Tally(method.name) for method in chosen}
+    tallies = _tallies(chosen)
+    of_class = {index: _tallies(chosen) for index in classes}
     sample = Sample(trust_cases, seed=seed)
     battery = HonestyBattery(network, limit=honesty_cases, seed=seed)
     places = PlaceTally()
@@ -108,7 +112,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         _check(batch)
         targets = batch["label"] if target_class == "label" else None
         explained = explain_batch(network, batch["image"], targets=targets, methods=chosen, **ask)
-        scores = _score(batch, explained, tallies)
+        scores = _score(batch, explained, tallies, of_class)
         sample.add(batch, explained.targets)
         battery.add(batch)
         if search_shortcuts:
@@ -120,16 +124,24 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         passes += explained.passes + explained.forwards
     passes += _ask_again(network, sample, chosen, tallies, seed=seed, **ask)
     summaries = [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in tallies.values()]
+    of_classes = {
+        index: [_summary(tally, trusting=False, seed=seed) for tally in of_class[index].values()] for index in of_class
+    }
     seconds = time.perf_counter() - start
     return Explanation(
         split=split,
-        cases=cases,
+        cases=cases // max(1, len(classes)),
         methods=summaries,
         seconds=seconds,
         passes=passes + battery.passes,
         honesty=battery.result(),
         places=places.summaries(),
+        classes=[ClassSummary(class_index=index, methods=found) for index, found in of_classes.items()],
     )
+
+
+def _tallies(methods: Sequence[Method]) -> dict[str, Tally]:
+    return {method.name: Tally(method.name) for method in methods}
 
 
 def _add_places(places: PlaceTally, network: nn.Module, batch: Mapping[str, Any]) -> int:
@@ -193,23 +205,37 @@ def _check(batch: Mapping[str, Any]) -> None:
 
 
 def _score(
-    batch: Mapping[str, Any], explained: Explained, tallies: Mapping[str, Tally]
+    batch: Mapping[str, Any],
+    explained: Explained,
+    tallies: Mapping[str, Tally],
+    of_class: Mapping[int, Mapping[str, Tally]],
 ) -> dict[str, dict[str, Tensor]]:
     """Scores ``(B,)`` by method and score; each is tallied over the cases that it is made for."""
     has_region = torch.as_tensor(batch["has_region"]).bool().flatten().cpu()
+    labels = torch.as_tensor(batch["label"]).flatten().cpu()
     regions = Regions.of(batch["region"].to(explained.logits.device), batch.get("spacing"))
     levels = chance(regions), centred(regions)
     scores = {}
     for method, tally in tallies.items():
         whole = score_map(explained.maps[method], regions)
         scores[method] = {name: values.cpu() for name, values in whole.items()}
-        tally.count(cases=len(has_region), with_region=int(has_region.sum()))
-        for name in SCORES:
-            made_for = has_region if SCORES.make(name).needs_region else torch.ones_like(has_region)
-            parts = ({name: kind[name].cpu()[made_for]} for kind in (scores[method], *levels))
-            groups = [group for group, kept in zip(batch["group"], made_for, strict=True) if kept]
-            tally.add(**dict(zip(("scores", "chance", "centred"), parts, strict=True)), groups=groups)
+        kinds = [{name: value.cpu() for name, value in kind.items()} for kind in (scores[method], *levels)]
+        _add(tally, kinds, torch.ones_like(has_region), has_region, batch["group"])
+        for index, tallies_of_class in of_class.items():
+            _add(tallies_of_class[method], kinds, labels == index, has_region, batch["group"])
     return scores
+
+
+def _add(
+    tally: Tally, kinds: Sequence[Mapping[str, Tensor]], chosen: Tensor, has_region: Tensor, patients: Sequence[str]
+) -> None:
+    """Tally the chosen cases' scores, chance and centred levels (``kinds``), each where it is made for the case."""
+    tally.count(cases=int(chosen.sum()), with_region=int((chosen & has_region).sum()))
+    for name in SCORES:
+        made_for = chosen & has_region if SCORES.make(name).needs_region else chosen
+        parts = ({name: kind[name][made_for]} for kind in kinds)
+        groups = [group for group, kept in zip(patients, made_for, strict=True) if kept]
+        tally.add(**dict(zip(("scores", "chance", "centred"), parts, strict=True)), groups=groups)
 
 
 def _case(
@@ -221,7 +247,7 @@ def _case(
     index: int,
 ) -> ExaminedCase:
     has_region = bool(batch["has_region"][place])
-    logits = explained.logits[place].float()
+    probabilities = _probabilities(explained.logits[place].float().cpu(), torch.as_tensor(batch["region"][place]).cpu())
     maps = {name: whole[place].sum(dim=0, keepdim=True) for name, whole in explained.maps.items()}
     return ExaminedCase(
         index=index,
@@ -229,14 +255,23 @@ def _case(
         region=_copy(batch["region"][place], torch.bool) if has_region else None,
         maps={name: _copy(relevance, torch.float32) for name, relevance in maps.items()},
         label=int(batch["label"][place]),
-        predicted=int(logits.argmax()),
+        predicted=int(probabilities.argmax()),
         target=int(explained.targets[place]),
-        probabilities=logits.softmax(dim=0).tolist(),
+        probabilities=probabilities.tolist(),
         scores={
             method: {name: _known(values[place]) for name, values in by_name.items()} if has_region else {}
             for method, by_name in scores.items()
         },
     )
+
+
+def _probabilities(logits: Tensor, region: Tensor) -> Tensor:
+    """``(K,)`` from logits ``(K,)``, or from ``(K, *cells)`` their mean over the region; over all where it is empty."""
+    probabilities = logits.softmax(dim=0)
+    if logits.ndim == 1:
+        return probabilities
+    inside = region[0].bool()
+    return probabilities.flatten(1)[:, inside.flatten() if inside.any() else slice(None)].mean(dim=1)
 
 
 def _copy(tensor: Tensor, dtype: torch.dtype) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from fedxai.explain import METHODS
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
-from fedxai.train.explained_cases import Prepare, region_batches, region_of_class, spacings
+from fedxai.train.explained_cases import Item, by_class, region_batches, spacings
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
 from fedxai.train.prepare import RegionBeside, as_item, check_cases, with_regions
@@ -227,24 +227,17 @@ class SiteTrainer:
         evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, lambda engine: collect(engine.state.output))
         evaluator.run()
 
-    def explanation_batches(
-        self, split: Split, *, limit: int, batch_size: int, class_index: int | None = None
-    ) -> Iterator[dict[str, Any]]:
+    def explanation_batches(self, split: Split, *, limit: int, batch_size: int) -> Iterator[dict[str, Any]]:
         """Prepared cases with their regions, in batches; at most ``limit`` of them, spread evenly over the split.
 
-        Args:
-            split: which cases.
-            limit: at most so many.
-            batch_size: cases in memory at once.
-            class_index: of a segmentation, the class that is asked about: every case's label, and its region where
-                the label map holds it.
+        Of a segmentation every case comes once for each class above 0, with the class as its label.
 
         Yields:
             what :func:`fedxai.train.explained_cases.region_batches` yields.
         """
         listed = self.cases[split]
         chosen = [listed[i] for i in np.unique(np.linspace(0, len(listed) - 1, min(limit, len(listed))).astype(int))]
-        yield from region_batches(chosen, self._prepare(split, class_index), batch_size=batch_size)
+        yield from region_batches(chosen, self._prepare(split), batch_size=batch_size)
 
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
@@ -253,18 +246,17 @@ class SiteTrainer:
         """
         if not any(METHODS.make(name).needs_background for name in methods):
             return None
-        first = 1 if self.bundle.task == "segmentation" else None
-        spread = self.explanation_batches("training", limit=_BACKGROUND, batch_size=_BACKGROUND, class_index=first)
-        return next(spread)["image"]
+        split = {"limit": _BACKGROUND, "batch_size": _BACKGROUND}
+        return next(self.explanation_batches("training", **split))["image"]
 
-    def _prepare(self, split: Split, class_index: int | None) -> Prepare:
+    def _prepare(self, split: Split) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""
         parser = self._parser("validate", split)
         image = parser.get_parsed_content("validate#preprocessing")
-        if class_index is not None:
-            return region_of_class(lambda case: image(as_item(case)), class_index, len(self.bundle.class_names))
+        if self.bundle.task == "segmentation":
+            return lambda case: by_class(image(as_item(case)), len(self.bundle.class_names))
         beside = RegionBeside(self._region_transform(parser))
-        return lambda case: beside(image(as_item(case, region=True)))
+        return lambda case: [beside(image(as_item(case, region=True)))]
 
     def _region_transform(self, parser: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
         parser.set(self.bundle.explain.region, "explained_region")

@@ -12,25 +12,26 @@ from fedxai.records import Case
 from fedxai.train.prepare import as_tensor
 from fedxai.train.segmentation import check_map
 
-Prepare = Callable[[Case], Mapping[str, Any]]
+Item = Mapping[str, Any]
 
 
-def region_batches(cases: Sequence[Case], prepare: Prepare, *, batch_size: int) -> Iterator[dict[str, Any]]:
-    """Batches of at most ``batch_size`` cases; one ends early where the next image has another shape.
+def region_batches(
+    cases: Sequence[Case], prepare: Callable[[Case], Sequence[Item]], *, batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Batches of at most ``batch_size`` items; one ends early where the next image has another shape.
 
     Args:
         cases: in order.
-        prepare: brings a case onto the network's grid: ``image`` (C, *spatial), ``label`` a class index, ``region``
-            (1, *spatial), ``has_region``.
-        batch_size: cases in memory at once.
+        prepare: brings a case onto the network's grid, as one item or, in a segmentation, one a class: ``image``
+            (C, *spatial), ``label`` a class index, ``region`` (1, *spatial), ``has_region``.
+        batch_size: items in memory at once.
 
     Yields:
         ``image`` (B, C, *spatial), ``label`` (B,), ``region`` (B, 1, *spatial; zeros where there is none),
         ``has_region`` (B,), ``group`` (B names), and ``spacing`` (B, axes) in mm where every image says it.
     """
-    batch: list[dict[str, Any]] = []
-    for case in cases:
-        item = {**prepare(case), "group": case.group}
+    batch: list[Item] = []
+    for item in ({**item, "group": case.group} for case in cases for item in prepare(case)):
         if batch and (len(batch) == batch_size or item["image"].shape != batch[0]["image"].shape):
             yield _together(batch)
             batch = []
@@ -39,23 +40,21 @@ def region_batches(cases: Sequence[Case], prepare: Prepare, *, batch_size: int) 
         yield _together(batch)
 
 
-def region_of_class(prepare: Prepare, class_index: int, classes: int) -> Prepare:
-    """``prepare`` of a segmentation, made to ask about one class: its region is where the label map holds it.
+def by_class(item: Item, classes: int) -> list[Item]:
+    """A prepared case of a segmentation as one item a class above 0, its region where the label map holds the class.
 
-    A case whose label map does not hold the class has no region.
+    Where the label map does not hold it there is no region.
 
     Raises:
-        CohortError: from the returned function, when a label map holds what is no class.
+        CohortError: when the label map holds what is no class.
     """
-
-    def about_class(case: Case) -> dict[str, Any]:
-        item = prepare(case)
-        labels = as_tensor(item["label"])
-        check_map(labels, classes)
-        region = labels == class_index
-        return {**item, "label": class_index, "region": region, "has_region": bool(region.any())}
-
-    return about_class
+    labels = as_tensor(item["label"])
+    check_map(labels, classes)
+    regions = {index: labels == index for index in range(1, classes)}
+    return [
+        {**item, "label": index, "region": region, "has_region": bool(region.any())}
+        for index, region in regions.items()
+    ]
 
 
 def spacings(images: Tensor, axes: int) -> list[list[float]] | None:

@@ -4,6 +4,7 @@
 A new method is one new file in this folder: a subclass of ``Method`` under ``@METHODS.register``.
 """
 
+from fedxai.explain.answering import answering
 from fedxai.explain.method import METHODS, Method
 from fedxai.explain.one_batch import Explained, explain_batch
 from fedxai.explain.probe import GradientPass, Probe
@@ -12,4 +13,14 @@ from fedxai.explain.registry import Registry
 
 METHODS.discover(__name__, __path__)
 
-__all__ = ["METHODS", "Explained", "GradientPass", "Method", "Probe", "Question", "Registry", "explain_batch"]
+__all__ = [
+    "METHODS",
+    "Explained",
+    "GradientPass",
+    "Method",
+    "Probe",
+    "Question",
+    "Registry",
+    "answering",
+    "explain_batch",
+]

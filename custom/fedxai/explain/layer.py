@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
+from fedxai.explain.windowed import Windowed
 
 _LISTED = 30
 
@@ -22,7 +23,8 @@ class Layer:
 
     def __init__(self, network: nn.Module, path: str) -> None:
         self.path = path
-        modules = {name: module for name, module in network.named_modules() if name}
+        inner = network.network if isinstance(network, Windowed) else network
+        modules = {name: module for name, module in inner.named_modules() if name}
         if path not in modules:
             raise ExplanationError(
                 f"target_layer {path!r} is not in the network; choose from {_choices(path, modules)}"
@@ -52,7 +54,7 @@ class Layer:
         """The one activation ``(B, K, *cells)`` among what was heard.
 
         Raises:
-            ExplanationError: when the layer ran never or twice, or its output has no space or gradient.
+            ExplanationError: when the layer ran never or twice, or its output has one cell or no gradient.
         """
         if len(outputs) != 1:
             raise ExplanationError(f"target_layer {self} must run once in a forward pass, it ran {len(outputs)} times")
@@ -63,6 +65,11 @@ class Layer:
             raise ExplanationError(
                 f"target_layer {self} must put out (B, K, *cells) with {inputs.ndim - 2} spatial axes, "
                 f"got {tuple(output.shape)}; choose a layer before pooling and flattening"
+            )
+        if max(output.shape[2:]) == 1:
+            raise ExplanationError(
+                f"target_layer {self} puts out a single cell, {tuple(output.shape)}, so that its map is the same "
+                "everywhere; choose a layer before pooling"
             )
         if not output.requires_grad:
             raise ExplanationError(f"target_layer {self} must depend on the input, but no gradient reaches it")

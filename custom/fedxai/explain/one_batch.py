@@ -12,6 +12,7 @@ from fedxai.explain.layer import Layer
 from fedxai.explain.method import METHODS, Method
 from fedxai.explain.probe import Probe
 from fedxai.explain.undisturbed import undisturbed
+from fedxai.explain.windowed import Windowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def explain_batch(
     """
     chosen = _methods(methods)
     batch = _inputs(inputs, network)
-    layer = _layer(chosen, network, target_layer)
+    layer = _layer(chosen, network, target_layer, space=batch.shape[2:])
     with undisturbed(network):
         probe = Probe(
             network=network,
@@ -116,7 +117,9 @@ def _targets(targets: Tensor | Sequence[int] | int | None, inputs: Tensor) -> Te
     return classes.as_subclass(Tensor).long()
 
 
-def _layer(methods: Sequence[Method], network: nn.Module, target_layer: str | None) -> Layer | None:
+def _layer(
+    methods: Sequence[Method], network: nn.Module, target_layer: str | None, *, space: Sequence[int]
+) -> Layer | None:
     reading = [method.name for method in methods if method.needs_layer]
     if not reading:
         return None
@@ -125,7 +128,16 @@ def _layer(methods: Sequence[Method], network: nn.Module, target_layer: str | No
         raise ExplanationError(
             f"{reading[0]} needs target_layer; the network's last layers are {', '.join(names[-8:])}"
         )
+    if isinstance(network, Windowed) and network.window(space) != tuple(space):
+        raise ExplanationError(
+            f"{reading[0]} reads a layer over the whole image, but images of {_by(space)} go through this network in "
+            f"windows of {_by(network.window(space))}; leave it out"
+        )
     return Layer(network, target_layer)
+
+
+def _by(lengths: Sequence[int]) -> str:
+    return " x ".join(str(length) for length in lengths)
 
 
 def _background(methods: Sequence[Method], background: Tensor | None, inputs: Tensor) -> Tensor | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passes over a network whose weights stand still, with and without the gradient; each is counted."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -119,7 +120,8 @@ class Probe:
         heard = [layer.heard(outputs, leaf)] if layer else []
         question = question or Question.about(logits, self._targets)
         explained = question.of(logits)
-        gradients = torch.autograd.grad(explained.sum(), [leaf, *heard], allow_unused=True)
+        with _fitting(inputs):
+            gradients = torch.autograd.grad(explained.sum(), [leaf, *heard], allow_unused=True)
         if any(gradient is None for gradient in gradients):
             which = "the input" if gradients[0] is None else f"target_layer {layer}"
             raise ExplanationError(f"the logits must depend on {which}, but no gradient comes back from them")
@@ -134,7 +136,8 @@ class Probe:
 
     def _answer(self, inputs: Tensor) -> Tensor:
         # a copy: the network's first operation may work in place, on the caller's image
-        answer: Any = self.network(inputs.to(self._precision, copy=True))
+        with _fitting(inputs):
+            answer: Any = self.network(inputs.to(self._precision, copy=True))
         if not isinstance(answer, Tensor):
             raise ExplanationError(
                 f"the network must return one tensor of logits (B, K) or (B, K, *cells), got a "
@@ -150,6 +153,17 @@ class Probe:
                 "the network answers in float16, in which gradients underflow; explain it in bfloat16 or float32"
             )
         return answer.as_subclass(Tensor)
+
+
+@contextmanager
+def _fitting(inputs: Tensor) -> Iterator[None]:
+    """An image that the network or the memory has no room for is one sentence with its size."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ExplanationError(
+            f"the network cannot answer for images {tuple(inputs.shape)}: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _single(tensor: Tensor) -> Tensor:

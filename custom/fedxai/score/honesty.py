@@ -16,10 +16,8 @@ from fedxai.records import Figure, Honesty
 from fedxai.score.answers import probabilities
 from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
-from fedxai.score.regions import Regions
+from fedxai.score.regions import MARGIN, Regions
 from fedxai.score.score import share_inside
-
-MARGIN = 5.0  # mm around the region that stay, at the grid's spacing
 
 
 class HonestyBattery:
@@ -30,8 +28,8 @@ class HonestyBattery:
       its shape elsewhere in the body, is filled from its surroundings.
     - ``drop_grey``: the same fall when the region is filled with its own mean, so that shape and place are all
       that is left.
-    - ``swap_kept``: share of predictions kept when all outside the region and its margin of 5 mm is another
-      patient's, whose own region is filled from its surroundings.
+    - ``swap_kept``: share of predictions kept when all outside the region and its margin of 5 mm (by the batch's
+      spacing, else a voxel counts as 1 mm) is another patient's, whose own region is filled from its surroundings.
     - ``blank_kept``: share kept when all outside is black.
 
     Args:
@@ -57,12 +55,13 @@ class HonestyBattery:
             region = torch.as_tensor(batch["region"][place]).bool()[None]
             if self._left <= 0 or not region.any():
                 continue
+            spacing = _spacing(batch, place)
             image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
             body = _filled(image, region)
-            if self._partner is not None and self._partner[1] != group:
+            if self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape:
                 self._left -= 1
                 self._groups.append(group)
-                self._ask(image, region, body, self._partner[0])
+                self._ask(image, region, body, self._partner[0], spacing)
             self._partner = (body, group)
 
     def result(self) -> Honesty | None:
@@ -76,8 +75,8 @@ class HonestyBattery:
             figures[name] = case_mean(values[known], [self._groups[index] for index in known])
         return Honesty(cases=len(self._groups), figures=figures)
 
-    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor) -> None:
-        around = Regions.of(region).grown(MARGIN).reshape(region.shape)
+    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor, spacing: Tensor | None) -> None:
+        around = Regions.of(region, spacing).grown(MARGIN).reshape(region.shape)
         moved = self._elsewhere(image, around, region)
         elsewhere = _filled(image, moved)
         grey = torch.where(region, image[region.expand_as(image)].mean(), image)
@@ -109,6 +108,15 @@ class HonestyBattery:
             if share > overlap and not bool((moved & around).any()):
                 best, overlap = moved, share
         return best
+
+
+def _spacing(batch: Mapping[str, Any], place: int) -> Tensor | None:
+    """Mm from voxel to voxel along each axis of one image of a batch, where it is known."""
+    known = batch.get("spacing")
+    if known is None:
+        return None
+    lengths = torch.as_tensor(known)
+    return lengths if lengths.ndim == 1 else lengths[place]
 
 
 def _filled(image: Tensor, hidden: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedxai.errors import ExplanationError
 
+MARGIN = 5.0  # mm around a region that count as near it
 GAUSSIAN_WIDTH = 0.25  # standard deviation of the centred Gaussian, in lengths of each axis
 
 

@@ -4,6 +4,7 @@
 from torch import Tensor
 
 from fedxai.errors import ExplanationError
+from fedxai.score.regions import MARGIN
 from fedxai.score.score import SCORES, Score, Seen, share_inside
 
 
@@ -26,7 +27,7 @@ class RelevanceMassMargin(Score):
     direction = "higher"
     range = (0.0, 1.0)
 
-    def __init__(self, *, margin: float = 5.0) -> None:
+    def __init__(self, *, margin: float = MARGIN) -> None:
         if not margin >= 0:
             raise ExplanationError(f"margin must be at least 0 mm, got {margin}")
         self.margin = margin

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A method that makes no sense for a network says so, and the others go on."""
+
+import pytest
+import torch
+from torch import nn
+
+from fedxai.errors import ExplanationError
+from fedxai.explain import METHODS, answering
+
+
+@pytest.fixture
+def pooled():
+    """A convolution, then one cell."""
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
+def test_a_target_layer_of_one_cell_is_refused_by_name(pooled):
+    image = torch.rand(1, 1, 8, 8, 8)
+    able, refused = answering(pooled, image, methods=["saliency", "grad_cam", "layer_cam"], target_layer="2")
+    assert able == ["saliency"]
+    assert set(refused) == {"grad_cam", "layer_cam"}
+    assert "target_layer '2' puts out a single cell, (1, 4, 1, 1, 1)" in refused["grad_cam"]
+    assert "choose a layer before pooling" in refused["grad_cam"]
+
+
+class Transformer(nn.Module):
+    """Eight tokens of 8 x 8 x 8 voxels, one block, their mean to two logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv3d(1, 12, 8, stride=8)
+        self.block = nn.TransformerEncoderLayer(12, 2, dim_feedforward=12, activation="gelu", batch_first=True)
+        self.head = nn.Linear(12, 2)
+
+    def forward(self, image):
+        return self.head(self.block(self.patch(image).flatten(2).mT).mean(dim=1))
+
+
+def test_a_transformer_has_no_maps_of_layers_and_no_relu_and_all_other_methods():
+    cheap = [name for name in METHODS if name not in ("kernel_shap", "expected_gradients", "smooth_grad")]
+    able, refused = answering(Transformer(), torch.rand(1, 1, 16, 16, 16), methods=cheap, target_layer="block")
+    assert {name for name in cheap if METHODS.make(name).needs_layer} | {"guided_backprop"} == set(refused)
+    assert "must put out (B, K, *cells) with 3 spatial axes, got (1, 8, 12)" in refused["grad_cam"]
+    assert "saliency" in able
+
+
+def test_where_no_method_answers_that_is_one_sentence(pooled):
+    with pytest.raises(ExplanationError, match="none of the asked methods can explain this network: .*single cell"):
+        answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["grad_cam"], target_layer="2")
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones(pooled):
+    able, refused = answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["saliency", "magic"])
+    assert able == ["saliency"]
+    assert "choose from" in refused["magic"]

@@ -22,7 +22,7 @@ SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_DETACHED = re.compile(rb"^(?:data ?file:|ElementDataFile *= *(?!LOCAL))", re.MULTILINE | re.IGNORECASE)
+_DETACHED = re.compile(rb"^(?:data ?file:|ElementDataFile *=(?! *LOCAL))", re.MULTILINE | re.IGNORECASE)
 _HEADER_BYTES = 65536
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import Explained, Method, explain_batch
-from fedxai.score.answers import probabilities
+from fedxai.score.answers import logits, probabilities
 from fedxai.score.regions import Regions
 
 T = TypeVar("T")
@@ -84,6 +84,11 @@ class Asked:
         """The probability ``(B,)`` of the explained class at other inputs: one forward pass."""
         self.passes += 1
         return probabilities(self.network, inputs).gather(1, self.targets[:, None]).squeeze(1)
+
+    def logit(self, inputs: Tensor) -> Tensor:
+        """The logit ``(B,)`` of the explained class at other inputs: one forward pass."""
+        self.passes += 1
+        return logits(self.network, inputs).gather(1, self.targets[:, None]).squeeze(1)
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """A new source of randomness, on the CPU."""

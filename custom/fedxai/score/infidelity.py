@@ -20,9 +20,9 @@ class Infidelity(ModelScore):
     I is the difference between the image and itself with a box, a third of each axis long, filled from its
     surroundings (:func:`~fedxai.score.imputation.impute`); 32 boxes at random, the same for all cases and maps.
     Channels of I are averaged, those of S summed. ``b = E[I.S (f(x) - f(x - I))] / E[(I.S)^2]`` gives S its best
-    scale, because methods have other units, and dividing by the mean square fall makes logits of all sizes comparable: in [0, 1], 0
-    for a map that foretells every fall, 1 for one that foretells none. Undefined where no box changes the logit.
-    Chance: that of a random map as smooth as the method's.
+    scale, because methods have other units, and dividing by the mean square fall makes logits of all sizes comparable:
+    in [0, 1], 0 for a map that foretells every fall, 1 for one that foretells none. Undefined where no box changes the
+    logit. Chance: that of a random map as smooth as the method's.
 
     Source: Yeh et al. 2019, arXiv:1901.09392, with the square removal of its section 3.
     """

@@ -179,6 +179,107 @@ def nifti(
     _tell_volumes(taken)
 
 
+@app.command()
+def dicom(
+    export: Annotated[Path, typer.Argument(help="What the PACS exported: a folder, a ZIP or a DICOMDIR.")],
+    out: Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")],
+    table: Annotated[
+        Path | None, typer.Option(help="CSV with a header and one row per study, series or patient.")
+    ] = None,
+    keyed_by: Annotated[
+        str, typer.Option(help="What the key column holds: study, series, patient or accession.")
+    ] = "study",
+    key_column: Annotated[
+        str | None, typer.Option(help="Column with the key; named as --keyed-by if not given.")
+    ] = None,
+    label_column: Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")] = "label",
+    mask_column: Annotated[
+        str | None, typer.Option(help="Column with a mask's file (NIfTI, NRRD, PNG), relative to the table.")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column that tells patients apart; else PatientID does.")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")
+    ] = None,
+    tabular_column: Annotated[
+        list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
+    ] = None,
+    class_name: Annotated[
+        list[str] | None,
+        typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="Code of the images to take where there are several.")] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option("--segmentation", help="Label maps from the SEG or RTSTRUCT structures named as the classes."),
+    ] = False,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(help="SEG or RTSTRUCT structure that makes the region (repeat); all if not given."),
+    ] = None,
+    frames: Annotated[int, typer.Option(help="Of a loop of pictures, how many to take at most, evenly chosen.")] = 8,
+    allow_burned_in: Annotated[
+        bool, typer.Option("--allow-burned-in", help="Take pictures that may have text burnt in; look at them first.")
+    ] = False,
+    validation: Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")] = 0.1,
+    test: Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")] = 0.2,
+    key: Annotated[
+        Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many processes read at once.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Turn a PACS export into a cohort without names and dates; run again, it adds only what is new.
+
+    CT, MR and PT series become volumes, everything else pictures. What cannot be taken is refused with a reason and
+    the rest goes on; OUT.intake/report.md beside the cohort lists it.
+
+    Example: `fedxai intake dicom export --table labels.csv --keyed-by accession --modality CT --out cohort`
+    """
+    from fedxai.intake.dicom.plan import Choice
+    from fedxai.intake.dicom.take import DicomSettings, take_dicom
+    from fedxai.intake.table import Columns
+    from fedxai.intake.volume_intake import VolumeSettings
+
+    taken = take_dicom(
+        export,
+        table,
+        out,
+        columns=Columns(
+            image=key_column or keyed_by,
+            label=label_column,
+            mask=mask_column,
+            group=group_column,
+            split=split_column,
+            tabular=tabular_column or (),
+        ),
+        settings=DicomSettings(
+            choice=Choice(
+                keyed_by=keyed_by,
+                modality=modality,
+                frames=frames,
+                structures=structure or (),
+                masks=table.parent if table else Path(),
+            ),
+            volumes=VolumeSettings(
+                validation=validation,
+                test=test,
+                class_names=class_name or (),
+                seed=seed,
+                key=key,
+                workers=workers,
+                strict=strict,
+            ),
+            segmentation=segmentation,
+            allow_burned_in=allow_burned_in,
+        ),
+        track=progress_bar,
+    )
+    _tell_volumes(taken)
+
+
 def progress_bar(sequence: Sequence[Any], description: str) -> Iterable[Any]:
     """Show on standard error how far long work is, and disappear when it is done."""
     from rich.console import Console

@@ -11,6 +11,7 @@ import numpy as np
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
+from fedxai.intake.picture_case import PictureCase
 from fedxai.intake.resample import check_mask, onto_grid
 from fedxai.intake.site_key import SiteKey
 from fedxai.intake.volume import SUFFIX, Volume
@@ -76,12 +77,12 @@ class Stored:
         return [f"{kind}/{name}" for kind, name in zip(KINDS, names, strict=True) if name]
 
 
-def store(folder: Path, case: VolumeCase, *, source: str, patient: str) -> Stored:
+def store(folder: Path, case: VolumeCase | PictureCase, *, source: str, patient: str) -> Stored:
     """Write a prepared case's files into a cohort, each whole and named by its content.
 
     Args:
         folder: the cohort.
-        case: from :meth:`VolumeCase.prepared`.
+        case: as its ``prepared()`` gives it.
         source: mark of what was read.
         patient: its pseudonym.
 
@@ -101,6 +102,15 @@ def store(folder: Path, case: VolumeCase, *, source: str, patient: str) -> Store
     )
 
 
+def key_of(out: Path, key: Path | None) -> Path:
+    """Return the file of the key that a cohort's pseudonyms are made with: the given one, or the cohort's own."""
+    return key or _beside(out.absolute()) / _KEY
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f"{out.name}.intake")
+
+
 class Journal:
     """What a site remembers of a cohort's intake, in ``COHORT.intake`` beside the cohort and never part of it.
 
@@ -117,12 +127,12 @@ class Journal:
 
     def __init__(self, out: Path, *, key: Path | None = None) -> None:
         self.out = out.absolute()
-        self.folder = self.out.with_name(f"{self.out.name}.intake")
+        self.folder = _beside(self.out)
         self._path = self.folder / _JOURNAL
         if self.out.exists() and any(self.out.iterdir()) and not self._path.is_file():
             raise CohortError(f"--out '{out}' holds something that this intake did not make; choose a new folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.key = SiteKey.open(key or self.folder / _KEY)
+        self.key = SiteKey.open(key_of(out, key))
         self._before = list(self._read())
         self.records: dict[str, Stored] = {}
         self.by_image: dict[str, Stored] = {}

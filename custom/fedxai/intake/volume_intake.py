@@ -15,6 +15,7 @@ from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.growth import admit, deal_cases, known_names, number_classes
 from fedxai.intake.intake_report import Refusal, VolumesTaken, write_report
+from fedxai.intake.picture_case import PictureCase
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.site_key import SiteKey
 from fedxai.intake.volume_cohort import Journal, Stored, VolumeCase, store
@@ -43,7 +44,7 @@ class Source(Protocol):
         """A digest of everything that would be read and of how; the same only for the same case."""
         ...
 
-    def read(self) -> VolumeCase:
+    def read(self) -> VolumeCase | PictureCase:
         """Read it.
 
         Raises:
@@ -104,13 +105,13 @@ def take_volumes(
 
 def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings, track: Track) -> VolumesTaken:
     names = known_names(journal.cohort, settings.class_names)
-    before = len(journal.records)
+    before = len(journal.by_image)
     with _spread(settings.workers) as spread:
         marks = spread(partial(_mark, key=journal.key), sources)
         new = _what_is_new(sources, marks, journal, track)
         outcomes = spread(partial(_store, folder=journal.out, key=journal.key), new)
         refused = [r for _ in track(new, "Taking volumes in") if (r := _keep(next(outcomes), journal, names))]
-    taken = len(journal.records) - before
+    taken = len(journal.by_image) - before
     if refused and (settings.strict or not journal.records):
         journal.roll_back()
         write_report(journal.folder, None, refused=refused)
@@ -119,7 +120,7 @@ def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings,
         )
     cohort = _finish(journal, names, settings)
     done = VolumesTaken(
-        cohort=cohort, taken=taken, known=len(sources) - len(new), refused=refused, notes=_notes(journal)
+        cohort=cohort, taken=taken, known=len(sources) - taken - len(refused), refused=refused, notes=_notes(journal)
     )
     write_report(journal.folder, done)
     return done
@@ -201,8 +202,11 @@ def _image(item: tuple[Stored, int, str, Split]) -> str:
 def _notes(journal: Journal) -> list[str]:
     notes = Counter(note for record in journal.records.values() for note in record.notes)
     found = [f"{count} cases: {note}" for note, count in notes.items()]
-    repeats = len(journal.records) - len(journal.by_image)
-    return found + ([f"{repeats} images repeat another exactly and are listed once."] if repeats else [])
+    patients: dict[str, set[str]] = {}
+    for record in journal.records.values():
+        patients.setdefault(record.image, set()).add(record.patient)
+    shared = sum(len(names) > 1 for names in patients.values())
+    return found + ([f"{shared} images came from more than one patient; such patients count as one."] if shared else [])
 
 
 @contextmanager

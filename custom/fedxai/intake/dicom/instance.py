@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file of an export, as much of it as is needed to say where it belongs; its values stay in memory only."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from fedxai.errors import CohortError
+from fedxai.intake.dicom.burned_in import check_text
+from fedxai.intake.dicom.frames import Frame, frames_of
+from fedxai.intake.dicom.reading import read_header
+from fedxai.intake.dicom.regions import DRAWN, referenced_series
+
+Kind = Literal["slices", "picture", "drawn", "localizer", "other"]
+KEYS: dict[str, str] = {
+    "study": "StudyInstanceUID",
+    "series": "SeriesInstanceUID",
+    "patient": "PatientID",
+    "accession": "AccessionNumber",
+}
+MODALITIES = (
+    "CR",
+    "CT",
+    "DX",
+    "ES",
+    "GM",
+    "IO",
+    "MG",
+    "MR",
+    "NM",
+    "OP",
+    "OT",
+    "PT",
+    "PX",
+    "RF",
+    "SM",
+    "US",
+    "XA",
+    "XC",
+)
+_SLICED = ("CT", "MR", "PT")
+_NO_IMAGES = ("RTDOSE", "RTPLAN", "SR", "KO", "PR", "ECG", "REG", "SEG", "RTSTRUCT", "DOC", "PLAN", "FID", "RWV")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """A file's place among patients, studies and series, and what it holds.
+
+    Attributes:
+        keys: values that a table may know it by; never shown.
+        patient: what its pseudonym is made of.
+        frames: the slices in it.
+        pictures: how many frames it shows.
+        drawn_on: series that its masks or contours belong to.
+        reason: why it cannot be taken.
+    """
+
+    path: Path
+    kind: Kind
+    modality: str
+    keys: dict[str, str]
+    patient: str
+    frames: list[Frame] = field(default_factory=list)
+    pictures: int = 0
+    drawn_on: frozenset[str] = frozenset()
+    reason: str = ""
+
+
+def read_instance(path: Path, *, allow_burned_in: bool) -> Instance:
+    """Read a file's header.
+
+    Raises:
+        CohortError: it is no DICOM, or damaged beyond saying whose it is.
+    """
+    header = read_header(path)
+    kind, reason = _kind(header), ""
+    frames: list[Frame] = []
+    pictures = 0
+    drawn_on: frozenset[str] = frozenset()
+    try:
+        if kind in ("slices", "picture"):
+            check_text(header, allowed=allow_burned_in)
+        if kind == "slices":
+            frames = frames_of(header, path)
+        elif kind == "picture":
+            pictures = int(header.get("NumberOfFrames") or 1)
+        elif kind == "drawn":
+            drawn_on = frozenset(referenced_series(header))
+    except CohortError as error:
+        reason = str(error)
+    except Exception as error:  # a value that is not what its attribute may hold
+        reason = f"An attribute holds what it must not ({type(error).__name__}); export the study again."
+    return Instance(
+        path=path,
+        kind=kind,
+        modality=modality_of(header),
+        keys={key: str(header.get(keyword) or "").strip() for key, keyword in KEYS.items()},
+        patient=_patient(header),
+        frames=frames,
+        pictures=pictures,
+        drawn_on=drawn_on,
+        reason=reason,
+    )
+
+
+def modality_of(header: Dataset) -> str:
+    """Return the code of what made the image, ``OT`` for none of the known ones (it may hold anything)."""
+    code = str(header.get("Modality") or "").strip().upper()
+    return code if code in MODALITIES else "OT"
+
+
+def _kind(header: Dataset) -> Kind:
+    sop_class = str(header.get("SOPClassUID") or "")
+    modality = str(header.get("Modality") or "").strip().upper()
+    if sop_class in DRAWN:
+        return "drawn"
+    if not header.get("Rows") or not header.get("Columns") or modality in _NO_IMAGES:
+        return "other"
+    if "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]:
+        return "localizer"
+    captured = "Secondary Capture" in UID(sop_class).name
+    return "slices" if modality in _SLICED and not captured else "picture"
+
+
+def _patient(header: Dataset) -> str:
+    """Return who the patient is: an empty PatientID joins nobody with anybody, the study stands for it."""
+    number = str(header.get("PatientID") or "").strip()
+    if not number:
+        return f"study {header.get('StudyInstanceUID') or header.get('SOPInstanceUID')}"
+    return f"{header.get('IssuerOfPatientID') or ''}\0{number}"

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody drew on a series, SEG or RTSTRUCT, becomes a mask with a place in the patient."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import RTStructureSetStorage, SegmentationStorage
+
+from fedxai.errors import CohortError
+from fedxai.intake.dicom.numbers import TO_RAS
+from fedxai.intake.dicom.outlines import drawn, structures
+from fedxai.intake.dicom.reading import in_silence, read_header
+from fedxai.intake.dicom.stacks import Stack
+from fedxai.intake.dicom.upright import upright
+from fedxai.intake.volume import Volume
+
+DRAWN = (str(SegmentationStorage), str(RTStructureSetStorage))
+HALF = 0.5
+
+
+def referenced_series(header: Dataset) -> set[str]:
+    """Return the SeriesInstanceUIDs that a SEG or RTSTRUCT says it was drawn on."""
+    series = list(header.get("ReferencedSeriesSequence") or [])
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            series += study.get("RTReferencedSeriesSequence") or []
+    return {str(item.get("SeriesInstanceUID") or "") for item in series} - {""}
+
+
+def region_of(paths: Sequence[Path], stack: Stack, wanted: Sequence[str]) -> Volume | None:
+    """Join what was drawn on a stack into one mask of 0 and 1.
+
+    Of a fractional SEG, what is at least one half belongs to it.
+
+    Args:
+        paths: SEG and RTSTRUCT files.
+        stack: what they were drawn on.
+        wanted: SegmentLabel or ROIName of the structures to take; all if empty.
+
+    Returns:
+        The mask, on the SEG's or on the image's grid; ``None`` where nothing that is wanted was drawn.
+
+    Raises:
+        CohortError: a file is damaged, or says no regular place; or several SEGs lie on different grids.
+    """
+    masks = [mask for path in paths if (mask := _region(path, stack, {name.lower() for name in wanted})) is not None]
+    if not masks:
+        return None
+    first = masks[0]
+    for mask in masks[1:]:
+        if mask.grid != first.grid or not np.allclose(mask.affine, first.affine, atol=1e-3):
+            raise CohortError("Several segmentations of the series lie on different grids; keep one of them.")
+    return Volume(voxels=np.any([mask.voxels > 0 for mask in masks], axis=0).astype(np.uint8), affine=first.affine)
+
+
+def _region(path: Path, stack: Stack, wanted: set[str]) -> Volume | None:
+    header = read_header(path)
+    if str(header.SOPClassUID) == str(SegmentationStorage):
+        return _segmentation(path, wanted)
+    chosen = [number for number, name in structures(header).items() if not wanted or name.lower() in wanted]
+    if not chosen:
+        return None
+    mask = drawn(header, stack, chosen)
+    sheared = Volume(voxels=mask.astype(np.uint8), affine=TO_RAS @ stack.affine)
+    return upright(sheared, stack.sideways, order=0)
+
+
+def _segmentation(path: Path, wanted: set[str]) -> Volume | None:
+    from highdicom.seg import segread
+
+    try:
+        with in_silence():
+            seg: Any = segread(path)
+            labels = {n: str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers}
+            chosen = [number for number, label in labels.items() if not wanted or label.lower() in wanted]
+            if not chosen:
+                return None
+            found = seg.get_volume(segment_numbers=chosen, combine_segments=False, rescale_fractional=True)
+    except Exception as error:  # highdicom raises what a damaged or irregular SEG makes it stumble over
+        raise CohortError(
+            f"The segmentation has no regular grid or is damaged ({type(error).__name__}); export it again."
+        ) from None
+    mask = np.any(np.asarray(found.array) >= HALF, axis=-1)
+    order = [2, 1, 0, 3]  # from (slice, row, column) to (column, row, slice)
+    return Volume(voxels=mask.transpose(2, 1, 0).astype(np.uint8), affine=(TO_RAS @ found.affine)[:, order])

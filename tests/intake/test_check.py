@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,9 +14,11 @@ from fedxai.errors import CohortError
 from fedxai.intake.check import check_cohorts
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom import make_phantom_sites
+from fedxai.intake.phantom_3d import make_phantom_3d
 from fedxai.intake.raster import RasterSettings, take_raster
 from fedxai.intake.split import make_sites
 from fedxai.intake.table import Columns
+from fedxai.intake.volume import Volume
 
 
 def _edit(folder, change):
@@ -193,3 +196,67 @@ def test_neighbouring_slices_of_the_real_set_raise_no_alarm(shared_data, tmp_pat
     columns = Columns(group="image")
     take_raster(folder, folder / "cases.csv", tmp_path / "brain", columns=columns, settings=RasterSettings())
     assert check_cohorts(tmp_path / "brain").findings == []
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Twelve volumes of twelve patients with label maps of three values."""
+    return make_phantom_3d(tmp_path / "v", site="v", index=0, task="segmentation", cases=12)
+
+
+def _map(case):
+    return nib.load(case.label).get_fdata().astype(np.uint8)
+
+
+def test_clean_volumes_pass_in_silence(volumes):
+    assert check_cohorts(volumes.folder).findings == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "rule", "level"),
+    [
+        (lambda values: (values * 3, 0), "unknown value", "error"),
+        (lambda values: (values[:-1], 0), "mask size", "error"),
+        (lambda values: (values, 5), "mask place", "error"),
+        (lambda values: (values * 0, 0), "empty label map", "warning"),
+    ],
+)
+def test_a_bad_label_map_is_found(volumes, harm, rule, level):
+    case = volumes.cases("training")[0]
+    affine = nib.load(case.label).affine
+    values, shift = harm(_map(case))
+    affine[0, 3] += shift
+    Volume(voxels=values, affine=affine).write(case.label)
+    finding = _only(check_cohorts(volumes.folder), rule)
+    assert (finding.level, finding.where) == (level, f"labels/{case.label.name}")
+
+
+def test_a_truncated_volume_and_a_missing_label_map_are_found(volumes):
+    one, two = volumes.cases("training")[:2]
+    one.image.write_bytes(one.image.read_bytes()[:300])
+    two.label.unlink()
+    checked = check_cohorts(volumes.folder)
+    assert {finding.where for finding in checked.findings} == {f"images/{one.image.name}", f"labels/{two.label.name}"}
+    assert {finding.rule for finding in checked.findings} == {"unreadable"}
+
+
+def test_the_same_volume_in_two_splits_and_with_two_label_maps_is_found(volumes):
+    one, other = volumes.cases("training")[0], volumes.cases("test")[0]
+    shutil.copy(one.image, other.image)
+    assert [finding.rule for finding in check_cohorts(volumes.folder).findings] == ["copy", "two labels"]
+
+
+def test_a_value_that_no_label_map_shows_is_a_missing_class(volumes):
+    for split in ("training", "validation", "test"):
+        for case in volumes.cases(split):
+            Volume(voxels=np.minimum(_map(case), 1), affine=nib.load(case.label).affine).write(case.label)
+    rules = {finding.rule for finding in check_cohorts(volumes.folder).findings}
+    assert rules == {"missing class"}
+
+
+def test_sites_for_different_tasks_and_images_among_volumes_are_found(volumes, cohort, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(volumes.folder, root / "site-1")
+    shutil.copytree(cohort.folder, root / "site-2")
+    rules = [finding.rule for finding in check_cohorts(root).findings if finding.level == "error"]
+    assert {"task", "channels", "class names"} <= set(rules)

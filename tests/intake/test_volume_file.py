@@ -124,11 +124,10 @@ def test_a_series_in_time_needs_a_choice(path):
     assert "--frame must be 0 to 2 for it, got 3" in refused(path, frame=3)
 
 
-def test_a_series_of_one_is_a_volume_and_frame_0_of_a_volume_is_itself(path):
+def test_a_series_of_one_is_a_volume_and_has_no_choice_of_frames(path):
     np.testing.assert_array_equal(take(save(path, VALUES[..., None])).voxels, VALUES)
     np.testing.assert_array_equal(take(save(path, VALUES[..., None, None]), frame=0).voxels, VALUES)
-    np.testing.assert_array_equal(take(save(path), frame=0).voxels, VALUES)
-    assert "--frame must be 0 to 0" in refused(path, frame=1)
+    np.testing.assert_array_equal(take(save(path), frame=2).voxels, VALUES)
 
 
 def test_vectors_are_refused_and_one_slice_is_a_volume_of_one(path):

@@ -31,7 +31,7 @@ class VolumesTaken:
 
     cohort: Cohort
     taken: int
-    known: int  # taken before, and left as they were
+    known: int  # in the cohort already, and left as they were
     refused: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -71,7 +71,7 @@ def size_of(path: Path) -> tuple[int, ...]:
             return size
         volume: Any = nib.load(path)
         header = volume.header
-        wanted = int(header.get_data_offset()) + int(np.prod(volume.shape)) * header.get_data_dtype().itemsize
+        wanted = int(volume.dataobj.offset) + int(np.prod(volume.shape)) * header.get_data_dtype().itemsize
         with path.open("rb") as opened:
             opened.seek(-4, os.SEEK_END)
             written = int.from_bytes(opened.read(4), "little")  # gzip's last word: the length it was made of

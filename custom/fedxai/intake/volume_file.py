@@ -30,7 +30,7 @@ _HEADER_BYTES = 65536
 class Reading:
     """What is done with files that leave a question open; by default they are refused."""
 
-    frame: int | None = None  # which volume of a series in time (4D)
+    frame: int | None = None  # which volume of a series in time (4D); others have but one
     nan_as: float | None = None  # what stands in for voxels that are not a number
     unplaced: bool = False  # take a file that does not say how the patient lay as if its axes were R, A, S
 
@@ -86,9 +86,10 @@ def _frame(shape: tuple[int, ...], frame: int | None) -> tuple[Any, ...]:
         raise CohortError(f"It must have 2 to 4 axes, got {shape}; export one volume per file.")
     if frames > 1 and frame is None:
         raise CohortError(f"It holds {frames} volumes (4D); choose one with --frame 0 to {frames - 1}.")
-    if frame is not None and not 0 <= frame < frames:
+    chosen = 0 if frames == 1 or frame is None else frame
+    if not 0 <= chosen < frames:
         raise CohortError(f"--frame must be 0 to {frames - 1} for it, got {frame}.")
-    return (slice(None),) * min(len(shape), 3) + ((frame or 0,) + (0,) * len(rest) if len(shape) > 3 else ())
+    return (slice(None),) * min(len(shape), 3) + ((chosen,) + (0,) * len(rest) if len(shape) > 3 else ())
 
 
 def nifti_affine(header: Any, *, unplaced: bool = False) -> Affine:

@@ -215,6 +215,8 @@ class Explanation(Record):
     honesty: Honesty | None = None
     places: list[PlaceSummary] = []  # of gradient x input, one a class
     classes: list[ClassSummary] = []  # of a segmentation; methods is then over its classes together
+    left_out: list[Name] = []  # methods that cannot explain this network; the site's own log says why
+    agreement: Figure | None = None  # rank agreement with the maps of the model explained before, in [-1, 1]
 
 
 class BundleIdentity(Record):

@@ -32,7 +32,8 @@ def test_no_small_cell_of_a_confusion_matrix_leaves(cells, minimum):
     released = released_evaluation(evaluation(40, cells), minimum)
     for row, kept in zip(cells, released.confusion, strict=True):
         for cell, shown in zip(row, kept, strict=True):
-            assert shown == (None if 0 < cell < minimum else cell)
+            assert shown is None if 0 < cell < minimum else shown in (cell, None)
+    assert sum(shown is None for row in released.confusion for shown in row) != 1, "the others would tell it"
 
 
 def test_a_score_over_one_patient_does_not_leave():
@@ -100,3 +101,12 @@ def test_no_place_of_a_class_with_too_few_cases_leaves(n, of_these, minimum):
     for left in released:
         assert (left.shares["ring"].value is None) is (of_these < minimum)
         assert (left.chance["ring"].value is None) is (of_these < minimum)
+
+
+def test_agreement_over_too_few_cases_is_held_back():
+    few, enough = (
+        Explanation(split="validation", cases=9, methods=[], seconds=1, passes=1, agreement=Figure(value=0.5, n=n))
+        for n in (4, 5)
+    )
+    assert released_explanation(few, 5).agreement == Figure(value=None, n=4)
+    assert released_explanation(enough, 5).agreement == Figure(value=0.5, n=5)

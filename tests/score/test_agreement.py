@@ -35,9 +35,16 @@ def test_a_method_alone_has_nothing_to_agree_with(asked):
 
 
 def test_a_model_agrees_with_itself_and_not_with_one_that_learned_nothing(stripes, stripes_cases):
-    images, labels = stripes_cases["image"][:6], stripes_cases["label"][:6]
-    ask = {"targets": labels, "methods": ["gradient_x_input", "saliency"]}
-    same = model_agreement((stripes, stripes), images, **ask)
-    other = model_agreement((stripes, randomised(stripes, 1.0)), images, **ask)
-    assert same["saliency"].tolist() == pytest.approx([1.0] * 6)
-    assert abs(float(other["gradient_x_input"].mean())) < 0.3
+    cases = [{key: value[part] for key, value in stripes_cases.items()} for part in (slice(0, 4), slice(4, 6))]
+    same = model_agreement((stripes, stripes), cases, method="saliency")
+    assert (same.value, same.n) == (1.0, 6)
+    other = model_agreement((stripes, randomised(stripes, 1.0)), cases)
+    assert abs(other.value) < 0.3
+    assert other.low <= other.value <= other.high
+
+
+def test_maps_without_relevance_are_counted_out(stripes, stripes_cases):
+    cases = {key: value[:4] for key, value in stripes_cases.items()}
+    cases["image"] = cases["image"].clone()
+    cases["image"][1] = 0  # gradient x input of a black image
+    assert model_agreement((stripes, stripes), [cases]).n == 3

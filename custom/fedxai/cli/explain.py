@@ -105,6 +105,8 @@ def explain(
             trust_cases=trust_cases,
             seed=seed,
         )
+        left_out = [name for name in asked if name not in answering]
+        explanation = explanation.model_copy(update={"left_out": left_out})
         folder.conclude(explanation)
     print_explanation(explanation, out / "index.html", class_names=trained.bundle.class_names)
 
@@ -182,7 +184,7 @@ def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], backgro
 
     image = next(_prepared(trainer, split, limit=1, batch_size=1))["image"]
     able, refused = answering(
-        trainer.network,
+        trainer.asked_network,
         image,
         methods=asked,
         target_layer=trainer.bundle.explain.target_layer,
@@ -220,7 +222,7 @@ def _examined(
                 progress.update(bar, total=None, description="running the trust tests")
 
         return examine(
-            trainer.network,
+            trainer.asked_network,
             _prepared(trainer, split, limit=cases, batch_size=batch_size),
             split=split,
             **trainer.bundle.question,

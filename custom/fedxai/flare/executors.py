@@ -12,18 +12,21 @@ from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 
-from fedxai.errors import FedxaiError, LedgerError, RunError
+from fedxai.errors import FedxaiError, RunError
+from fedxai.explain import answering
+from fedxai.flare.between_rounds import agreement_with_before
 from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
-from fedxai.flare.witness import CHANNEL, payload_of, set_head
 from fedxai.privacy.release import released_evaluation, released_explanation
-from fedxai.records import Evaluations, Explanation, SiteRound, Split
+from fedxai.records import Evaluations, Explanation, Figure, SiteRound, Split
 from fedxai.report.gallery import Gallery
 from fedxai.score.examine import examine
 
+_AGREEING = 16  # cases whose maps are compared from round to round
+
 
 class _SiteExecutor(Executor):
-    """Runs a task at the site, records what is about to leave, and turns a failure into one sentence."""
+    """Runs a task at the site, and turns a failure into one sentence; `fedxai.flare.gate` judges and records it."""
 
     tasks: tuple[str, ...] = ()
 
@@ -35,7 +38,6 @@ class _SiteExecutor(Executor):
         """Answer a task of the server."""
         if task_name not in self.tasks:
             return make_reply(ReturnCode.TASK_UNKNOWN)
-        site: Site | None = None
         try:
             component = fl_ctx.get_engine().get_component(self._site_id)
             if not isinstance(component, Site):
@@ -50,25 +52,7 @@ class _SiteExecutor(Executor):
             reply = refusal(error)
         if abort_signal.triggered:
             return make_reply(ReturnCode.TASK_ABORTED)
-        return reply if site is None else self._recorded(reply, task_name, site, shareable, fl_ctx)
-
-    def _recorded(self, reply: Shareable, task: str, site: Site, request: Shareable, fl_ctx: FLContext) -> Shareable:
-        """The reply once the ledger has it, with the ledger's place in its header; a refusal where it can't be."""
-        payload = payload_of(reply, task)
-        try:
-            head = site.ledger.record(
-                kind=payload.kind,
-                job=fl_ctx.get_job_id(),
-                round_=int(request.get_header(AppConstants.CURRENT_ROUND) or 0),
-                task=task,
-                channel=CHANNEL,
-                size=payload.size,
-                digest=payload.digest,
-            )
-        except LedgerError as error:
-            self.log_error(fl_ctx, f"{task}: {error}", fire_event=False)
-            return refusal(error)
-        return set_head(reply, head)
+        return reply
 
     @abstractmethod
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
@@ -129,6 +113,8 @@ class ExplainExecutor(_SiteExecutor):
         role = str(message.get_header(ROLE))
         site.trainer.load(read_dxo(message).data)
         explanation = self._examine(site, role)
+        if role == "round":
+            explanation = explanation.model_copy(update={"agreement": self._agreement(site)})
         return summary_message(released_explanation(explanation, site.settings.minimum_cell))
 
     def _examine(self, site: Site, role: str) -> Explanation:
@@ -136,27 +122,46 @@ class ExplainExecutor(_SiteExecutor):
         final = role != "round"
         classifies = site.bundle.task == "classification"  # the trust tests and the battery ask for probabilities
         split: Split = "test" if final else "validation"
+        network, background = site.trainer.asked_network, site.trainer.background(config.methods)
+        methods, refused = answering(
+            network,
+            next(site.trainer.explanation_batches(split, limit=1, batch_size=1))["image"],
+            methods=config.methods,
+            target_layer=config.target_layer,
+            background=background,
+        )
+        for name, reason in refused.items():
+            self.logger.warning(f"{name} is left out: {reason}")
         batches = site.trainer.explanation_batches(
             split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size
         )
         ask = {
             "split": split,
-            "methods": config.methods,
+            "methods": methods,
             **site.bundle.question,
             "trust_cases": settings.trust_cases if final and classifies else 0,
             "honesty_cases": settings.honesty_cases if final and classifies else 0,
             "search_shortcuts": final and classifies,
-            "background": site.trainer.background(config.methods),
+            "background": background,
         }
         if not final or not settings.gallery:
-            return examine(site.trainer.network, batches, **ask)
+            return examine(network, batches, **ask).model_copy(update={"left_out": list(refused)})
         with Gallery(
             site.folder / f"gallery_{role}",
             site=site.name,
             class_names=site.bundle.class_names,
-            methods=config.methods,
+            methods=methods,
             limit=settings.gallery,
         ) as gallery:
-            explanation = examine(site.trainer.network, batches, sink=gallery.add, **ask)
+            explanation = examine(network, batches, sink=gallery.add, **ask)
             gallery.conclude(explanation.methods)
-            return explanation
+            return explanation.model_copy(update={"left_out": list(refused)})
+
+    def _agreement(self, site: Site) -> Figure | None:
+        """With the model explained before, on the same few validation cases."""
+        limit, batch_size = min(site.explain.cases, _AGREEING), site.explain.batch_size
+        return agreement_with_before(
+            site.trainer,
+            site.folder / "explained_before.npz",
+            lambda: site.trainer.explanation_batches("validation", limit=limit, batch_size=batch_size),
+        )

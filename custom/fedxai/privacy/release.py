@@ -23,10 +23,20 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation
     """
     _check(minimum_cell)
     metrics = {name: released_figure(figure, minimum_cell) for name, figure in evaluation.metrics.items()}
-    confusion: list[list[int | None]] = [
-        [None if cell is not None and 0 < cell < minimum_cell else cell for cell in row] for row in evaluation.confusion
-    ]
-    return evaluation.model_copy(update={"metrics": metrics, "confusion": confusion})
+    return evaluation.model_copy(
+        update={"metrics": metrics, "confusion": _released_confusion(evaluation.confusion, minimum_cell)}
+    )
+
+
+def _released_confusion(confusion: list[list[int | None]], minimum_cell: int) -> list[list[int | None]]:
+    """Cells of 1 to ``minimum_cell - 1`` held back; with a single one a second, or the number of cases tells it."""
+    released = [[None if cell and cell < minimum_cell else cell for cell in row] for row in confusion]
+    cells = [(cell, row, column) for row, listed in enumerate(released) for column, cell in enumerate(listed)]
+    known = [(cell, row, column) for cell, row, column in cells if cell is not None]
+    if known and len(cells) - len(known) == 1:
+        _, row, column = min(known, key=lambda place: (place[0] == 0, place[0]))
+        released[row][column] = None
+    return released
 
 
 def released_explanation(explanation: Explanation, minimum_cell: int) -> Explanation:
@@ -48,7 +58,16 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
         part.model_copy(update={"methods": _released_methods(part, minimum_cell)}) for part in explanation.classes
     ]
     methods = [_no_more_than(method, classes) for method in _released_methods(explanation, minimum_cell)]
-    return explanation.model_copy(update={"methods": methods, "honesty": honesty, "places": places, "classes": classes})
+    agreement = None if explanation.agreement is None else released_figure(explanation.agreement, minimum_cell)
+    return explanation.model_copy(
+        update={
+            "methods": methods,
+            "honesty": honesty,
+            "places": places,
+            "classes": classes,
+            "agreement": agreement,
+        }
+    )
 
 
 def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:

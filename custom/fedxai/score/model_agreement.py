@@ -1,43 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model agreement: whether a method marks the same places in two networks, say of two rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
-from fedxai.explain import Method, explain_batch
+from fedxai.explain import explain_batch
+from fedxai.records import HEADLINE_METHOD, Figure
+from fedxai.score.case_mean import case_mean
 from fedxai.score.similarity import rank_agreement
 
 
 def model_agreement(
-    networks: tuple[nn.Module, nn.Module],
-    inputs: Tensor,
-    *,
-    targets: Tensor,
-    methods: Sequence[str | Method],
-    target_layer: str | None = None,
-    background: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Rank agreement of two networks' maps, by method ``(B,)`` in [-1, 1]: 1 the same order, 0 unrelated.
+    networks: tuple[nn.Module, nn.Module], batches: Iterable[Mapping[str, Any]], *, method: str = HEADLINE_METHOD
+) -> Figure:
+    """Mean rank agreement of two networks' maps of the same cases, in [-1, 1], with its patient-level interval.
 
-    A round that changes little in the figures but much in the maps has found another reason. The level of two networks
-    with nothing in common is 0, that of the same network 1; see :func:`~fedxai.score.similarity.rank_agreement`.
+    1: the same order of voxels; 0: unrelated, as for two networks with nothing in common. A round that changes little
+    in the figures but much in the maps has found another reason. The case's own class is explained, so that both
+    networks are asked the same; see :func:`~fedxai.score.similarity.rank_agreement`.
 
     Args:
-        networks: both map images to logits ``(B, K)``; left as they were.
-        inputs: images ``(B, C, *spatial)``.
-        targets: the explained classes ``(B,)``, the same for both.
-        methods: saliency methods, or their names.
-        target_layer: module path of the layer that some methods read, in both networks.
-        background: images that some methods compare with.
+        networks: both map images to logits; left as they were.
+        batches: mappings with ``image`` (B, C, *spatial), ``label`` (B,), ``group`` (B patient names).
+        method: a saliency method that reads no layer and no background, by its name.
+
+    Returns:
+        The figure over the cases whose maps both have relevance.
 
     Raises:
         ExplanationError: as :func:`~fedxai.explain.explain_batch`.
     """
-    first, second = (
-        explain_batch(
-            network, inputs, targets=targets, methods=methods, target_layer=target_layer, background=background
-        ).maps
-        for network in networks
-    )
-    return {name: rank_agreement(first[name].sum(dim=1), second[name].sum(dim=1)) for name in first}
+    values: list[float] = []
+    groups: list[str] = []
+    for batch in batches:
+        first, second = (
+            explain_batch(network, batch["image"], targets=batch["label"], methods=[method]).maps[method].sum(dim=1)
+            for network in networks
+        )
+        known = first.flatten(1).any(dim=1) & second.flatten(1).any(dim=1)
+        agreement = rank_agreement(first, second).where(known, float("nan"))
+        values += agreement.tolist()
+        groups += list(batch["group"])
+    array = np.array(values, dtype=np.float64)
+    defined = np.flatnonzero(np.isfinite(array))
+    return case_mean(array[defined], [groups[index] for index in defined])

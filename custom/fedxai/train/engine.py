@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, CohortError
 from fedxai.explain import METHODS
+from fedxai.explain.windowed import as_inferred
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
@@ -226,6 +227,11 @@ class SiteTrainer:
         evaluator = self._parser("validate", split).get_parsed_content("validate#evaluator")
         evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, lambda engine: collect(engine.state.output))
         evaluator.run()
+
+    @property
+    def asked_network(self) -> torch.nn.Module:
+        """The network as the bundle's validation asks it: over windows where that slides one over a volume."""
+        return as_inferred(self.network, self.bundle.parser().get_parsed_content("validate#inferer"))
 
     def explanation_batches(self, split: Split, *, limit: int, batch_size: int) -> Iterator[dict[str, Any]]:
         """Prepared cases with their regions, in batches; at most ``limit`` of them, spread evenly over the split.

@@ -36,3 +36,16 @@ class RunError(FedxaiError):
 
 class LedgerError(FedxaiError):
     """A ledger cannot be written, or does not hold what was written."""
+
+
+class ReleaseError(FedxaiError):
+    """What is about to cross a hospital's wall is not on its list; the sentence names the rule, never a value.
+
+    Args:
+        rule: one word for the ledger.
+        sentence: for the sender.
+    """
+
+    def __init__(self, rule: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.rule = rule

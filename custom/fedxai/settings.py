@@ -68,12 +68,34 @@ class ExplainSettings(_Settings):
     gallery: int = Field(24, ge=0, description="Cases in the site's own gallery page; 0: no gallery.")
 
 
+class ReleasePolicy(_Settings):
+    """What the hospital's gate lets out, whatever a job asks; a job can only ask for less."""
+
+    tasks: tuple[Literal["survey", "train", "validate", "explain"], ...] = Field(
+        ("survey", "train", "validate", "explain"), description="Tasks of the server that this site answers."
+    )
+    update_norm: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="Largest L2 norm of an update, as a multiple of the norm of the global weights it began with."
+    )
+    figures: Positive = Field(20_000, description="Most numbers in one summary.")
+    largest: Annotated[float, Field(gt=0)] = Field(1e6, description="Largest size of a figure.")
+    answers: Positive = Field(10_000, description="Most messages with figures or weights in one job.")
+
+
 class SiteSettings(_Settings):
     """What a hospital says of itself, in ``local/fedxai.json`` of its FLARE workspace (contract 3)."""
 
     cohort: Path | None = Field(None, description="The site's cohort folder.")
     device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto: a GPU where there is one.")
     minimum_cell: int = Field(5, ge=1, description="A figure over fewer cases than this does not leave.")
+    approved_bundles: Path = Field(
+        Path("approved_bundles.json"),
+        description="The site's list of bundles that may run, from `fedxai bundle approve`; without one, none may.",
+    )
+    policy: ReleasePolicy = Field(
+        ReleasePolicy(),  # pyright: ignore[reportCallIssue]
+        description="What may leave the site at all.",
+    )
 
     @classmethod
     def read(cls, folder: Path) -> "SiteSettings":

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed schema of a summary: names from known sets, counts and figures within bounds, small cells held back."""
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from fedxai.errors import ReleaseError
+from fedxai.records import (
+    CaseCounts,
+    ClassSummary,
+    Digest,
+    Evaluation,
+    Explanation,
+    Figure,
+    Holding,
+    Honesty,
+    MethodSummary,
+    PlaceSummary,
+    Record,
+    SiteRound,
+    Survey,
+    TrustTest,
+)
+from fedxai.settings import ReleasePolicy
+
+_TECHNICAL = 2**48  # steps, passes and bytes: more than any machine gets through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The only words that a summary may hold: what the registries and the bundle name."""
+
+    metrics: frozenset[str]
+    methods: frozenset[str]
+    scores: frozenset[str]
+    places: frozenset[str]
+    honesty: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the site knows of itself, which its summaries must agree with."""
+
+    site: str
+    classes: int
+    cases: CaseCounts
+    digest: Digest
+    minimum_cell: int
+
+    @property
+    def total(self) -> int:
+        """Cases of all splits."""
+        return self.cases.training + self.cases.validation + self.cases.test
+
+
+def recognised(values: object, kind: type[Record], *, words: Vocabulary, facts: Facts, policy: ReleasePolicy) -> Record:
+    """The summary that ``values`` spell, and nothing else: what is sent is rebuilt from it, never ``values`` itself.
+
+    Refused are: anything but plain JSON values, a field that is not in ``kind``, a figure with more than 4 decimals,
+    not finite or above ``policy.largest``, a name outside ``words``, counts that the cohort cannot give, a figure or
+    cell of the confusion matrix over 1 to ``minimum_cell - 1`` cases, a single held-back cell (the others would tell
+    it), and more than ``policy.figures`` numbers.
+
+    Raises:
+        ReleaseError: names the rule, never a value.
+    """
+    record = _parsed(values, kind)
+    if sum(1 for _ in _numbers(values)) > policy.figures:
+        raise ReleaseError("figures", f"a summary may hold {policy.figures} numbers (policy.figures)")
+    bounds = _Bounds(words=words, facts=facts, policy=policy)
+    for part in _parts(record):
+        bounds.check(part)
+    return record
+
+
+def _parsed(values: object, kind: type[Record]) -> Record:
+    try:
+        if not _plain(values):
+            raise ReleaseError("types", "a summary may hold only numbers, names, lists and tables")
+        record = kind.model_validate(values)
+        same = json.dumps(record.model_dump(mode="json"), sort_keys=True) == json.dumps(values, sort_keys=True)
+    except (ValidationError, RecursionError, OverflowError, TypeError, ValueError):
+        raise ReleaseError("schema", f"the summary breaks the schema of {kind.__name__}") from None
+    if not same:
+        raise ReleaseError("decimals", f"figures of {kind.__name__} must be finite, with at most 4 decimals")
+    return record
+
+
+def _plain(value: object) -> bool:
+    """Exactly JSON's types: a subclass could carry more than it shows."""
+    if type(value) is dict:
+        return all(type(name) is str and _plain(part) for name, part in value.items())
+    if type(value) is list:
+        return all(_plain(part) for part in value)
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def _numbers(value: object) -> Iterator[object]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(part)
+    elif value is not None and not isinstance(value, str):
+        yield value
+
+
+def _parts(value: object) -> Iterator[Record]:
+    """A record and all records in it."""
+    if isinstance(value, Record):
+        yield value
+        for name in type(value).model_fields:
+            yield from _parts(getattr(value, name))
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parts(part)
+
+
+class _Bounds:
+    """The rules by kind of record; a kind without one is refused."""
+
+    def __init__(self, *, words: Vocabulary, facts: Facts, policy: ReleasePolicy) -> None:
+        self.words, self.facts, self.policy = words, facts, policy
+        self._rules: dict[type[Record], Callable[[Any], None]] = {
+            Figure: self._figure,
+            Evaluation: self._evaluation,
+            TrustTest: lambda test: self._size(test.threshold),
+            MethodSummary: self._method,
+            Honesty: self._honesty,
+            PlaceSummary: self._place,
+            ClassSummary: self._class,
+            Explanation: self._explanation,
+            SiteRound: self._round,
+            Survey: self._survey,
+            CaseCounts: lambda counts: _require(counts == facts.cases, "counts", "counts must be the cohort's own"),
+            Holding: self._holding,
+        }
+
+    def check(self, record: Record) -> None:
+        """Raise where a rule is broken."""
+        if (rule := self._rules.get(type(record))) is not None:
+            rule(record)
+        else:  # a record that only groups others has no leaf of its own
+            leaves = [getattr(record, name) for name in type(record).model_fields]
+            _require(all(isinstance(leaf, Record) for leaf in leaves), "schema", "a record without a rule is refused")
+
+    def _figure(self, figure: Figure) -> None:
+        for value in (figure.value, figure.low, figure.high):
+            self._size(value)
+        self._count(figure.n, self.facts.total * max(1, self.facts.classes))
+        shown = any(value is not None for value in (figure.value, figure.low, figure.high))
+        minimum = self.facts.minimum_cell
+        _require(not shown or figure.n >= minimum, "small_cell", f"a figure must be over {minimum} cases or more")
+
+    def _evaluation(self, evaluation: Evaluation) -> None:
+        self._names(evaluation.metrics, self.words.metrics, "metrics")
+        self._count(evaluation.cases, self.facts.total)
+        self._count(evaluation.patients, self.facts.total)
+        cells = [cell for row in evaluation.confusion for cell in row]
+        side = len(evaluation.confusion)
+        square = side in (0, self.facts.classes) and all(len(row) == side for row in evaluation.confusion)
+        _require(square, "schema", "a confusion matrix must have a row and a column for each class")
+        for cell in cells:
+            if cell is not None:
+                self._count(cell, self.facts.total)
+                _require(cell == 0 or cell >= self.facts.minimum_cell, "small_cell", "small cells must be held back")
+        _require(cells.count(None) != 1, "small_cell", _ALONE)
+
+    def _method(self, method: MethodSummary) -> None:
+        _require(method.method in self.words.methods, "names", "methods must be known ones")
+        for names in (method.undefined, method.scores, method.chance, method.centred):
+            self._names(names, self.words.scores, "scores")
+        for count in (method.scored, method.unscored, *method.undefined.values()):
+            self._count(count, self.facts.total * max(1, self.facts.classes))
+        self._once([test.name for test in method.trust], "trust tests")
+
+    def _honesty(self, honesty: Honesty) -> None:
+        self._names(honesty.figures, self.words.honesty, "figures of the honesty battery")
+        self._count(honesty.cases, self.facts.total)
+
+    def _place(self, place: PlaceSummary) -> None:
+        for names in (place.shares, place.chance):
+            self._names(names, self.words.places, "places")
+        for count in (place.n, place.patients, place.undefined):
+            self._count(count, self.facts.total)
+        self._class(place)
+
+    def _class(self, part: PlaceSummary | ClassSummary) -> None:
+        _require(part.class_index < self.facts.classes, "counts", "a class must be one of the bundle's")
+        if isinstance(part, ClassSummary):
+            self._once([method.method for method in part.methods], "methods")
+
+    def _explanation(self, explanation: Explanation) -> None:
+        self._count(explanation.cases, self.facts.total)
+        self._count(explanation.passes, _TECHNICAL)
+        self._size(explanation.seconds)
+        self._once([method.method for method in explanation.methods], "methods")
+        self._once([place.class_index for place in explanation.places], "classes")
+        self._once([part.class_index for part in explanation.classes], "classes")
+
+    def _round(self, report: SiteRound) -> None:
+        _require(report.name == self.facts.site, "names", "the site's name must be its own")
+        self._names(report.validation, self.words.metrics, "metrics")
+        self._count(report.steps, _TECHNICAL)
+        for value in (report.training_loss, report.seconds):
+            self._size(value)
+
+    def _survey(self, survey: Survey) -> None:
+        _require(survey.bundle_digest == self.facts.digest, "names", "the digest must be the bundle's own")
+        _require(survey.classes == self.facts.classes, "counts", "the classes must be the bundle's own")
+
+    def _holding(self, holding: Holding) -> None:
+        self._count(holding.case_records, self.facts.total)
+        self._count(holding.bytes, _TECHNICAL)
+
+    def _size(self, value: float | None) -> None:
+        bounded = value is None or (math.isfinite(value) and abs(value) <= self.policy.largest)
+        _require(bounded, "bounds", f"a figure must be at most {self.policy.largest:g} in size (policy.largest)")
+
+    @staticmethod
+    def _count(count: int, most: int) -> None:
+        _require(0 <= count <= most, "counts", "a count must be one that the cohort can give")
+
+    @staticmethod
+    def _names(found: Mapping[str, object], known: Collection[str], what: str) -> None:
+        _require(found.keys() <= set(known), "names", f"{what} must be known ones")
+
+    @staticmethod
+    def _once(names: list[Any], what: str) -> None:
+        _require(len(names) == len(set(names)), "names", f"{what} must be told once each")
+
+
+_ALONE = "one cell held back alone is told by the others: hold back a second"
+
+
+def _require(kept: bool, rule: str, sentence: str) -> None:
+    if not kept:
+        raise ReleaseError(rule, sentence)

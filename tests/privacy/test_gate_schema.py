@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed schema of summaries: what is on the list passes as it was, and nothing else passes."""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedxai.errors import ReleaseError
+from fedxai.privacy.schema import recognised
+from fedxai.records import (
+    Evaluation,
+    Evaluations,
+    Explanation,
+    Figure,
+    Honesty,
+    MethodSummary,
+    PlaceSummary,
+    Survey,
+    TrustTest,
+)
+from fedxai.settings import ReleasePolicy
+
+POLICY = ReleasePolicy()
+
+
+@pytest.fixture
+def passes(words, facts):
+    def ask(values: object, kind: type, policy: ReleasePolicy = POLICY):
+        return recognised(values, kind, words=words, facts=facts, policy=policy)
+
+    return ask
+
+
+def test_a_whole_evaluation_passes_as_it_was(passes, evaluations):
+    assert passes(evaluations, Evaluations).model_dump(mode="json") == evaluations
+
+
+def test_a_whole_explanation_passes_as_it_was(passes):
+    figure = Figure(value=0.25, n=10, low=0.1, high=0.5)
+    named = {"relevance_mass": figure}
+    method = MethodSummary(
+        method="saliency",
+        scored=9,
+        unscored=1,
+        undefined={"relevance_mass": 0},
+        scores=named,
+        chance=named,
+        trust=[TrustTest.decide("robustness", figure, threshold=0.5)],
+    )
+    place = PlaceSummary(class_index=1, n=10, patients=9, undefined=0, shares={"rest": figure}, chance={"rest": figure})
+    explanation = Explanation(
+        split="test",
+        cases=10,
+        methods=[method],
+        seconds=3.5,
+        passes=400,
+        honesty=Honesty(cases=8, figures={"drop_region": figure}),
+        places=[place],
+    ).model_dump(mode="json")
+    assert passes(explanation, Explanation).model_dump(mode="json") == explanation
+
+
+PIXELS = np.arange(64, dtype=np.uint8)
+
+
+def loss(evaluations: dict) -> dict:
+    return evaluations["test"]["metrics"]["loss"]
+
+
+def add_a_patient(evaluations: dict) -> None:
+    evaluations["test"]["metrics"]["DOE_JANE"] = Figure(value=1, n=10).model_dump()
+
+
+LEAKS = {
+    "an array among the figures": (lambda e: loss(e).update(value=PIXELS), "types"),
+    "a list of pixels": (lambda e: loss(e).update(value=PIXELS.tolist()), "schema"),
+    "bytes": (lambda e: e["test"].update(cases=PIXELS.tobytes()), "types"),
+    "a new field": (lambda e: e["test"].update(pixels=1), "schema"),
+    "a figure so fine that it holds pixels": (lambda e: loss(e).update(value=0.123456789), "decimals"),
+    "an integer of 2,000 bits": (lambda e: loss(e).update(value=2**2000), "schema"),
+    "a count that is an image": (lambda e: e["test"].update(cases=int.from_bytes(PIXELS.tobytes(), "big")), "counts"),
+    "a figure too large": (lambda e: loss(e).update(value=1e7), "bounds"),
+    "a number that is a class": (lambda e: loss(e).update(value=np.float64(0.5)), "types"),
+    "a patient's name as a metric": (add_a_patient, "names"),
+    "a summary over one patient": (lambda e: loss(e).update(n=1), "small_cell"),
+    "an interval over one patient": (lambda e: loss(e).update(n=1, value=None), "small_cell"),
+    "a small cell": (lambda e: e["test"].update(confusion=[[4, 1], [0, 5]]), "small_cell"),
+    "a small cell that the others tell": (lambda e: e["test"].update(confusion=[[5, None], [0, 5]]), "small_cell"),
+    "a matrix of another size": (lambda e: e["test"].update(confusion=[[5] * 100] * 100), "schema"),
+    "not finite": (lambda e: loss(e).update(value=float("nan")), "decimals"),
+    "true for one": (lambda e: e["test"].update(patients=True), "decimals"),
+    "a number as a text": (lambda e: e["test"].update(cases="10"), "decimals"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_in_a_summary_is_refused_without_its_content(passes, evaluations, leak):
+    spoil, rule = LEAKS[leak]
+    spoil(evaluations)
+    with pytest.raises(ReleaseError) as refused:
+        passes(evaluations, Evaluations)
+    assert refused.value.rule == rule
+    assert "DOE" not in str(refused.value)
+    assert "123456" not in str(refused.value)
+
+
+def test_a_site_speaks_of_its_own_name_bundle_and_cohort_only(passes, facts):
+    survey = {
+        "cases": facts.cases.model_dump(),
+        "holding": {"case_records": 40, "bytes": 12345},
+        "classes": 2,
+        "bundle_digest": "a" * 64,
+    }
+    assert passes(survey, Survey)
+    for change in ({"bundle_digest": "b" * 64}, {"classes": 3}, {"cases": {**survey["cases"], "test": 9}}):
+        with pytest.raises(ReleaseError, match="own"):
+            passes({**survey, **change}, Survey)
+
+
+def test_one_method_is_told_once(passes):
+    figures = {"relevance_mass": Figure(value=0.5, n=10)}
+    method = MethodSummary(method="saliency", scored=10, unscored=0, undefined={}, scores=figures, chance={})
+    explanation = Explanation(split="test", cases=10, methods=[method] * 300, seconds=1, passes=1)
+    with pytest.raises(ReleaseError, match="once"):
+        passes(explanation.model_dump(mode="json"), Explanation)
+
+
+def test_the_policy_can_only_narrow(passes, evaluations):
+    with pytest.raises(ReleaseError, match="5 numbers"):
+        passes(evaluations, Evaluations, ReleasePolicy(figures=5))
+    with pytest.raises(ReleaseError, match="at most 0.25"):
+        passes(evaluations, Evaluations, ReleasePolicy(largest=0.25))
+
+
+JUNK = st.one_of(
+    st.text(max_size=40),
+    st.binary(max_size=40),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.lists(st.integers(0, 255), max_size=20),
+    st.dictionaries(st.text(max_size=8), st.floats(), max_size=4),
+    st.just(PIXELS),
+)
+
+
+def places_of(value, path=()):
+    yield path
+    if isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places_of(part, (*path, name))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_is_put_anywhere_what_passes_is_closed(words, facts, data):
+    figure = {"value": 0.5, "n": 10, "low": None, "high": None}
+    part = {"split": "test", "cases": 10, "patients": 9, "metrics": {"loss": figure}, "confusion": [[5, 0], [0, 5]]}
+    values = copy.deepcopy({"validation": part, "test": part})
+    for _ in range(data.draw(st.integers(1, 3))):
+        *way, last = data.draw(st.sampled_from([path for path in places_of(values) if path]))
+        holder = values
+        for name in way:
+            holder = holder[name]
+        if isinstance(holder, dict) and data.draw(st.booleans()):
+            last = data.draw(st.text(max_size=12))
+        holder[last] = data.draw(JUNK)
+    try:
+        record = recognised(values, Evaluations, words=words, facts=facts, policy=POLICY)
+    except ReleaseError:
+        return
+    assert isinstance(record, Evaluations)
+    for evaluation in (record.validation, record.test):
+        assert_closed(evaluation, words.metrics)
+
+
+def assert_closed(evaluation: Evaluation, metrics: frozenset[str]) -> None:
+    assert evaluation.metrics.keys() <= metrics
+    assert 0 <= evaluation.cases <= 40
+    for figure in evaluation.metrics.values():
+        for value in (figure.value, figure.low, figure.high):
+            assert value is None or (abs(value) <= 1e6 and value == round(value, 4) and figure.n >= 5)
+    assert all(cell is None or cell == 0 or 5 <= cell <= 40 for row in evaluation.confusion for cell in row)

@@ -4,11 +4,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
-from pydicom.uid import RLELossless
 
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.reading import in_silence
@@ -19,7 +17,7 @@ Stored = NDArray[Any]
 def stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[Stored]:
     """Yield stored values of frames, (rows, columns[, 3]), colour as RGB.
 
-    Bits above BitsStored are cleared (old scanners put overlays, names among them, there) and the sign is kept.
+    pydicom clears the bits above BitsStored (old scanners put overlays, names among them, there) and keeps the sign.
 
     Raises:
         CohortError: there are no pixels, too few of them, or they cannot be decoded.
@@ -38,26 +36,14 @@ def stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[Stored]:
     for array in decoded:
         if array.shape[:2] != shape:
             raise CohortError("PixelData is not of the size that Rows and Columns say; export the study again.")
-        yield _without_overlays(array, dataset)
+        yield array
 
 
 def _check_bits(dataset: Dataset) -> None:
     allocated, stored = int(dataset.get("BitsAllocated") or 0), int(dataset.get("BitsStored") or 0)
-    if "FloatPixelData" not in dataset and not 0 < stored <= allocated:
+    if "FloatPixelData" in dataset:
+        return
+    if not 0 < stored <= allocated:
         raise CohortError("BitsStored is not between 1 and BitsAllocated; export the study again.")
-
-
-def _without_overlays(array: Stored, dataset: Dataset) -> Stored:
-    """Keep the bits that BitsStored and HighBit name; a codec has done so already."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    stored, allocated = int(dataset.get("BitsStored") or 0), int(dataset.get("BitsAllocated") or 0)
-    coded = syntax.is_encapsulated and syntax != RLELossless
-    if coded or array.dtype.kind not in "iu" or stored in (0, 1, allocated):
-        return array
-    lowest = int(dataset.get("HighBit") or stored - 1) + 1 - stored
-    if lowest < 0 or lowest + stored > allocated:
-        raise CohortError("HighBit does not fit BitsStored and BitsAllocated; export the study again.")
-    wide = (array.astype(np.int64) >> lowest) & (2**stored - 1)
-    if array.dtype.kind == "i":
-        wide -= (wide >> (stored - 1)) << stored
-    return wide.astype(array.dtype)
+    if int(dataset.get("HighBit") or 0) != stored - 1:
+        raise CohortError("HighBit is not BitsStored - 1, as it must be; export the study again.")

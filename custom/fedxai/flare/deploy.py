@@ -37,11 +37,23 @@ def settle(deployment: Path, *, cases: int = PHANTOM_CASES) -> None:
     parts = _parts(deployment)
     for kit in parts:
         if kit.kind == "server":
-            edit_json(kit.folder / "local" / "resources.json", lambda values, kit=kit: _keep_jobs(values, kit.folder))
+            keep_jobs(kit)
     for index, kit in enumerate(kit for kit in parts if kit.kind == "site"):
         cohort = deployment.resolve() / "cohorts" / kit.name
         make_phantom(cohort, site=kit.name, index=index, cases=cases)
         edit_json(kit.folder / "local" / SITE_FILE, lambda values, path=cohort: values.update(cohort=str(path)))
+
+
+def keep_jobs(server: Kit) -> None:
+    """Let a server keep its jobs in its own kit; FLARE's own place is below /tmp, one for all of a machine."""
+
+    def change(values: dict[str, Any]) -> None:
+        values["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(server.folder / "snapshots")
+        for component in values["components"]:
+            if component["id"] == "job_manager":
+                component["args"]["uri_root"] = str(server.folder / "jobs")
+
+    edit_json(server.folder / "local" / "resources.json", change)
 
 
 def up(deployment: Path, *, patience: float = 120, on_step: Step = lambda line: None) -> list[str]:
@@ -177,11 +189,3 @@ def _stop(parts: Sequence[Kit], patience: float) -> list[str]:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     return [kit.name for kit, members in stubborn.items() if members]
-
-
-def _keep_jobs(values: dict[str, Any], folder: Path) -> None:
-    """FLARE's own place is below /tmp, the same one for every deployment of a machine."""
-    values["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(folder / "snapshots")
-    for component in values["components"]:
-        if component["id"] == "job_manager":
-            component["args"]["uri_root"] = str(folder / "jobs")

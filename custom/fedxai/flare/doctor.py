@@ -25,6 +25,7 @@ FREE_DISK = 5 * 2**30  # a job's messages, logs and models, with room
 FREE_MEMORY = 2 * 2**30  # PyTorch, MONAI and a small 2-D network in one process
 EXPIRES_SOON = timedelta(days=30)
 CLOCK_LIMIT = 60.0  # seconds; certificates and the ledger's times stay comparable
+_REFUSED = "the server does not accept this kit's certificate"
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # preface, empty settings
 
 Check = Callable[[], Finding]
@@ -145,11 +146,11 @@ def handshake(kit: Kit, host: str, port: int, *, timeout: float = 5) -> str:
         plain = socket.create_connection((host, port), timeout)
         with plain, context.wrap_socket(plain, server_hostname=host) as secure:
             secure.sendall(_HELLO)
-            return "" if secure.recv(9) else "the server closed the line"
+            return "" if secure.recv(9) else _REFUSED
     except ssl.SSLCertVerificationError as error:
         return f"the server's certificate is not accepted: {error.verify_message}"
     except OSError as error:
-        return f"the server does not accept this kit's certificate ({type(error).__name__})"
+        return f"{_REFUSED} ({type(error).__name__})"
 
 
 def _server(kit: Kit) -> tuple[str, int]:

@@ -62,12 +62,13 @@ def pack_job(
 
 def _code(job: Path) -> list[str]:
     """What is neither configuration nor a note, relative to the job."""
-    files = [path.relative_to(job) for path in sorted(job.rglob("*")) if not path.is_dir() or path.is_symlink()]
-    return [file.as_posix() for file in files if not (_is_config(file) or file.name == _NOTE)]
+    files = [path for path in sorted(job.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    return [file.relative_to(job).as_posix() for file in files if file.is_symlink() or not _is_config(file, job)]
 
 
-def _is_config(file: Path) -> bool:
-    return file.suffix == ".json" and (len(file.parts) == 1 or file.parts[1:-1] == ("config",))
+def _is_config(file: Path, job: Path) -> bool:
+    folders = file.relative_to(job).parts[:-1]
+    return file.name == _NOTE or (file.suffix == ".json" and (not folders or folders[1:] == ("config",)))
 
 
 def _strip(job: Path) -> None:

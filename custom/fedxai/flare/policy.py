@@ -14,11 +14,10 @@ from nvflare.security.security import FLAuthorizer
 from fedxai.errors import SettingsError
 from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit
-from fedxai.flare.provision import ALLOWED_CLASSES, AUTHORIZATION, GATE, NOBODY, OUR_CLASSES
+from fedxai.flare.provision import ALLOWED_CLASSES, AUTHORIZATION, GATE, NOBODY, OUR_CLASSES, WATCHMAN
 from fedxai.intake.check import check_cohorts
 from fedxai.settings import SiteSettings
 
-_DIRECTIONS = ("task_data_filters", "task_result_filters")
 _GATE_REMEDY = "put the filters that `fedxai deploy init` writes back into local/privacy.json"
 
 Check = Callable[[], Finding]
@@ -92,15 +91,17 @@ def job_store(kit: Kit) -> Finding:
 
 
 def gate(kit: Kit) -> Finding:
-    """Every scope of ``privacy.json`` has the gate in both directions, and one of the scopes is the default."""
+    """Every scope has the gate in both directions, one is the default, and the other channels are closed."""
     policy = kit.local("privacy.json")
     scopes: list[dict[str, Any]] = policy.get("scopes", [])
     if not scopes or policy.get("default_scope") not in [scope.get("name") for scope in scopes]:
         return Finding("gate", "no default scope", _GATE_REMEDY)
-    lacking = sorted({f"{scope['name']}/{kind}" for scope in scopes for kind in _DIRECTIONS if _lacks(scope, kind)})
+    lacking = sorted({f"{scope['name']}/{kind}" for scope in scopes for kind in GATE if _lacks(scope, kind)})
+    if WATCHMAN not in [part.get("path") for part in policy.get("components", [])]:
+        lacking.append("other channels")
     if lacking:
         return Finding("gate", f"open: {', '.join(lacking)}", _GATE_REMEDY)
-    return Finding("gate", "closed in both directions")
+    return Finding("gate", "closed on every channel")
 
 
 def log_streaming(kit: Kit) -> Finding:
@@ -141,4 +142,4 @@ def _settings(kit: Kit) -> SiteSettings:
 
 
 def _lacks(scope: dict[str, Any], kind: str) -> bool:
-    return kind not in GATE or GATE[kind] not in [part.get("path") for part in scope.get(kind, [])]
+    return GATE[kind] not in [part.get("path") for part in scope.get(kind, [])]

@@ -22,7 +22,11 @@ from fedxai.settings import SITE_FILE, SiteSettings
 
 OUR_CLASSES = "fedxai."
 SCOPE = "fedxai"
-GATE: dict[str, str] = {}  # kind of FLARE filter -> the class that is our gate there
+GATE = {  # FLARE's filters on what the server sends and on what the site answers -> the class that is our gate there
+    "task_data_filters": "fedxai.flare.gate.IncomingGate",
+    "task_result_filters": "fedxai.flare.gate.OutgoingGate",
+}
+WATCHMAN = "fedxai.flare.gate.Gate"  # closes the channels that no filter of FLARE sees
 ALLOWED_CLASSES = [*DEFAULT_CLASS_ALLOW_LIST, OUR_CLASSES]
 ROLES = ("project_admin", "org_admin", "lead", "member")
 # Rights that nobody has: to bring code, and to list, read or search files of a site or the server from the console.
@@ -98,7 +102,11 @@ class SitePolicyBuilder(Builder):
 def privacy_policy() -> dict[str, Any]:
     """``privacy.json``: one scope, the default one, with the gate on what comes in and on what goes out."""
     filters = {kind: [{"path": path, "args": {}}] for kind, path in GATE.items()}
-    return {"scopes": [{"name": SCOPE, "properties": {}, **filters}], "default_scope": SCOPE}
+    return {
+        "components": [{"id": "gate", "path": WATCHMAN, "args": {}}],
+        "scopes": [{"name": SCOPE, "properties": {}, **filters}],
+        "default_scope": SCOPE,
+    }
 
 
 def provision(project_file: Path, out: Path, *, port: int | None = None) -> Path:
@@ -136,6 +144,7 @@ def _provisioned(values: dict[str, Any], out: Path, port: int | None) -> Path | 
             participant.update(fed_learn_port=port, admin_port=port + 1)
     project = prepare_project(values)
     out.mkdir(parents=True, exist_ok=True)
+    out.chmod(0o700)  # the root key lies below
     provisioner = Provisioner(str(out.resolve()), prepare_builders(values), prepare_packager(values))
     ctx = provisioner.provision(project)
     return None if ctx.get(CtxKey.BUILD_ERROR) else Path(ctx[CtxKey.CURRENT_PROD_DIR])

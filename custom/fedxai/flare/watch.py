@@ -11,6 +11,8 @@ from nvflare.fuel.flare_api.flare_api import Session
 
 from fedxai.errors import SettingsError
 
+_NOT_RUN = "FINISHED:FAILED_TO_RUN"
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -58,6 +60,9 @@ def follow(session: Session, job: str, *, every: float = 2.0) -> Iterator[Progre
     """
     while True:
         seen = look(session, job)
+        if seen.status == _NOT_RUN and not seen.reasons:  # FLARE writes down the reasons after the status
+            time.sleep(every)
+            seen = look(session, job)
         yield seen
         if seen.ended:
             return
@@ -84,7 +89,7 @@ def look(session: Session, job: str) -> Progress:
         round=0 if current is None else min(int(current) + 1, rounds),
         rounds=rounds,
         busy=dict(sorted(busy.items())),
-        reasons=tuple(meta.get("job_deploy_detail") or ()) if str(meta["status"]).startswith("FINISHED:FAILED") else (),
+        reasons=tuple(meta.get("job_deploy_detail") or ()) if meta["status"] == _NOT_RUN else (),
     )
 
 

@@ -11,7 +11,7 @@ from fedxai.report.accuracy_figure import _points, explanation_accuracy
 
 def test_one_point_a_site_and_model_with_the_summarys_figures(summary: RunSummary) -> None:
     best = summary.final[1]
-    points = list(_points(best, "gradient_x_input"))
+    points = list(_points(best, "gradient_x_input", "accuracy"))
     assert [point.site for point in points] == list(best.evaluations)
     assert points[2].accuracy == best.evaluations["site-3"].metrics["accuracy"]
     assert points[2].e == best.explanations["site-3"].methods[1].scores["relevance_mass"]
@@ -22,7 +22,7 @@ def test_a_site_without_one_of_the_figures_has_no_point(summary: RunSummary) -> 
     del run["final"][1]["explanations"]["site-1"]
     run["final"][1]["evaluations"]["site-2"]["metrics"]["accuracy"]["value"] = None
     partial = RunSummary.model_validate(run)
-    assert [point.site for point in _points(partial.final[1], "gradient_x_input")] == ["site-3", "site-4"]
+    assert [point.site for point in _points(partial.final[1], "gradient_x_input", "accuracy")] == ["site-3", "site-4"]
 
 
 def test_it_is_a_picture_or_nothing(summary: RunSummary) -> None:

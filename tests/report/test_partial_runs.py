@@ -194,4 +194,4 @@ def test_without_a_final_model_the_sites_own_figures_stand(summary: RunSummary, 
     no_model(run)
     text = write_report(RunSummary.model_validate(run), tmp_path).read_text(encoding="utf-8")
     assert "ended without a global model" in text
-    assert (tmp_path / "figures" / "auc_sites.png").exists()
+    assert (tmp_path / "figures" / "first_metric_sites.png").exists()

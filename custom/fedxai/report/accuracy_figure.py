@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""E against accuracy: one point a site and model, because neither replaces the other."""
+"""E against accuracy, or against Dice: one point a site and model, because neither replaces the other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from fedxai.records import Figure, ModelSummary, RunSummary
 from fedxai.report.canvas import INK, LINE, MUTED, PALETTE, WIDE, dress, legend_below, new_picture, png
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
     headline_model,
@@ -17,7 +18,7 @@ from fedxai.report.reading import (
     shown_method,
     value_of,
 )
-from fedxai.report.words import short, words
+from fedxai.report.words import in_a_sentence, short, words
 
 _MOST_COLOURED = 7
 _FILLED = {"best": True, "last": False}
@@ -32,9 +33,9 @@ class _Point:
 
 
 def explanation_accuracy(summary: RunSummary) -> bytes | None:
-    """E of the shown method against accuracy on the test cases; None where no site has both."""
-    name = shown_method(summary)
-    points = [point for model in summary.final for point in _points(model, name)]
+    """E of the shown method against accuracy (Dice) on the test cases; None where no site has both."""
+    name, metric = shown_method(summary), run_measures(summary).share
+    points = [point for model in summary.final for point in _points(model, name, metric)]
     if not points:
         return None
     sites = list(dict.fromkeys(point.site for point in points))
@@ -48,16 +49,17 @@ def explanation_accuracy(summary: RunSummary) -> bytes | None:
     if chance is not None:
         axes.axhline(chance, color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)), label="chance, all sites")
     _explain_marks(axes, {site: colours[site] for site in sites} if few else {}, {point.which for point in points})
-    dress(axes, x="Accuracy on the site's test cases", y="E", title=f"E against accuracy, {words(name).lower()}")
+    title = f"E against {in_a_sentence(metric)}, {words(name).lower()}"
+    dress(axes, x=f"{words(metric)} on the site's test cases", y="E", title=title)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     legend_below(picture, axes, columns=3 if max(map(len, sites)) < 12 else 2)
     return png(picture)
 
 
-def _points(model: ModelSummary, method: str) -> Iterator[_Point]:
+def _points(model: ModelSummary, method: str, metric: str) -> Iterator[_Point]:
     for site, evaluation in model.evaluations.items():
-        accuracy = evaluation.metrics.get("accuracy")
+        accuracy = evaluation.metrics.get(metric)
         e = score_of(method_of(model.explanations.get(site), method))
         if accuracy is not None and e is not None and accuracy.value is not None and e.value is not None:
             yield _Point(site=site, which=model.which, accuracy=accuracy, e=e)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures 2 and 3 of the paper from measured values: diagnosis, privacy, interpretability."""
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from fedxai.report.canvas import (
     new_picture,
     png,
 )
+from fedxai.report.measures import comparison_measures, is_length
 from fedxai.report.seeds import (
     Read,
     explainability,
@@ -29,7 +31,7 @@ from fedxai.report.seeds import (
     system_figure,
     systems_present,
 )
-from fedxai.report.words import number, words
+from fedxai.report.words import in_a_sentence, number, words
 
 _OTHERS = "#8fa3b5"
 
@@ -40,11 +42,12 @@ def comparison_figures(comparison: Comparison) -> dict[str, bytes]:
 
 
 def _diagnosis(comparison: Comparison) -> bytes:
-    """Figure 2: macro AUC and accuracy; light dots are the models of single sites."""
-    systems = systems_present(comparison)
+    """Figure 2: the two leading metrics; light dots are the models of single sites."""
+    systems, measures = systems_present(comparison), comparison_measures(comparison)
     picture, panels = new_picture(2 * WIDE, 1.2 + 0.42 * max(len(systems), 1), columns=2)
-    for axes, name in zip(panels, ("macro_auc", "accuracy"), strict=True):
-        bars = [_bar(system, system_figure(comparison, system, metric(name))) for system in systems]
+    for axes, name in zip(panels, (measures.first, measures.second), strict=True):
+        most = math.inf if is_length(name) else 1.0
+        bars = [_bar(system, system_figure(comparison, system, metric(name), high=most)) for system in systems]
         alone = [
             system_figure(comparison, "local-only", metric(name), site=site).value for site in local_sites(comparison)
         ]
@@ -60,10 +63,10 @@ def _diagnosis(comparison: Comparison) -> bytes:
 
 def _three_sides(comparison: Comparison) -> bytes:
     """Figure 3: diagnostic accuracy, privacy and interpretability side by side."""
-    systems = systems_present(comparison)
+    systems, leading = systems_present(comparison), comparison_measures(comparison).first
     picture, panels = new_picture(2 * WIDE, 1.6 + 0.42 * max(len(systems), 1), columns=3)
     sides: tuple[tuple[str, str, Read], ...] = (
-        ("Diagnostic accuracy", "macro AUC", metric("macro_auc")),
+        ("Diagnostic accuracy", in_a_sentence(leading), metric(leading)),
         ("Privacy", "P over case records (Eq. 6)", privacy),
         ("Interpretability", "E, gradient × input; tick: chance", explainability),
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedxai.records import E_SCORE, HEADLINE_METHOD, Explanation, Figure, MethodSummary, RoundSummary, RunSummary
 from fedxai.report.construction import WON, construction_warnings
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -62,19 +63,20 @@ def print_summary(summary: RunSummary, report_path: Path, *, console: Console | 
     which = f"{model.which} model, round {model.round}" if model else "no final model"
     table = Table(box=SIMPLE_HEAD, title=Text(f"{words(summary.bundle.name)}: {which}"), title_justify="left")
     table.add_column("Site", overflow="fold")
-    for heading in ("Cases", "Macro AUC", "Accuracy", "E", "Chance"):
+    leading = (run_measures(summary).first, run_measures(summary).second)
+    for heading in ("Cases", *map(words, leading), "E", "Chance"):
         table.add_column(heading, justify="right")
     evaluations, explanations = evaluations_of(summary), explanations_of(summary)
     for site in summary.sites:
         evaluation = evaluations.get(site.name)
         held = site.cases.training + site.cases.validation + site.cases.test
         answer = method_of(explanations.get(site.name), method)
-        table.add_row(Text(site.name), count(held), *_cells(evaluation.metrics if evaluation else {}, answer))
+        table.add_row(Text(site.name), count(held), *_cells(evaluation.metrics if evaluation else {}, leading, answer))
     if model:
         table.add_section()
         held = sum(site.cases.training + site.cases.validation + site.cases.test for site in summary.sites)
         pooled = headline_method(model.explanation)
-        table.add_row("all sites", count(held), *_cells(model.metrics, pooled), style="bold")
+        table.add_row("all sites", count(held), *_cells(model.metrics, leading, pooled), style="bold")
     terminal.print(table)
     for line in _closing_lines(summary, method):
         terminal.print(Text(line), soft_wrap=True)
@@ -117,8 +119,8 @@ def _method_of_round(round_summary: RoundSummary) -> str:
     return chosen.method if chosen else HEADLINE_METHOD
 
 
-def _cells(metrics: dict[str, Figure], method: MethodSummary | None) -> list[str]:
-    figures = (metrics.get("macro_auc"), metrics.get("accuracy"), score_of(method), chance_of(method))
+def _cells(metrics: dict[str, Figure], leading: Sequence[str], method: MethodSummary | None) -> list[str]:
+    figures = (*map(metrics.get, leading), score_of(method), chance_of(method))
     return [UNKNOWN if figure is None else number(figure.value) for figure in figures]
 
 

@@ -2,9 +2,10 @@
 """Tables of how a run went: by round, by site, who was missing, what left, with what settings."""
 
 from fedxai.records import Outgoing, RunSummary
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import round_scores, shown_method, site_names
 from fedxai.report.tables import Cell, Column, Table
-from fedxai.report.words import words
+from fedxai.report.words import in_a_sentence, words
 
 
 def course_tables(summary: RunSummary) -> list[Table]:
@@ -45,13 +46,13 @@ def _rounds(summary: RunSummary) -> Table:
 
 
 def _site_rounds(summary: RunSummary) -> Table:
+    leading = (run_measures(summary).first, run_measures(summary).second)
     columns = (
         Column(key="round", heading="Round", kind="count"),
         Column(key="site", heading="Site"),
         Column(key="training_loss", heading="Training loss", kind="number"),
         Column(key="loss", heading="Validation loss", kind="figure"),
-        Column(key="macro_auc", heading="Validation AUC", kind="figure"),
-        Column(key="accuracy", heading="Validation accuracy", kind="figure"),
+        *(Column(key=name, heading=f"Validation {in_a_sentence(name)}", kind="figure") for name in leading),
         Column(key="steps", heading="Steps", kind="count"),
         Column(key="seconds", heading="Time", kind="seconds"),
     )
@@ -60,7 +61,7 @@ def _site_rounds(summary: RunSummary) -> Table:
             "round": part.round,
             "site": site.name,
             "training_loss": site.training_loss,
-            **{name: site.validation.get(name) for name in ("loss", "macro_auc", "accuracy")},
+            **{name: site.validation.get(name) for name in ("loss", *leading)},
             "steps": site.steps,
             "seconds": site.seconds,
         }

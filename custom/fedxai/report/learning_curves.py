@@ -18,8 +18,9 @@ from fedxai.report.canvas import (
     png,
     whole_numbers,
 )
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import method_of, round_scores, score_of, shown_method, site_names, value_of
-from fedxai.report.words import short, words
+from fedxai.report.words import in_a_sentence, short, words
 
 _MOST_COLOURED = 7  # more sites than this become grey lines behind the mean
 
@@ -36,13 +37,14 @@ def learning_loss(summary: RunSummary) -> bytes | None:
     )
 
 
-def learning_auc(summary: RunSummary) -> bytes | None:
-    """Validation macro AUC of every site and the metric that selects the best model."""
+def learning_metric(summary: RunSummary) -> bytes | None:
+    """The leading validation metric of every site, and the metric that selects the best model."""
+    name = run_measures(summary).first
     return _curves(
-        _points_by_site(summary, lambda report: value_of(report.validation.get("macro_auc"))),
+        _points_by_site(summary, lambda report: value_of(report.validation.get(name))),
         _points(summary, lambda part: part.selection_metric),
         label="selection metric",
-        title="Validation macro AUC",
+        title=f"Validation {in_a_sentence(name)}",
     )
 
 

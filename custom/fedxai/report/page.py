@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedxai.report.tables import show, show_figure
 from fedxai.report.verdict import marked
-from fedxai.report.words import count, duration, number, plural, size, words
+from fedxai.report.words import count, duration, in_a_sentence, number, plural, size, words
 
 
 def render(template: str, **values: Any) -> bytes:
@@ -36,6 +36,7 @@ def _environment() -> Environment:
         "count": count,
         "duration": duration,
         "figure": show_figure,
+        "in_a_sentence": in_a_sentence,
         "marked": marked,
         "number": number,
         "plural": plural,

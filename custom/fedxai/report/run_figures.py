@@ -23,7 +23,8 @@ from fedxai.report.canvas import (
     new_picture,
     png,
 )
-from fedxai.report.learning_curves import explanation_methods_rounds, explanation_rounds, learning_auc, learning_loss
+from fedxai.report.learning_curves import explanation_methods_rounds, explanation_rounds, learning_loss, learning_metric
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -48,12 +49,12 @@ def run_figures(summary: RunSummary) -> dict[str, bytes]:
     return {name: picture for name, picture in drawn.items() if picture is not None}
 
 
-def _auc_sites(summary: RunSummary) -> bytes | None:
-    return _metric_sites(summary, "macro_auc")
+def _first_metric_sites(summary: RunSummary) -> bytes | None:
+    return _metric_sites(summary, run_measures(summary).first)
 
 
-def _accuracy_sites(summary: RunSummary) -> bytes | None:
-    return _metric_sites(summary, "accuracy")
+def _second_metric_sites(summary: RunSummary) -> bytes | None:
+    return _metric_sites(summary, run_measures(summary).second)
 
 
 def _metric_sites(summary: RunSummary, metric: str) -> bytes | None:
@@ -192,9 +193,9 @@ def _bar(label: str, figure: Figure | None, reference: Figure | None = None) -> 
 
 _DRAWERS: dict[str, Callable[[RunSummary], bytes | None]] = {
     "learning_loss": learning_loss,
-    "learning_auc": learning_auc,
-    "auc_sites": _auc_sites,
-    "accuracy_sites": _accuracy_sites,
+    "learning_metric": learning_metric,
+    "first_metric_sites": _first_metric_sites,
+    "second_metric_sites": _second_metric_sites,
     "confusion": _confusion,
     "confusion_sites": _confusion_sites,
     "explanation_methods": _explanation_methods,

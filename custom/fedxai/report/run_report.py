@@ -11,6 +11,7 @@ from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.course_tables import attendance
 from fedxai.report.files import strict_json, write_files
 from fedxai.report.honesty_table import HONESTY_MEANINGS
+from fedxai.report.measures import run_measures
 from fedxai.report.page import data_address, render
 from fedxai.report.reading import (
     chance_of,
@@ -75,6 +76,7 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
         created=readable_time(summary.created),
         model=headline_model(summary),
         method=shown_method(summary),
+        measures=run_measures(summary),
         headlines=headlines(summary),
         figures={name: data_address(png) for name, png in figures.items()},
         tables=tables,
@@ -92,12 +94,11 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
 
 
 def headlines(summary: RunSummary) -> list[Headline]:
-    """Macro AUC, accuracy, E and P of the model the report leads with."""
+    """The two leading metrics, E and P of the model the report leads with."""
     model = headline_model(summary)
-    metrics = model.metrics if model else {}
+    metrics, measures = model.metrics if model else {}, run_measures(summary)
     return [
-        _diagnosis("Macro AUC", metrics.get("macro_auc")),
-        _diagnosis("Accuracy", metrics.get("accuracy")),
+        *(_diagnosis(words(name), metrics.get(name)) for name in (measures.first, measures.second)),
         _explainability(model),
         _privacy(summary.privacy),
     ]

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of a federated run, as its page shows them and its CSV files hold them."""
 
+from collections.abc import Sequence
+
 from fedxai.records import Evaluation, Explanation, RunSummary
 from fedxai.report.choice_table import choice_table
+from fedxai.report.class_table import class_table
 from fedxai.report.course_tables import course_tables
 from fedxai.report.honesty_table import honesty_table
+from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -19,13 +23,11 @@ from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.trust_tables import trust_tables
 from fedxai.report.words import words
 
-_METRICS = ("macro_auc", "accuracy", "balanced_accuracy", "macro_f1", "ece", "loss")
-
 
 def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
     tables = [_models(summary), choice_table(summary), _sites(summary), *trust_tables(summary), _methods(summary)]
-    tables += [honesty_table(summary), shortcut_table(summary), _confusion(summary)]
+    tables += [class_table(summary), honesty_table(summary), shortcut_table(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
 
@@ -37,6 +39,7 @@ TABLE_NAMES = (
     "method_sites",
     "trust",
     "methods",
+    "classes",
     "honesty",
     "shortcuts",
     "confusion",
@@ -52,9 +55,10 @@ TABLE_NAMES = (
 
 def _models(summary: RunSummary) -> Table:
     columns = [Column(key="model", heading="Model"), Column(key="round", heading="Round", kind="count")]
-    columns += [Column(key=name, heading=words(name), kind="figure") for name in _METRICS]
+    names = run_measures(summary).listed
+    columns += [Column(key=name, heading=words(name), kind="figure") for name in names]
     rows: list[dict[str, Cell]] = [
-        {"model": model.which, "round": model.round, **{name: model.metrics.get(name) for name in _METRICS}}
+        {"model": model.which, "round": model.round, **{name: model.metrics.get(name) for name in names}}
         for model in summary.final
     ]
     return Table(name="models", title="The global models, all sites together", columns=columns, rows=rows)
@@ -67,6 +71,7 @@ def _sites(summary: RunSummary) -> Table:
         explanations_of(summary),
     )
     cases = {site.name: site.cases for site in summary.sites}
+    leading = (run_measures(summary).first, run_measures(summary).second)
     rows: list[dict[str, Cell]] = []
     for name in dict.fromkeys([*cases, *evaluations, *explanations]):
         held = cases.get(name)
@@ -76,19 +81,22 @@ def _sites(summary: RunSummary) -> Table:
                 "training": held.training if held else None,
                 "validation": held.validation if held else None,
                 "test": held.test if held else None,
-                **_site_figures(evaluations.get(name), explanations.get(name), method),
+                **_site_metrics(evaluations.get(name), leading),
+                **_site_figures(explanations.get(name), method),
             }
         )
-    return Table(name="sites", title="Site by site", columns=_SITE_COLUMNS, rows=rows)
+    metrics = (Column(key=name, heading=words(name), kind="figure") for name in leading)
+    columns = (*_SITE_CASES, *metrics, *_SITE_EXPLANATION)
+    return Table(name="sites", title="Site by site", columns=columns, rows=rows)
 
 
-_SITE_COLUMNS = (
+_SITE_CASES = (
     Column(key="site", heading="Site"),
     Column(key="training", heading="Training", kind="count"),
     Column(key="validation", heading="Validation", kind="count"),
     Column(key="test", heading="Test", kind="count"),
-    Column(key="macro_auc", heading="Macro AUC", kind="figure"),
-    Column(key="accuracy", heading="Accuracy", kind="figure"),
+)
+_SITE_EXPLANATION = (
     Column(key="e", heading="E", kind="figure"),
     Column(key="e_chance", heading="Chance", kind="number"),
     Column(key="pointing", heading="Pointing", kind="figure"),
@@ -97,12 +105,14 @@ _SITE_COLUMNS = (
 )
 
 
-def _site_figures(evaluation: Evaluation | None, explanation: Explanation | None, method: str) -> dict[str, Cell]:
+def _site_metrics(evaluation: Evaluation | None, names: Sequence[str]) -> dict[str, Cell]:
+    return {name: evaluation.metrics.get(name) if evaluation else None for name in names}
+
+
+def _site_figures(explanation: Explanation | None, method: str) -> dict[str, Cell]:
     answer = method_of(explanation, method)
     chance = chance_of(answer)
     return {
-        "macro_auc": evaluation.metrics.get("macro_auc") if evaluation else None,
-        "accuracy": evaluation.metrics.get("accuracy") if evaluation else None,
         "e": score_of(answer),
         "e_chance": chance.value if chance else None,
         "pointing": score_of(answer, "pointing_game"),

@@ -71,15 +71,19 @@ def over_seeds(values: Sequence[float], *, low: float = 0.0, high: float = 1.0) 
     return Figure(value=mean, n=n, low=max(mean - half, low), high=min(mean + half, high))
 
 
-def system_figure(comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None) -> Figure:
-    """One quantity of one system over seeds."""
-    return over_seeds(list(by_seed(comparison, system, read, site=site).values()))
+def system_figure(
+    comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None, high: float = 1.0
+) -> Figure:
+    """One quantity of one system over seeds; ``high`` is the most it can be."""
+    return over_seeds(list(by_seed(comparison, system, read, site=site).values()), high=high)
 
 
-def paired_difference(comparison: Comparison, system: SystemName, reference: SystemName, read: Read) -> Figure:
+def paired_difference(
+    comparison: Comparison, system: SystemName, reference: SystemName, read: Read, *, high: float = 1.0
+) -> Figure:
     """``system − reference`` seed by seed, then over seeds: what the seeds share falls out."""
     ours, theirs = by_seed(comparison, system, read), by_seed(comparison, reference, read)
-    return over_seeds([ours[seed] - theirs[seed] for seed in ours if seed in theirs], low=-1.0)
+    return over_seeds([ours[seed] - theirs[seed] for seed in ours if seed in theirs], low=-high, high=high)
 
 
 def systems_present(comparison: Comparison) -> list[SystemName]:

@@ -14,6 +14,8 @@ _WORDS = {
     "macro_f1": "Macro F1",
     "macro_auc": "Macro AUC",
     "ece": "Calibration error",
+    "mean_dice": "Mean Dice",
+    "mean_hd95": "Mean HD95, mm",
     "relevance_mass": "E, magnitude |S|",
     "relevance_mass_positive": "E, positive part",
     "relevance_mass_signed": "E, signed (Eq. 5 literally)",
@@ -59,8 +61,16 @@ def words(name: str) -> str:
     """``name`` in words: the known ones by table, any other with spaces, capitals and acronyms."""
     if name in _WORDS:
         return _WORDS[name]
+    if name.startswith("hd95_"):
+        return f"HD95 {words(name.removeprefix('hd95_')).lower()}, mm"
     text = " ".join(_ACRONYMS.get(part, part) for part in name.replace("-", "_").split("_") if part)
     return text[:1].upper() + text[1:]
+
+
+def in_a_sentence(name: str) -> str:
+    """``words`` with a small first letter, unless it begins an acronym."""
+    text = words(name)
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def short(name: str, width: int = 24) -> str:

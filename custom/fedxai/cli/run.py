@@ -18,7 +18,7 @@ EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training 
 
 def run(
     job: JOB,
-    out: Annotated[Path, typer.Option(help="New folder of the run.")],
+    out: Annotated[Path, typer.Option(help="New folder of the run; with --resume, the folder of an interrupted one.")],
     cohorts: COHORTS = None,
     bundle: BUNDLE = None,
     rounds: ROUNDS = None,
@@ -28,10 +28,15 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
     guidance: GUIDANCE = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last finished round of the interrupted run in --out.")
+    ] = False,
 ) -> None:
     """Run a federated job in FLARE's simulator, one simulated site per cohort, with a progress bar.
 
     Example: `fedxai run jobs/fedxai --cohorts COHORTS --rounds 10 --out RUN`
+
+    After a crash: the same line with `--resume`. Settings, bundle and cohorts must be the same.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -40,7 +45,7 @@ def run(
     from fedxai.records import RunSummary
     from fedxai.report.console import print_summary
 
-    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed}
+    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed, "resume": resume or None}
     train = {"seed": seed, "local_epochs": local_epochs, "guidance": _guidance(guidance)}
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting the sites", total=None)

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes are typed as None until the job starts.
+# pyright: reportOptionalMemberAccess=false
 """The global model on the server: FLARE's PyTorch persistor over a bundle's network."""
 
+from collections.abc import Mapping
+
+from numpy.typing import NDArray
 from nvflare.apis.fl_context import FLContext
+from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
 
 from fedxai.bundle import Bundle
@@ -28,3 +34,10 @@ class BundlePersistor(PTFileModelPersistor):
             self.system_panic(str(error), fl_ctx)
             return
         super()._initialize(fl_ctx)
+
+    def go_on(self, last: Mapping[str, NDArray], best: Mapping[str, NDArray], fl_ctx: FLContext) -> None:
+        """Save the models of a run that is taken up again, where FLARE looks for them."""
+        for weights, path in ((best, self._best_ckpt_save_path), (last, self._ckpt_save_path)):
+            if weights:
+                self._get_persistence_manager(fl_ctx).update(make_model_learnable(dict(weights), {}))
+                self.save_model_file(path)

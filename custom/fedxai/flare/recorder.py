@@ -34,7 +34,6 @@ from fedxai.records import (
 )
 
 _PACKAGES = ("fedxai-med", "torch", "monai", "nvflare", "captum", "numpy")
-_KIND_OF_TASK = {"train": "update", "validate": "evaluation", "explain": "explanation", "survey": "survey"}
 
 
 class Recorder:
@@ -65,14 +64,39 @@ class Recorder:
         """n_k of every site (Eq. 2)."""
         return {site: survey.cases.training for site, survey in self.surveys.items()}
 
+    def notebook(self) -> dict[str, Any]:
+        """What another recorder needs to go on with this run, as JSON knows it."""
+        return {
+            "surveys": {site: survey.model_dump(mode="json") for site, survey in self.surveys.items()},
+            "rounds": [summary.model_dump(mode="json") for summary in self.rounds],
+            "notes": self.notes,
+            "outgoing": {
+                site: [part.model_dump() for part in pooled_outgoing(parts)] for site, parts in self.outgoing.items()
+            },
+            "metrics": {str(round_): metric for round_, metric in self._metrics.items()},
+            "explaining": self._explaining,
+            "seconds": time.time() - self._started,
+        }
+
+    def go_on(self, notebook: Mapping[str, Any]) -> None:
+        """Take up the run that another recorder's notebook tells of."""
+        self.surveys = {site: Survey.model_validate(survey) for site, survey in notebook["surveys"].items()}
+        self.rounds = [RoundSummary.model_validate(summary) for summary in notebook["rounds"]]
+        self.notes = list(notebook["notes"])
+        self.outgoing = {
+            site: [Outgoing.model_validate(part) for part in parts] for site, parts in notebook["outgoing"].items()
+        }
+        self._metrics = {int(round_): metric for round_, metric in notebook["metrics"].items()}
+        self._explaining = notebook["explaining"]
+        self._started = time.time() - notebook["seconds"]
+
     def begin_round(self) -> None:
         """A round begins."""
         self._sites, self._missing, self._update_bytes = {}, {}, 0
         self._round_started = time.time()
 
-    def received(self, site: str, task: str, size: int) -> None:
+    def received(self, site: str, kind: str, size: int) -> None:
         """A message of ``size`` bytes left ``site``."""
-        kind = _KIND_OF_TASK[task]
         self.outgoing.setdefault(site, []).append(Outgoing(kind=kind, messages=1, bytes=size))
         if kind == "update":
             self._update_bytes += size

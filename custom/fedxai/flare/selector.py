@@ -32,6 +32,15 @@ class ModelSelector(IntimeModelSelector):
         if self.e_floor is not None and not 0 < self.e_floor < 1:
             raise SettingsError(f"e_floor must be between 0 and 1, or null, got {self.e_floor}")
 
+    def place(self) -> dict[str, float | None]:
+        """Where the selection stands, for a run that goes on later."""
+        return {"best": float(self.best_val_metric), "e": self.e}
+
+    def go_on(self, *, best: float, e: float | None) -> None:
+        """Stand where an earlier run's selection stood."""
+        self.best_val_metric = self.best_raw_val_metric = best
+        self.e = e
+
     @property
     def below_floor(self) -> bool:
         """Whether E is known to have fallen below the floor; a model that was not explained keeps the last known E."""

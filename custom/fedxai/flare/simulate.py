@@ -15,12 +15,14 @@ from typing import Any
 import psutil
 
 from fedxai.errors import RunError, SettingsError
-from fedxai.flare.site import FOLDER
+from fedxai.flare.home import FOLDER
 from fedxai.flare.workflow import FAILURE, PROGRESS
 from fedxai.intake.cohort import site_cohorts
 from fedxai.settings import COHORTS_VARIABLE
 
+EARLIER = "earlier"  # where a run that goes on has what it left before, until its workspace is set up
 RESULTS = Path("server") / "simulate_job" / FOLDER
+SUMMARY = "summary.json"
 _CONFIG = Path("app") / "config"
 
 
@@ -38,7 +40,8 @@ def run_job(
 
     Args:
         job: a FLARE job folder whose configuration names ``bundle``, ``num_rounds``, ``seed`` ... at its top.
-        out: the run's folder (FLARE's workspace); it must be new or empty.
+        out: the run's folder (FLARE's workspace); it must be new or empty, or, where ``settings`` say ``resume``, hold
+            an interrupted run, which goes on after its last finished round.
         cohorts: a folder with one cohort per site; None: the embedded phantom at the sites of the job.
         threads: sites at work at a time; default: all.
         settings: values that replace those at the top of the job's configuration.
@@ -53,14 +56,15 @@ def run_job(
         RunError: when the run did not do what it was asked; the sentence is the server's.
     """
     check_job(job)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+    resume = bool((settings or {}).get("resume"))
+    earlier = _check_out(out, resume)
     sites = sorted(site_cohorts(cohorts)) if cohorts else _named_sites(job)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / job.name
         prepare_job(job, prepared, sites, settings or {}, train or {})
         log = Path(scratch) / "simulator.log"
-        command = [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(prepared)]
+        simulator = "fedxai.flare.simulator_again" if resume else "nvflare.private.fed.app.simulator.simulator"
+        command = [sys.executable, "-m", simulator, str(prepared)]
         command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
         environment = {**os.environ, **({COHORTS_VARIABLE: str(cohorts.resolve())} if cohorts else {})}
         if not cohorts:
@@ -70,11 +74,24 @@ def run_job(
         finally:
             if out.is_dir() and log.is_file():
                 shutil.copyfile(log, out / log.name)
-    failure = out / RESULTS / FAILURE
-    if code or failure.is_file() or not (out / RESULTS / "summary.json").is_file():
+    failure, summary = out / RESULTS / FAILURE, out / RESULTS / SUMMARY
+    if code or failure.is_file() or not summary.is_file() or summary.stat().st_mtime_ns == earlier:
         reason = failure.read_text(encoding="utf-8").strip() if failure.is_file() else f"exit code {code}"
         raise RunError(f"the run failed: {reason} (log: {out.name}/simulator.log)")
     return out / RESULTS
+
+
+def _check_out(out: Path, resume: bool) -> int | None:
+    """Refuse a folder that the run can't begin, or go on, in; else when the earlier summary was written."""
+    if not resume:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+        return None
+    if not any(out.glob(f"{RESULTS}/studies/*/*")) and not any(out.glob(f"{EARLIER}/server/studies/*/*")):
+        raise SettingsError(f"--resume needs the folder of an interrupted run, got {out.name!r}, which holds no state")
+    (out / RESULTS / FAILURE).unlink(missing_ok=True)
+    summary = out / RESULTS / SUMMARY
+    return summary.stat().st_mtime_ns if summary.is_file() else None
 
 
 def check_job(job: Path) -> None:
@@ -95,6 +112,11 @@ def _named_sites(job: Path) -> list[str]:
 def prepare_job(
     job: Path, prepared: Path, sites: list[str], settings: Mapping[str, Any], train: Mapping[str, Any]
 ) -> None:
+    """Copy ``job`` to ``prepared`` with these sites, settings and training settings.
+
+    Raises:
+        SettingsError: when the job has no setting of that name.
+    """
     shutil.copytree(job, prepared)
     meta = _read(prepared / "meta.json")
     meta["deploy_map"] = {"app": ["server", *sites]}
@@ -119,19 +141,20 @@ def _watch(
     on_progress: Callable[[int, int, str], None],
 ) -> int:
     """Start the simulator, report its rounds, and leave no process behind."""
-    seen = 0
+    seen, family = 0, set()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
             while process.poll() is None:
+                family |= _family(process)
                 time.sleep(0.2)
                 seen = _progress(results / PROGRESS, seen, on_progress)
             _progress(results / PROGRESS, seen, on_progress)
             return process.returncode
         finally:
-            _end(process)
+            _end(process, family)
 
 
 def _progress(path: Path, seen: int, on_progress: Callable[[int, int, str], None]) -> int:
@@ -146,12 +169,18 @@ def _progress(path: Path, seen: int, on_progress: Callable[[int, int, str], None
     return done
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and all it started, in an orderly way first."""
+def _family(process: "subprocess.Popen[bytes]") -> set[psutil.Process]:
+    """A process and all below it, as long as it lives."""
     try:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        parent = psutil.Process(process.pid)
+        return {parent, *parent.children(recursive=True)}
     except psutil.NoSuchProcess:
-        return
+        return set()
+
+
+def _end(process: "subprocess.Popen[bytes]", family: set[psutil.Process]) -> None:
+    """End a process and all that was seen below it, in an orderly way first; sites outlive a killed server."""
+    family = family | _family(process)
     for member in family:
         _quietly(member.terminate)
     _, alive = psutil.wait_procs(family, timeout=5)

@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
 
 from fedxai.bundle import Bundle
+from fedxai.bundle.approval import admit
 from fedxai.errors import BundleError, CohortError
+from fedxai.flare.home import LEDGER, home, run_folder, study_folder
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
 from fedxai.intake.phantom_3d import make_phantom_3d
@@ -23,8 +26,7 @@ from fedxai.privacy.ledger import Ledger
 from fedxai.records import Survey
 from fedxai.settings import ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
-
-FOLDER = "fedxai"
+from fedxai.train.optimizer_state import OptimizerState
 
 
 class Site(FLComponent):
@@ -35,6 +37,7 @@ class Site(FLComponent):
         train: settings of local training (`fedxai.settings.TrainSettings`).
         explain: settings of explanation (`fedxai.settings.ExplainSettings`).
         cohorts: simulator only: folder with one cohort per site; ``FEDXAI_COHORTS`` goes before it.
+        study: name under which the optimiser's state outlives a job; default: the job's.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class Site(FLComponent):
         train: dict[str, Any] | None = None,
         explain: dict[str, Any] | None = None,
         cohorts: str | None = None,
+        study: str | None = None,
     ) -> None:
         super().__init__()
         self._bundle_name = bundle
         self._train = train or {}
         self._explain = explain or {}
         self._cohorts = cohorts
+        self._study = study
         self._context: dict[str, Any] = {}
 
     def enter(self, fl_ctx: FLContext) -> "Site":
@@ -58,7 +63,9 @@ class Site(FLComponent):
             meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
             self._context = {
                 "name": fl_ctx.get_identity_name(),
-                "folder": Path(workspace.get_run_dir(fl_ctx.get_job_id())) / FOLDER,
+                "folder": run_folder(fl_ctx),
+                "home": home(fl_ctx),
+                "study": study_folder(fl_ctx, self._study),
                 "local": Path(workspace.get_site_config_dir()),
                 "sites": max(1, len(meta.get(JobMetaKey.JOB_CLIENTS) or [])),
                 "simulated": bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
@@ -72,7 +79,7 @@ class Site(FLComponent):
 
     @property
     def folder(self) -> Path:
-        """The site's own folder of this run: gallery, ledger, optimiser state."""
+        """The site's own folder of this run, with the gallery."""
         return self._context["folder"]
 
     @cached_property
@@ -87,13 +94,20 @@ class Site(FLComponent):
 
     @cached_property
     def bundle(self) -> Bundle:
-        """The bundle that is trained."""
-        return Bundle.open(self._bundle_name)
+        """The bundle that is trained, if this site approved it.
+
+        Raises:
+            BundleError: when the bundle is not on the site's list, or holds what the allow list does not.
+        """
+        bundle = Bundle.open(self._bundle_name)
+        listed = self._context["local"] / self.settings.approved_bundles
+        admit(bundle, listed, simulated=self._context["simulated"])
+        return bundle
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The record of what left this site."""
-        return Ledger(self.folder / "ledger.jsonl")
+        """The record of what left this site, in all jobs."""
+        return Ledger(self._context["home"] / LEDGER)
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -125,8 +139,16 @@ class Site(FLComponent):
             site=self.name,
             settings=settings,
             device=self.settings.device,
-            state_file=self.folder / "optimizer.pt",
+            state_file=self._optimizer_file,
         )
+
+    @property
+    def _optimizer_file(self) -> Path:
+        return self._context["study"] / "optimizer.pt"
+
+    def begin_anew(self) -> None:
+        """The run begins with its first round: what the optimiser learned in an earlier one is forgotten."""
+        OptimizerState(self._optimizer_file, torch.device("cpu")).forget()
 
     def survey(self) -> Survey:
         """Counts of the cohort and the bundle's digest, checked against each other and the training settings.

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# FLARE's headers are typed as None until a message is made.
 """What a ledger says of a message, at the site that sends it and at the server that gets it: the same words."""
 
 import hashlib
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from fedxai.errors import UpdateError
 from fedxai.flare.messages import read_dxo, reason_of
 from fedxai.privacy.chain import Head
+from fedxai.privacy.ledger import Ledger
 
 HEAD = "fedxai_ledger_head"  # header of a reply: where the sender's ledger stood when it was sent
 KINDS = {
@@ -63,3 +63,20 @@ def head_of(message: Shareable) -> Head | None:
         return Head.model_validate(values)
     except ValidationError as error:
         raise UpdateError("the header with the place of the site's ledger breaks its schema") from error
+
+
+def record_arrival(ledger: Ledger, message: Shareable, *, site: str, task: str, round_: int, job: str) -> Payload:
+    """Enter a site's answer into the server's ledger, with the place of the site's own; what can't be read as refused.
+
+    Raises:
+        LedgerError: when it cannot be written.
+    """
+    where = {"task": task, "channel": CHANNEL, "job": job, "round_": round_, "site": site}
+    try:
+        payload, head = payload_of(message, task), head_of(message)
+    except UpdateError:
+        payload = Payload(kind="unreadable", size=0, digest="")
+        ledger.record(kind=payload.kind, size=0, decision="refused", reason="unreadable", **where)
+        return payload
+    ledger.record(kind=payload.kind, size=payload.size, digest=payload.digest, decision="received", head=head, **where)
+    return payload

@@ -5,12 +5,9 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
@@ -20,17 +17,19 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
-from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 
 from fedxai.bundle import Bundle
-from fedxai.errors import FedxaiError, RunError
+from fedxai.errors import RunError
 from fedxai.flare.aggregator import FedAvgAggregator
-from fedxai.flare.messages import ROLE, read_site_round, read_summary, reason_of, size_of, weights_message
+from fedxai.flare.asking import AskingController
+from fedxai.flare.home import run_folder
+from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
+from fedxai.flare.persistor import BundlePersistor
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.selector import ModelSelector
-from fedxai.flare.site import FOLDER
+from fedxai.flare.study import Study
 from fedxai.intake.cohort import site_cohorts
-from fedxai.records import Evaluations, Explanation, Record, Survey
+from fedxai.records import Evaluations, Explanation, Survey
 from fedxai.report.console import print_summary, round_line
 from fedxai.report.events import Events
 from fedxai.report.files import write_files
@@ -39,10 +38,9 @@ from fedxai.settings import cohorts_root
 
 FAILURE = "failed.txt"
 PROGRESS = "progress.txt"
-R = TypeVar("R", bound=Record)
 
 
-class ExplainedScatterAndGather(ScatterAndGather):
+class ExplainedScatterAndGather(AskingController):
     """FedAvg rounds, explained: survey, rounds of ``train`` (and ``explain``), then ``validate`` and ``explain``.
 
     Args:
@@ -55,6 +53,8 @@ class ExplainedScatterAndGather(ScatterAndGather):
         first_patience: the same for the first task of its kind, when nobody knows yet how long it takes.
         settings: what the report shows under settings.
         cohorts: simulator only: the folder with one cohort per site.
+        study: name under which the run's state outlives a job; default: the job's.
+        resume: go on from the study's unfinished state, if it has one.
     """
 
     def __init__(
@@ -67,8 +67,12 @@ class ExplainedScatterAndGather(ScatterAndGather):
         first_patience: int = 3600,
         settings: dict[str, Any] | None = None,
         cohorts: str | None = None,
+        study: str | None = None,
+        resume: bool = True,
     ) -> None:
         super().__init__(
+            patience=patience,
+            first_patience=first_patience,
             min_clients=min_clients,
             num_rounds=num_rounds,
             aggregator_id="aggregator",
@@ -80,23 +84,13 @@ class ExplainedScatterAndGather(ScatterAndGather):
         )
         self._bundle_name = bundle
         self._explain_every = explain_every
-        self._patience = patience
-        self._first_patience = first_patience
         self._settings = settings or {}
         self._cohorts = cohorts
-        self._slowest: dict[str, float] = {}
+        self._study_name = study
+        self._resume = resume
         self._asked = 0.0
-        self._abort = Signal()
         self._folder = Path()
         self._best: tuple[int, dict[str, Any]] | None = None
-        self._recorder: Recorder | None = None
-
-    @property
-    def recorder(self) -> Recorder:
-        """The notebook of this run."""
-        if self._recorder is None:
-            raise RunError("the run has not started")
-        return self._recorder
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Run the whole workflow; whatever keeps it from doing what it was asked ends the job as failed."""
@@ -104,6 +98,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         with self._panicking(fl_ctx):
             self._prepare(fl_ctx)
             self._survey(fl_ctx)
+            self._go_on(fl_ctx)
             super().control_flow(abort_signal, fl_ctx)
             if not abort_signal.triggered:
                 self._finish(fl_ctx)
@@ -125,19 +120,8 @@ class ExplainedScatterAndGather(ScatterAndGather):
             elif event_type == EventType.FATAL_SYSTEM_ERROR:
                 self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
 
-    @contextmanager
-    def _panicking(self, fl_ctx: FLContext) -> Iterator[None]:
-        """What this package refuses, or a disk that takes no more, ends the job as failed with one sentence."""
-        try:
-            yield
-        except FedxaiError as error:
-            self.system_panic(str(error), fl_ctx)
-        except OSError as error:
-            self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
-
     def _prepare(self, fl_ctx: FLContext) -> None:
-        workspace = fl_ctx.get_engine().get_workspace()
-        self._folder = Path(workspace.get_run_dir(fl_ctx.get_job_id())) / FOLDER
+        self._folder = run_folder(fl_ctx)
         self._folder.mkdir(parents=True, exist_ok=True)
         meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
         sites = sorted(client.name for client in self._engine.get_clients())
@@ -151,10 +135,12 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self._selector = selector
         self._recorder = Recorder(
             bundle=Bundle.open(self._bundle_name),
-            job=str(meta.get(JobMetaKey.JOB_NAME, FOLDER)),
+            job=str(meta.get(JobMetaKey.JOB_NAME, "fedxai")),
             settings={"rounds": self._num_rounds, "sites": len(sites), **self._settings},
             key_metric=selector.key_metric,
         )
+        digest = self._recorder.bundle.digest
+        self._study = Study(fl_ctx, name=self._study_name, resume=self._resume, digest=digest)
         self._events = Events(self._folder / "events")
         root = cohorts_root(self._cohorts)
         if root is not None:  # named only where sites are simulated
@@ -163,7 +149,9 @@ class ExplainedScatterAndGather(ScatterAndGather):
     def _survey(self, fl_ctx: FLContext) -> None:
         """Before anything is trained, every site says what it holds; one that can't take part ends the run."""
         sites = {client.name for client in self._engine.get_clients()}
-        answers, failures = self._ask("survey", Shareable(), Survey, fl_ctx, everybody=True)
+        message = Shareable()
+        message.set_header(AppConstants.CURRENT_ROUND, self._study.round)
+        answers, failures = self._ask("survey", message, Survey, fl_ctx, everybody=True)
         for site in sorted(sites - answers.keys()):
             raise RunError(f"{site} cannot take part: {failures.get(site, 'no answer')}")
         digest = self.recorder.bundle.digest
@@ -175,12 +163,28 @@ class ExplainedScatterAndGather(ScatterAndGather):
                 )
         self.recorder.surveys = answers
 
+    def _go_on(self, fl_ctx: FLContext) -> None:
+        """Where the study has an unfinished state, the rounds begin after its last one."""
+        if self._study.loaded is None:
+            return
+        recorder = self.recorder
+        self._global_weights, self._best = self._study.go_on(
+            self._global_weights, recorder, self._selector, self._server_ledger(fl_ctx)
+        )
+        self._current_round = self._study.round
+        fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, self._global_weights, private=True, sticky=True)
+        if isinstance(self.persistor, BundlePersistor):
+            self.persistor.go_on(self._weights(), self._best[1] if self._best else {}, fl_ctx)
+        self.logger.info(recorder.notes[-1])
+
     def _accept_train_result(
         self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
     ) -> bool:
         self._slowest["train"] = max(self._slowest.get("train", 0.0), time.monotonic() - self._asked)
         reason = reason_of(result)
-        self.recorder.received(client_name, "train", size_of(result))
+        with self._panicking(fl_ctx):
+            round_ = result.get_cookie(AppConstants.CONTRIBUTION_ROUND, self._current_round)
+            self._arrived(client_name, "train", round_, result, fl_ctx)
         accepted = super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
         if accepted:
             self.recorder.accepted(client_name, read_site_round(result))
@@ -208,6 +212,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self._events.add_round(summary)
         line = round_line(summary, self._num_rounds, self.recorder.seconds_left(self._num_rounds))
         self.logger.info(line)
+        self._study.keep(self._weights(), self._best, self.recorder, self._selector, self._server_ledger(fl_ctx))
         write_files(self._folder, {PROGRESS: f"{done} {self._num_rounds}\n{line}\n".encode()})
 
     def _finish(self, fl_ctx: FLContext) -> None:
@@ -226,6 +231,7 @@ class ExplainedScatterAndGather(ScatterAndGather):
         self.recorder.bundle.export(self._folder / "last", last)
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
+        self._study.finish()
 
     def _judge_last(
         self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext
@@ -262,44 +268,6 @@ class ExplainedScatterAndGather(ScatterAndGather):
         answers = self._ask("explain", message, Explanation, fl_ctx)[0]
         self.recorder.explained(time.monotonic() - start)
         return answers
-
-    def _ask(
-        self, task: str, message: Shareable, kind: type[R], fl_ctx: FLContext, *, everybody: bool = False
-    ) -> tuple[dict[str, R], dict[str, str]]:
-        """Broadcast a task; return the sites' typed answers, and the reasons of those that gave none."""
-        answers: dict[str, R] = {}
-        failures: dict[str, str] = {}
-        start = time.monotonic()
-
-        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
-            site, result = client_task.client.name, client_task.result
-            self._slowest[task] = max(self._slowest.get(task, 0.0), time.monotonic() - start)
-            try:
-                if reason := reason_of(result):
-                    raise RunError(reason)
-                answers[site] = read_summary(result, kind)
-                self.recorder.received(site, task, size_of(result))
-            except FedxaiError as error:
-                failures[site] = str(error)
-            client_task.result = None
-
-        wait = self._patience_for(task)
-        self.broadcast_and_wait(
-            task=Task(name=task, data=message, result_received_cb=received),
-            fl_ctx=fl_ctx,
-            min_responses=len(self._engine.get_clients()) if everybody else self._min_clients,
-            wait_time_after_min_received=wait,
-            abort_signal=self._abort,
-        )
-        self.recorder.notes += [f"Task {task}: {site} gave no answer ({why})." for site, why in failures.items()]
-        return answers, failures
-
-    def _patience_for(self, task: str) -> int:
-        """Seconds to wait for the rest: long while nobody is known to be gone, then by the slowest answer so far."""
-        if task in self._slowest:
-            return math.ceil(max(self._patience, 3 * self._slowest[task]))
-        someone_gone = bool(self.recorder.rounds and self.recorder.rounds[-1].missing)
-        return math.ceil(max(self._patience, 3 * max(self._slowest.values()))) if someone_gone else self._first_patience
 
     def _weights(self) -> dict[str, Any]:
         return dict(self._global_weights[ModelLearnableKey.WEIGHTS])

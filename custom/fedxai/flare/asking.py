@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# FLARE's attributes and headers are typed as None until the job starts.
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false
+"""How the server asks its sites: how long it waits, what it keeps of their answers, and how a failure ends the job."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.apis.signal import Signal
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
+
+from fedxai.errors import FedxaiError, RunError
+from fedxai.flare.home import LEDGER, home
+from fedxai.flare.messages import read_summary, reason_of
+from fedxai.flare.recorder import Recorder
+from fedxai.flare.witness import record_arrival
+from fedxai.privacy.ledger import Ledger
+from fedxai.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class AskingController(ScatterAndGather):
+    """ScatterAndGather that also asks for typed summaries, and keeps a ledger of all that arrives.
+
+    Args:
+        patience: seconds to wait, at least, for the remaining sites once enough have answered; where three times the
+            slowest answer to such a task is longer, that is waited.
+        first_patience: the same for the first task of its kind, when nobody knows yet how long it takes.
+        flare: arguments of ScatterAndGather.
+    """
+
+    def __init__(self, *, patience: int, first_patience: int, **flare: Any) -> None:
+        super().__init__(**flare)
+        self._patience = patience
+        self._first_patience = first_patience
+        self._slowest: dict[str, float] = {}
+        self._abort = Signal()
+        self._ledger: Ledger | None = None
+        self._recorder: Recorder | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """The notebook of this run."""
+        if self._recorder is None:
+            raise RunError("the run has not started")
+        return self._recorder
+
+    def _server_ledger(self, fl_ctx: FLContext) -> Ledger:
+        """The record of what arrived, in all jobs."""
+        if self._ledger is None:
+            self._ledger = Ledger(home(fl_ctx) / LEDGER)
+        return self._ledger
+
+    @contextmanager
+    def _panicking(self, fl_ctx: FLContext) -> Iterator[None]:
+        """What this package refuses, or a disk that takes no more, ends the job as failed with one sentence."""
+        try:
+            yield
+        except FedxaiError as error:
+            self.system_panic(str(error), fl_ctx)
+        except OSError as error:
+            self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
+
+    def _arrived(self, site: str, task: str, round_: int, result: Shareable, fl_ctx: FLContext) -> None:
+        """Enter an answer into the server's ledger and into the notebook."""
+        job = str(fl_ctx.get_job_id())
+        payload = record_arrival(self._server_ledger(fl_ctx), result, site=site, task=task, round_=round_, job=job)
+        self.recorder.received(site, payload.kind, payload.size)
+
+    def _ask(
+        self, task: str, message: Shareable, kind: type[R], fl_ctx: FLContext, *, everybody: bool = False
+    ) -> tuple[dict[str, R], dict[str, str]]:
+        """Broadcast a task; return the sites' typed answers, and the reasons of those that gave none."""
+        answers: dict[str, R] = {}
+        failures: dict[str, str] = {}
+        start = time.monotonic()
+
+        def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            site, result = client_task.client.name, client_task.result
+            self._slowest[task] = max(self._slowest.get(task, 0.0), time.monotonic() - start)
+            with self._panicking(fl_ctx):
+                self._arrived(site, task, int(message.get_header(AppConstants.CURRENT_ROUND)), result, fl_ctx)
+            try:
+                if reason := reason_of(result):
+                    raise RunError(reason)
+                answers[site] = read_summary(result, kind)
+            except FedxaiError as error:
+                failures[site] = str(error)
+            client_task.result = None
+
+        wait = self._patience_for(task)
+        self.broadcast_and_wait(
+            task=Task(name=task, data=message, result_received_cb=received),
+            fl_ctx=fl_ctx,
+            min_responses=len(self._engine.get_clients()) if everybody else self._min_clients,
+            wait_time_after_min_received=wait,
+            abort_signal=self._abort,
+        )
+        self.recorder.notes += [f"Task {task}: {site} gave no answer ({why})." for site, why in failures.items()]
+        return answers, failures
+
+    def _patience_for(self, task: str) -> int:
+        """Seconds to wait for the rest: long while nobody is known to be gone, then by the slowest answer so far."""
+        if task in self._slowest:
+            return math.ceil(max(self._patience, 3 * self._slowest[task]))
+        someone_gone = bool(self.recorder.rounds and self.recorder.rounds[-1].missing)
+        return math.ceil(max(self._patience, 3 * max(self._slowest.values()))) if someone_gone else self._first_patience

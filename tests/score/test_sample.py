@@ -14,28 +14,39 @@ def kept(size, *, cases=20, together=5, seed=0):
 
 
 def test_the_same_cases_are_kept_however_they_are_batched():
-    one, many = ([int(x) for images, *_ in kept(6, together=t).batches(4) for x in images] for t in (20, 3))
+    one, many = ([int(x) for batch in kept(6, together=t).batches(4) for x in batch.images] for t in (20, 3))
     assert one == many == sorted(one)
     assert len(set(one)) == 6
 
 
 def test_a_case_keeps_its_class_and_patient():
-    for images, targets, groups in kept(7).batches(3):
-        assert len(images) <= 3
-        numbers = [int(image) for image in images]
-        assert targets.tolist() == [n % 3 for n in numbers]
-        assert groups == [f"p{n}" for n in numbers]
+    for batch in kept(7).batches(3):
+        assert len(batch.images) <= 3
+        numbers = [int(image) for image in batch.images]
+        assert batch.targets.tolist() == [n % 3 for n in numbers]
+        assert batch.groups == [f"p{n}" for n in numbers]
+        assert batch.spacing is None
 
 
 def test_every_case_is_kept_equally_often():
     counts = torch.zeros(20)
     for seed in range(400):
-        for images, *_ in kept(5, seed=seed).batches(5):
-            counts[images.flatten().long()] += 1
+        for batch in kept(5, seed=seed).batches(5):
+            counts[batch.images.flatten().long()] += 1
     assert counts.sum() == 400 * 5
     assert (counts / 400 - 0.25).abs().max() < 0.1
 
 
 def test_none_are_kept_where_none_are_asked_for_and_all_where_there_are_few():
     assert kept(0).batches(4) == []
-    assert sum(len(images) for images, *_ in kept(50).batches(8)) == 20
+    assert sum(len(batch.images) for batch in kept(50).batches(8)) == 20
+
+
+def test_cases_of_one_shape_stay_together_with_their_spacings():
+    sample = Sample(6)
+    for length in (4, 5):
+        spacing = torch.tensor([[1.0, length], [2.0, length]])
+        batch = {"image": torch.zeros(2, 1, 3, length), "group": ["a", "b"], "spacing": spacing}
+        sample.add(batch, torch.zeros(2).long())
+    assert [tuple(batch.images.shape) for batch in sample.batches(8)] == [(2, 1, 3, 4), (2, 1, 3, 5)]
+    assert [batch.spacing.tolist() for batch in sample.batches(8)] == [[[1, 4], [2, 4]], [[1, 5], [2, 5]]]

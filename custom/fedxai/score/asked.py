@@ -63,6 +63,7 @@ class Asked:
         self.targets = explained.targets
         self.relevance = whole.double().sum(dim=1)  # (B, *spatial)
         self.others: Mapping[str, Tensor] = {}  # maps (B, *spatial) of the same cases by other methods
+        self.spacing: Tensor | None = None  # (B, axes), mm from voxel to voxel; None: voxels are cubes
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -181,16 +181,15 @@ def _ask_again(
 ) -> int:
     """Tally the costly scores of the sampled cases; how many passes they took."""
     passes = 0
-    for images, targets, groups in sample.batches(_TOGETHER):
-        asked = {
-            method.name: Asked(network=network, inputs=images, targets=targets, method=method, seed=seed, **ask)
-            for method in methods
-        }
+    for batch in sample.batches(_TOGETHER):
+        cases = {"inputs": batch.images, "targets": batch.targets}
+        asked = {method.name: Asked(network=network, method=method, seed=seed, **cases, **ask) for method in methods}
         for name, one in asked.items():
             one.others = {other: asked[other].relevance for other in asked if other != name}
+            one.spacing = batch.spacing
             for score, kinds in score_model(one).items():
                 value, level, centre = ({score: kind.cpu()} for kind in kinds)
-                tallies[name].add(scores=value, chance=level, centred=centre, groups=groups)
+                tallies[name].add(scores=value, chance=level, centred=centre, groups=batch.groups)
             passes += one.passes
     return passes
 

@@ -16,7 +16,7 @@ from fedxai.records import Figure, Honesty
 from fedxai.score.answers import probabilities
 from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
-from fedxai.score.regions import MARGIN, Regions
+from fedxai.score.regions import MARGIN, Regions, spacing_of
 from fedxai.score.score import share_inside
 
 
@@ -55,7 +55,7 @@ class HonestyBattery:
             region = torch.as_tensor(batch["region"][place]).bool()[None]
             if self._left <= 0 or not region.any():
                 continue
-            spacing = _spacing(batch, place)
+            spacing = spacing_of(batch, place)
             image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
             body = _filled(image, region)
             if self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape:
@@ -108,15 +108,6 @@ class HonestyBattery:
             if share > overlap and not bool((moved & around).any()):
                 best, overlap = moved, share
         return best
-
-
-def _spacing(batch: Mapping[str, Any], place: int) -> Tensor | None:
-    """Mm from voxel to voxel along each axis of one image of a batch, where it is known."""
-    known = batch.get("spacing")
-    if known is None:
-        return None
-    lengths = torch.as_tensor(known)
-    return lengths if lengths.ndim == 1 else lengths[place]
 
 
 def _filled(image: Tensor, hidden: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from fedxai.score.curves import random_like
 from fedxai.score.imputation import impute
 from fedxai.score.model_score import MODEL_SCORES, ModelScore
 
-DRAWS = 32
+DRAWS = 16
 SIDE = 1 / 3  # of each axis
 
 
@@ -18,7 +18,7 @@ class Infidelity(ModelScore):
     """``E[(b I.S - (f(x) - f(x - I)))^2] / E[(f(x) - f(x - I))^2]``, f the explained logit, I what is taken away.
 
     I is the difference between the image and itself with a box, a third of each axis long, filled from its
-    surroundings (:func:`~fedxai.score.imputation.impute`); 32 boxes at random, the same for all cases and maps.
+    surroundings (:func:`~fedxai.score.imputation.impute`); 16 boxes at random, the same for all cases and maps.
     Channels of I are averaged, those of S summed. ``b = E[I.S (f(x) - f(x - I))] / E[(I.S)^2]`` gives S its best
     scale, because methods have other units, and dividing by the mean square fall makes logits of all sizes comparable:
     in [0, 1], 0 for a map that foretells every fall, 1 for one that foretells none. Undefined where no box changes the

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clinically relevant regions on their grid, and what scores ask of them: a margin, the middle of the image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,3 +73,12 @@ class Regions:
             return torch.zeros(inside.size, dtype=torch.bool)
         distance = distance_transform_edt(~inside, sampling=self.spacing[case].tolist())
         return torch.from_numpy(np.asarray(distance) <= margin).flatten()
+
+
+def spacing_of(batch: Mapping[str, Any], place: int) -> Tensor | None:
+    """Mm from voxel to voxel along each axis ``(axes,)`` of one image of a batch, on the CPU; None where unknown."""
+    known = batch.get("spacing")
+    if known is None:
+        return None
+    lengths = torch.as_tensor(known).detach().cpu()
+    return lengths if lengths.ndim == 1 else lengths[place]

@@ -20,8 +20,9 @@ class RotationAgreement(ModelScore):
     """Rank agreement between the map, turned by 5 degrees, and the map of the image turned by 5 degrees.
 
     In [-1, 1], see :func:`~fedxai.score.similarity.rank_agreement`. Turned about the middle in the plane of the last
-    two axes, linearly interpolated, where the turned image has voxels; both maps are then averaged over 4 voxels along
-    each axis, so that interpolation counts little. Chance: 0. A centred Gaussian's level is that of its turned self.
+    two axes, in millimetres, linearly interpolated, where the turned image has voxels; both maps are then averaged over
+    4 voxels along each axis, so that interpolation counts little. Chance: 0. A centred Gaussian's level is that of its
+    turned self.
 
     Source: equivariance as in Crabbé and van der Schaar 2023, arXiv:2304.06715.
     """
@@ -32,7 +33,8 @@ class RotationAgreement(ModelScore):
 
     def value(self, asked: Asked) -> Tensor:
         """See the class."""
-        return _agreement(asked.relevance, asked.explain(turned(asked.inputs)))
+        after = asked.explain(turned(asked.inputs, spacing=asked.spacing))
+        return _agreement(asked.relevance, after, asked.spacing)
 
     def chance(self, asked: Asked) -> Tensor:
         """See the class."""
@@ -40,25 +42,31 @@ class RotationAgreement(ModelScore):
 
     def centred(self, asked: Asked) -> Tensor:
         """See the class."""
-        return _agreement(asked.gaussian, asked.gaussian)
+        return _agreement(asked.gaussian, asked.gaussian, asked.spacing)
 
 
-def turned(images: Tensor, degrees: float = DEGREES) -> Tensor:
-    """Images ``(B, C, *spatial)`` turned about their middle, in voxels, in the plane of the last two axes; 0 beyond."""
-    *_, rows, columns = images.shape
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+def turned(images: Tensor, degrees: float = DEGREES, *, spacing: Tensor | None = None) -> Tensor:
+    """Images ``(B, C, *spatial)`` turned about their middle in the plane of the last two axes; 0 beyond.
+
+    Args:
+        images: what is turned.
+        degrees: how far.
+        spacing: mm from voxel to voxel ``(B, axes)``; None: as if voxels were cubes.
+    """
     axes = images.ndim - 2
+    lengths = torch.tensor(images.shape[2:]) * (torch.ones(len(images), axes) if spacing is None else spacing)
+    rows, columns = lengths.to(images)[:, -2:].unbind(dim=1)
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     # affine_grid counts in half image sizes and names the last axis first
-    matrix = torch.eye(axes, axes + 1, dtype=images.dtype, device=images.device)
-    matrix[0, 0] = matrix[1, 1] = cosine
-    matrix[0, 1], matrix[1, 0] = -sine * rows / columns, sine * columns / rows
-    grid = affine_grid(matrix.expand(len(images), axes, axes + 1), list(images.shape), align_corners=False)
-    return grid_sample(images, grid, align_corners=False)
+    matrix = torch.eye(axes, axes + 1, dtype=images.dtype, device=images.device).repeat(len(images), 1, 1)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = cosine
+    matrix[:, 0, 1], matrix[:, 1, 0] = -sine * rows / columns, sine * columns / rows
+    return grid_sample(images, affine_grid(matrix, list(images.shape), align_corners=False), align_corners=False)
 
 
-def _agreement(before: Tensor, after: Tensor) -> Tensor:
-    expected = turned(before[:, None])
-    inside = (turned(torch.ones_like(expected)) > 0.999).to(expected)
+def _agreement(before: Tensor, after: Tensor, spacing: Tensor | None) -> Tensor:
+    expected = turned(before[:, None], spacing=spacing)
+    inside = (turned(torch.ones_like(expected), spacing=spacing) > 0.999).to(expected)
     pool = _POOL[before.ndim - 1]
     size = [min(4, length) for length in before.shape[1:]]
     return rank_agreement(*(pool(maps * inside, size)[:, 0] for maps in (expected, after[:, None])))

@@ -2,13 +2,16 @@
 """A few cases out of a stream, each as likely as any other, however the stream is cut into batches."""
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from fedxai.score.regions import spacing_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +21,7 @@ class Sampled:
     image: Tensor  # (C, *spatial), on the CPU
     target: int  # the explained class
     group: str
+    spacing: Tensor | None  # (axes,), mm from voxel to voxel, where it is known
 
 
 class Sample:
@@ -41,14 +45,34 @@ class Sample:
             if not self._size or (len(self._kept) == self._size and -self._kept[0][0] <= draw):
                 continue
             image = batch["image"][place].detach().as_subclass(Tensor).to("cpu", copy=True)
-            entry = (-draw, self._seen, Sampled(image=image, target=target, group=batch["group"][place]))
+            case = Sampled(image=image, target=target, group=batch["group"][place], spacing=spacing_of(batch, place))
+            entry = (-draw, self._seen, case)
             (heapq.heappush if len(self._kept) < self._size else heapq.heapreplace)(self._kept, entry)
 
-    def batches(self, size: int) -> list[tuple[Tensor, Tensor, list[str]]]:
-        """Images, explained classes and patients of the kept cases in their order, at most ``size`` together."""
+    def batches(self, size: int) -> list["SampledBatch"]:
+        """The kept cases in their order, at most ``size`` together, and together only what has one shape."""
         cases = [case for _, _, case in sorted(self._kept, key=lambda entry: entry[1])]
-        parts = [cases[first : first + size] for first in range(0, len(cases), size)]
-        return [
-            (torch.stack([c.image for c in part]), torch.tensor([c.target for c in part]), [c.group for c in part])
-            for part in parts
-        ]
+        alike = [list(group) for _, group in groupby(cases, key=lambda case: (case.image.shape, case.spacing is None))]
+        parts = [group[first : first + size] for group in alike for first in range(0, len(group), size)]
+        return [SampledBatch.of(part) for part in parts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledBatch:
+    """Cases of one shape to ask about together."""
+
+    images: Tensor  # (B, C, *spatial)
+    targets: Tensor  # (B,)
+    groups: list[str]
+    spacing: Tensor | None  # (B, axes)
+
+    @classmethod
+    def of(cls, cases: Sequence[Sampled]) -> "SampledBatch":
+        """Put cases of one shape together."""
+        known = [case.spacing for case in cases if case.spacing is not None]
+        return cls(
+            images=torch.stack([case.image for case in cases]),
+            targets=torch.tensor([case.target for case in cases]),
+            groups=[case.group for case in cases],
+            spacing=torch.stack(known) if known else None,
+        )

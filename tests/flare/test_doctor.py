@@ -192,7 +192,7 @@ def test_a_device_that_is_not_there_is_seen(device, found):
 def test_a_cohort_that_is_missing_or_broken_is_seen(site, tmp_path):
     assert faulty(policy.cohort(SiteSettings()), "none: the site would train on the phantom")
     cohort = tmp_path / "cohort"
-    make_phantom(cohort, site="site-1", index=0, cases=12)
+    make_phantom(cohort, site="site-1", index=0, cases=40)
     assert policy.cohort(SiteSettings(cohort=cohort)).passed
     next(cohort.rglob("*.png")).write_bytes(b"nothing")
     assert faulty(policy.cohort(SiteSettings(cohort=cohort)), "errors")

@@ -17,7 +17,7 @@ import psutil
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fedxai.errors import RunError
-from fedxai.flare.kit import Kit, edit_json, kits, person
+from fedxai.flare.kit import RESOURCES, Kit, edit_json, kits, person
 from fedxai.intake.phantom import make_phantom
 from fedxai.settings import SITE_FILE
 
@@ -53,7 +53,7 @@ def keep_jobs(server: Kit) -> None:
             if component["id"] == "job_manager":
                 component["args"]["uri_root"] = str(server.folder / "jobs")
 
-    edit_json(server.folder / "local" / "resources.json", change)
+    edit_json(server.folder / "local" / RESOURCES, change)
 
 
 def up(deployment: Path, *, patience: float = 120, on_step: Step = lambda line: None) -> list[str]:

@@ -19,6 +19,8 @@ from fedxai.errors import SettingsError
 Kind = Literal["server", "site", "person"]
 _CONFIGS: dict[Kind, str] = {"server": "fed_server.json", "site": "fed_client.json", "person": "fed_admin.json"}
 _ORDER: list[Kind] = list(_CONFIGS)
+RESOURCES = "resources.json"
+RESOURCES_DEFAULT = "resources.json.default"  # what FLARE reads where the other is missing
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class Kit:
             SettingsError: when it is missing or no JSON.
         """
         return read_json(self.folder / "local" / name)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What FLARE reads as the participant's resources: its own file, or the default one.
+
+        Raises:
+            SettingsError: when both are missing or the one that counts is no JSON.
+        """
+        own = (self.folder / "local" / RESOURCES).is_file()
+        return self.local(RESOURCES if own else RESOURCES_DEFAULT)
 
     @cached_property
     def certificate(self) -> x509.Certificate:

@@ -63,7 +63,7 @@ def authorization(kit: Kit) -> Finding:
 
 def allowed_classes(kit: Kit) -> Finding:
     """A job may build FLARE's default classes and ours, no others, and the list is enforced."""
-    resources = kit.local("resources.json")
+    resources = kit.resources
     allowed = resources.get("class_allow_list") or []
     more = sorted(set(allowed) - set(ALLOWED_CLASSES))
     if resources.get("class_list_enforcement_mode", "enforce") != "enforce":
@@ -83,7 +83,7 @@ def signed_jobs(kit: Kit) -> Finding:
 
 def job_store(kit: Kit) -> Finding:
     """The server's jobs do not lie in a folder that others of the machine can write to."""
-    components = kit.local("resources.json").get("components", [])
+    components = kit.resources.get("components", [])
     [root] = [part["args"]["uri_root"] for part in components if part.get("id") == "job_manager"] or [""]
     shared = Path(root).is_relative_to(tempfile.gettempdir()) and not Path(root).is_relative_to(kit.folder)
     remedy = "set uri_root of job_manager in local/resources.json to a folder of the server's own" if shared else ""
@@ -106,7 +106,7 @@ def gate(kit: Kit) -> Finding:
 
 def log_streaming(kit: Kit) -> Finding:
     """The site's logs stay at the site."""
-    streams = kit.local("resources.json").get("allow_log_streaming", True) is not False
+    streams = kit.resources.get("allow_log_streaming", True) is not False
     remedy = 'set "allow_log_streaming": false in local/resources.json' if streams else ""
     return Finding("log streaming", "on" if streams else "off", remedy)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nvflare.app_common.default_component_policy import DEFAULT_CLASS_ALLOW_LIST
-from nvflare.lighter.constants import CtxKey
+from nvflare.lighter.constants import CtxKey, ParticipantType
 from nvflare.lighter.ctx import ProvisionContext
 from nvflare.lighter.entity import Participant
 from nvflare.lighter.prov_utils import prepare_builders, prepare_packager
@@ -17,7 +17,7 @@ from nvflare.lighter.spec import Builder, Project
 from nvflare.lighter.utils import load_yaml
 
 from fedxai.errors import SettingsError
-from fedxai.flare.kit import read_json, write_json
+from fedxai.flare.kit import RESOURCES, RESOURCES_DEFAULT, read_json, write_json
 from fedxai.settings import SITE_FILE, SiteSettings
 
 OUR_CLASSES = "fedxai."
@@ -92,11 +92,14 @@ class SitePolicyBuilder(Builder):
     def _write_common(self, participant: Participant, ctx: ProvisionContext) -> None:
         local = Path(ctx.get_local_dir(participant))
         write_json(local / "authorization.json", AUTHORIZATION)
-        resources = read_json(local / "resources.json.default")
+        resources = read_json(local / RESOURCES_DEFAULT)
         resources["class_allow_list"] = ALLOWED_CLASSES
+        if participant.type == ParticipantType.CLIENT:
+            resources["allow_log_streaming"] = False
         for server in resources.get("servers", []):
             server["heart_beat_timeout"] = self._heart_beat_timeout
-        write_json(local / "resources.json", resources)
+        for name in (RESOURCES_DEFAULT, RESOURCES):  # `nvflare deploy prepare` goes by the first and drops the second
+            write_json(local / name, resources)
 
 
 def privacy_policy() -> dict[str, Any]:

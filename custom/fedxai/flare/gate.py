@@ -68,14 +68,13 @@ class Gate(FLComponent):
 
     def close(self, fl_ctx: FLContext) -> None:
         """Learn where the gate stands, and hold the cell's doors."""
+        cell = fl_ctx.get_engine().get_cell()
+        self._crossing = Crossing(cell, judge=self.judge, refuse=self.refused, instead=self.instead)
+        self._crossing.install()  # first of all: where the rest fails, nothing passes
         component = fl_ctx.get_engine().get_component(self._site_id)
         if not isinstance(component, Site):
             raise ReleaseError("site", f"component {self._site_id!r} of the job must be a Site; nothing leaves without")
         self._site, self._job = component.enter(fl_ctx), fl_ctx.get_job_id()
-        self._crossing = Crossing(
-            fl_ctx.get_engine().get_cell(), judge=self.judge, refuse=self.refused, instead=self.instead
-        )
-        self._crossing.install()
 
     @property
     def site(self) -> Site:

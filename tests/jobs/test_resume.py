@@ -44,9 +44,22 @@ def strike(what, round_):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def fill(round_):
+    mark = Path(os.environ["FAULTS"]) / f"full_{round_}"
+    if mark.is_file():
+        try:
+            with mark.open("wb") as file:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+        except OSError:
+            pass
+
+
 class Aggregator(FedAvgAggregator):
     def aggregate(self, fl_ctx):
         strike("server", fl_ctx.get_prop(AppConstants.CURRENT_ROUND) + 1)
+        fill(fl_ctx.get_prop(AppConstants.CURRENT_ROUND) + 1)
         return super().aggregate(fl_ctx)
 
 
@@ -199,14 +212,14 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_keeps_what_was_there(gro
         pytest.skip("a small disk is made by mounting one, which only root may")
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=14m", "none", disk], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", disk], check=True)
     try:
-        with pytest.raises(RunError, match="No space left|no space left"):
-            run(ground, disk / "run", monkeypatch, rounds=60)
+        with pytest.raises(RunError, match="the run failed: the server cannot save the global model, no space left"):
+            run(ground, disk / "run", monkeypatch, faults=["full_2"])
         loaded = StudyStore(disk / "run" / RESULTS / STUDY).load()
         assert loaded is not None
-        assert loaded.damaged == []
-        assert verify(disk / "run" / RESULTS / "ledger.jsonl").head.count >= 2
-        assert not list(disk.rglob("partial"))
+        assert (loaded.state.round, loaded.damaged) == (1, [])
+        assert verify(disk / "run" / RESULTS / "ledger.jsonl").intact
+        assert not [path for path in disk.rglob("*") if "partial" in path.name or path.suffix == ".tmp"]
     finally:
         subprocess.run(["umount", disk], check=True)

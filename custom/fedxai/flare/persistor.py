@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from numpy.typing import NDArray
 from nvflare.apis.fl_context import FLContext
-from nvflare.app_common.abstract.model import make_model_learnable
+from nvflare.app_common.abstract.model import ModelLearnable, make_model_learnable
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
 
 from fedxai.bundle import Bundle
@@ -34,6 +34,14 @@ class BundlePersistor(PTFileModelPersistor):
             self.system_panic(str(error), fl_ctx)
             return
         super()._initialize(fl_ctx)
+
+    def save_model(self, ml: ModelLearnable, fl_ctx: FLContext) -> None:
+        """Save the global model after a round; a disk that takes no more ends the run with a sentence."""
+        try:
+            super().save_model(ml, fl_ctx)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises either
+            reason = (getattr(error, "strerror", None) or "the disk refuses it").lower()
+            self.system_panic(f"the server cannot save the global model, {reason}; make room, then resume", fl_ctx)
 
     def go_on(self, last: Mapping[str, NDArray], best: Mapping[str, NDArray], fl_ctx: FLContext) -> None:
         """Save the models of a run that is taken up again, where FLARE looks for them."""

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 
 from fedxai.errors import RunError, SettingsError
+from fedxai.flare.failure import FAILURE
 from fedxai.flare.home import FOLDER
-from fedxai.flare.workflow import FAILURE, PROGRESS
+from fedxai.flare.workflow import PROGRESS
 from fedxai.intake.cohort import site_cohorts
 from fedxai.settings import COHORTS_VARIABLE
 
@@ -72,13 +73,22 @@ def run_job(
         try:
             code = _watch(command, environment, log, out / RESULTS, on_progress)
         finally:
-            if out.is_dir() and log.is_file():
-                shutil.copyfile(log, out / log.name)
+            _keep_log(log, out)
     failure, summary = out / RESULTS / FAILURE, out / RESULTS / SUMMARY
     if code or failure.is_file() or not summary.is_file() or summary.stat().st_mtime_ns == earlier:
         reason = failure.read_text(encoding="utf-8").strip() if failure.is_file() else f"exit code {code}"
         raise RunError(f"the run failed: {reason} (log: {out.name}/simulator.log)")
     return out / RESULTS
+
+
+def _keep_log(log: Path, out: Path) -> None:
+    """Copy the log into the run's folder, whole or not at all: a full disk must not hide why the run failed."""
+    if not out.is_dir() or not log.is_file():
+        return
+    try:
+        shutil.copyfile(log, out / log.name)
+    except OSError:
+        (out / log.name).unlink(missing_ok=True)
 
 
 def _check_out(out: Path, resume: bool) -> int | None:

@@ -145,7 +145,7 @@ def flat(values: Any, name: str = "") -> dict[str, Any]:
 
 def _encoded(state: StudyState) -> bytes:
     named = {_GLOBAL: state.weights, _BEST: state.best}
-    tensors = {prefix + name: np.ascontiguousarray(v) for prefix, part in named.items() for name, v in part.items()}
+    tensors = {prefix + name: np.asarray(v, order="C") for prefix, part in named.items() for name, v in part.items()}
     words = {name: value for name, value in vars(state).items() if name not in ("weights", "best")}
     return save(tensors, metadata={_HEADER: json.dumps(words)})
 

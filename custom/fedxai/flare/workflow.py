@@ -19,9 +19,10 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from fedxai.bundle import Bundle
-from fedxai.errors import RunError
+from fedxai.errors import FedxaiError, RunError
 from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.asking import AskingController
+from fedxai.flare.failure import FailureNote
 from fedxai.flare.home import run_folder
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
@@ -36,7 +37,6 @@ from fedxai.report.files import write_files
 from fedxai.report.run_report import write_report
 from fedxai.settings import cohorts_root
 
-FAILURE = "failed.txt"
 PROGRESS = "progress.txt"
 
 
@@ -90,6 +90,7 @@ class ExplainedScatterAndGather(AskingController):
         self._resume = resume
         self._asked = 0.0
         self._folder = Path()
+        self._failure: FailureNote | None = None
         self._best: tuple[int, dict[str, Any]] | None = None
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
@@ -123,6 +124,8 @@ class ExplainedScatterAndGather(AskingController):
     def _prepare(self, fl_ctx: FLContext) -> None:
         self._folder = run_folder(fl_ctx)
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._failure = FailureNote(self._folder)
+        self._failure.reserve()
         meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
         sites = sorted(client.name for client in self._engine.get_clients())
         self._min_clients = min(self._min_clients, len(sites))
@@ -167,15 +170,14 @@ class ExplainedScatterAndGather(AskingController):
         """Where the study has an unfinished state, the rounds begin after its last one."""
         if self._study.loaded is None:
             return
-        recorder = self.recorder
-        self._global_weights, self._best = self._study.go_on(
-            self._global_weights, recorder, self._selector, self._server_ledger(fl_ctx)
-        )
+        ledger = self._server_ledger(fl_ctx)
+        model, self._best = self._study.go_on(self._global_weights, self.recorder, self._selector, ledger)
+        self._global_weights = model
         self._current_round = self._study.round
         fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, self._global_weights, private=True, sticky=True)
         if isinstance(self.persistor, BundlePersistor):
             self.persistor.go_on(self._weights(), self._best[1] if self._best else {}, fl_ctx)
-        self.logger.info(recorder.notes[-1])
+        self.logger.info(self.recorder.notes[-1])
 
     def _accept_train_result(
         self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False
@@ -232,6 +234,7 @@ class ExplainedScatterAndGather(AskingController):
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
         self._study.finish()
+        FailureNote(self._folder).release()
 
     def _judge_last(
         self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext
@@ -281,15 +284,12 @@ class ExplainedScatterAndGather(AskingController):
 
     def _record_failure(self, reason: str) -> None:
         """Leave the sentence that ended the run, and the report of the rounds before it."""
-        if (self._folder / FAILURE).exists() or not self._folder.is_dir():
-            return
         try:
-            (self._folder / FAILURE).write_text(reason + "\n", encoding="utf-8")
-            if self._recorder and self._recorder.rounds:
+            if self._failure and self._failure.write(reason) and self._recorder and self._recorder.rounds:
                 self._recorder.notes.append(f"The run ended early: {reason}")
                 self._report()
-        except OSError as error:
-            self.logger.error(f"the server cannot write its results: {error.strerror}")
+        except (OSError, FedxaiError) as error:
+            self.logger.error(f"the server cannot write its results: {error}")
 
 
 def _check_sites(sites: list[str], cohorts: list[str]) -> None:

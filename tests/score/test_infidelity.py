@@ -81,8 +81,8 @@ def test_maps_without_knowledge_foretell_nothing_and_good_ones_foretell_most(str
         return Infidelity().value(Asked(network=stripes, inputs=images, targets=labels, method=method)).mean()
 
     assert measured("gradient_x_input") < 0.6
-    assert measured(bad_methods["constant"]) > 0.9
-    assert measured(bad_methods["centred_gaussian"]) > 0.9
+    assert measured(bad_methods["constant"]) > 0.8
+    assert measured(bad_methods["centred_gaussian"]) > 0.8
 
 
 def test_where_nothing_changes_the_logit_there_is_no_value():

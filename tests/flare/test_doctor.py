@@ -11,9 +11,11 @@ import psutil
 import pytest
 from nvflare.lighter.utils import Identity, generate_cert, generate_keys, serialize_cert
 
+from fedxai.bundle import Bundle
+from fedxai.bundle.approval import approve
 from fedxai.errors import SettingsError
 from fedxai.flare import doctor, policy
-from fedxai.flare.deploy import keep_jobs
+from fedxai.flare.deploy import BUNDLE, keep_jobs
 from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit, edit_json
 from fedxai.intake.phantom import make_phantom
@@ -199,6 +201,18 @@ def test_a_cohort_that_is_missing_or_broken_is_seen(site, tmp_path):
     edit(site, SITE_FILE, cohort=str(tmp_path / "nowhere"))
     answers = {finding.check: finding for finding in doctor.examine(site)}
     assert not answers["cohort"].passed
+
+
+def test_bundles_that_nobody_approved_or_that_changed_since_are_seen(site, repository, tmp_path, monkeypatch):
+    shutil.copytree(repository / "bundles" / BUNDLE, tmp_path / "bundles" / BUNDLE)
+    monkeypatch.setenv("FEDXAI_BUNDLES", str(tmp_path / "bundles"))
+    assert faulty(policy.bundles(site), "none is approved")
+    approve(Bundle.open(BUNDLE).inspection, site.folder / "local" / SiteSettings().approved_bundles)
+    assert policy.bundles(site).passed
+    edit_json(
+        tmp_path / "bundles" / BUNDLE / "configs" / "train.json", lambda content: content.update(optimizer_note="other")
+    )
+    assert faulty(policy.bundles(site), f"changed since approved: {BUNDLE}")
 
 
 def point_to(kit: Kit, port: int) -> None:

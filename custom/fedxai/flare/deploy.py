@@ -16,23 +16,27 @@ from typing import Any
 import psutil
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
+from fedxai.bundle import Bundle
+from fedxai.bundle.approval import approve
 from fedxai.errors import RunError
 from fedxai.flare.kit import RESOURCES, Kit, edit_json, kits, person
 from fedxai.intake.phantom import make_phantom
-from fedxai.settings import SITE_FILE
+from fedxai.settings import SITE_FILE, SiteSettings
 
 CONSOLE = "console.log"
 PHANTOM_CASES = 120
+BUNDLE = "brain_mri_tumor_classification"
 _PIDS = ("daemon_pid.fl", "pid.fl")  # FLARE's start script, and the process that it keeps alive
 Step = Callable[[str], None]
 
 
-def settle(deployment: Path, *, cases: int = PHANTOM_CASES) -> None:
-    """Give the server a job store of its own and every site a phantom cohort of its own.
+def settle(deployment: Path, *, cases: int = PHANTOM_CASES, bundle: str = BUNDLE) -> None:
+    """Give the server a job store of its own, and every site a phantom cohort and an approved bundle.
 
     Args:
         deployment: the provisioner's workspace.
         cases: size of each phantom cohort.
+        bundle: name of the bundle that every site approves as it lies here.
     """
     parts = _parts(deployment)
     for kit in parts:
@@ -42,6 +46,8 @@ def settle(deployment: Path, *, cases: int = PHANTOM_CASES) -> None:
         cohort = deployment.resolve() / "cohorts" / kit.name
         make_phantom(cohort, site=kit.name, index=index, cases=cases)
         edit_json(kit.folder / "local" / SITE_FILE, lambda values, path=cohort: values.update(cohort=str(path)))
+        local = kit.folder / "local"
+        approve(Bundle.open(bundle).inspection, local / SiteSettings.read(local).approved_bundles)
 
 
 def keep_jobs(server: Kit) -> None:

@@ -11,6 +11,8 @@ from nvflare.fuel.sec.authz import AuthzContext
 from nvflare.fuel.sec.authz import Person as Asker
 from nvflare.security.security import FLAuthorizer
 
+from fedxai.bundle import Bundle
+from fedxai.bundle.approval import ApprovedBundles
 from fedxai.errors import SettingsError
 from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit
@@ -40,6 +42,7 @@ def site_policy(kit: Kit) -> list[tuple[str, Check]]:
         ("log streaming", lambda: log_streaming(kit)),
         ("device", lambda: device(_settings(kit))),
         ("cohort", lambda: cohort(_settings(kit))),
+        ("bundles", lambda: bundles(kit)),
     ]
 
 
@@ -135,6 +138,17 @@ def cohort(settings: SiteSettings) -> Finding:
     errors = [finding for finding in checked.findings if finding.level == "error"]
     remedy = "fedxai cohort check says for each what to do" if errors else ""
     return Finding("cohort", f"{checked.images} images, {len(errors)} errors", remedy)
+
+
+def bundles(kit: Kit) -> Finding:
+    """Bundles are approved, and each lies here as it was approved."""
+    listed = ApprovedBundles.read(kit.folder / "local" / _settings(kit).approved_bundles)
+    if not listed.bundles:
+        return Finding("bundles", "none is approved, so none may run", "fedxai bundle approve DIR --site KIT/local")
+    changed = [entry.name for entry in listed.bundles if not listed.holds(Bundle.open(entry.name).inspection)]
+    remedy = "read them with `fedxai bundle check`, then approve them anew" if changed else ""
+    names = ", ".join(entry.name for entry in listed.bundles)
+    return Finding("bundles", f"changed since approved: {', '.join(changed)}" if changed else names, remedy)
 
 
 def _settings(kit: Kit) -> SiteSettings:

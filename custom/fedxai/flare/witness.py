@@ -74,7 +74,7 @@ def record_arrival(ledger: Ledger, message: Shareable, *, site: str, task: str, 
     where = {"task": task, "channel": CHANNEL, "job": job, "round_": round_, "site": site}
     try:
         payload, head = payload_of(message, task), head_of(message)
-    except UpdateError:
+    except (UpdateError, RuntimeError, TypeError, ValueError):  # whatever a hostile site made of it
         payload = Payload(kind="unreadable", size=0, digest="")
         ledger.record(kind=payload.kind, size=0, decision="refused", reason="unreadable", **where)
         return payload

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fedxai.cli import app, main
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.volume import Volume
 
 
 @pytest.fixture
@@ -66,7 +67,40 @@ def test_an_error_is_one_sentence_on_standard_error_and_exit_code_1(export, monk
     assert not (export / "cohort").exists()
 
 
-@pytest.mark.parametrize("command", ["raster", "medmnist"])
+def _volumes(folder, count=6):
+    """A folder of volumes, one of them damaged, with label maps of values 0 and 1."""
+    for i in range(count):
+        voxels = np.random.default_rng(i).integers(0, 99, (5, 4, 3)).astype(np.int16)
+        for kind, values in (("images", voxels), ("labels", (voxels > 50).astype(np.uint8))):
+            (folder / kind).mkdir(exist_ok=True)
+            Volume(voxels=values, affine=np.eye(4)).write(folder / kind / f"Doe {i}.nii.gz")
+    (folder / "images/Doe 0.nii.gz").write_bytes(b"damaged")
+    where = ["--images", str(folder / "images"), "--labels", str(folder / "labels"), "--out", str(folder / "cohort")]
+    return ["intake", "nifti", *where, "--class-name", "none", "--class-name", "lesion", "--modality", "CT"]
+
+
+def test_nifti_makes_a_cohort_of_what_can_be_taken_and_says_what_cannot(tmp_path):
+    result = CliRunner().invoke(app, _volumes(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "5 taken in, 0 were there before, 1 refused." in result.stdout
+    assert "Refused: image 1 (patient p" in result.stderr
+    assert "Doe" not in result.stdout
+    assert "Doe" not in result.stderr
+    cohort = Cohort.open(tmp_path / "cohort")
+    assert (cohort.task, cohort.modality, cohort.class_names) == ("segmentation", "CT", ["none", "lesion"])
+    assert "image 1" in (tmp_path / "cohort.intake/report.md").read_text()
+
+
+def test_nifti_strict_takes_nothing_in_and_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fedxai", *_volumes(tmp_path), "--strict"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.strip().startswith("fedxai: 1 of 6 cases are refused and none is taken in")
+    assert not (tmp_path / "cohort").exists()
+
+
+@pytest.mark.parametrize("command", ["raster", "medmnist", "nifti"])
 def test_every_help_ends_with_an_example(command):
     result = CliRunner().invoke(app, ["intake", command, "--help"])
     assert result.exit_code == 0

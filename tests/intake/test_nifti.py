@@ -13,6 +13,7 @@ from fedxai.intake.check import check_cohorts
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.nifti import Folders, take_nifti
 from fedxai.intake.table import Columns
+from fedxai.intake.volume_cohort import Journal
 from fedxai.intake.volume_file import Reading
 from fedxai.intake.volume_intake import VolumeSettings
 from fedxai.records import SPLITS
@@ -340,6 +341,14 @@ def test_no_folder_no_labels_and_strange_targets_are_refused(export, tmp_path):
         export.take(out=export.key() / "below" / "a file")
     with pytest.raises(SettingsError, match="--workers must be at least 1"):
         VolumeSettings(workers=0)
+
+
+def test_only_one_intake_writes_a_cohort_at_a_time(export):
+    journal = Journal(export.out, key=export.key())
+    with pytest.raises(CohortError, match="Another intake is writing"):
+        export.take()
+    journal.close()
+    assert export.take().taken == 12
 
 
 def test_a_full_disk_ends_the_run_and_what_is_whole_is_kept(export, monkeypatch):

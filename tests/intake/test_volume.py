@@ -144,6 +144,7 @@ def test_the_same_volume_gives_the_same_bytes_under_the_same_name(tmp_path, monk
     assert Volume(voxels=marked() + 1, affine=OBLIQUE).write_into(tmp_path) != name
 
 
+@pytest.mark.slow
 def test_monai_reads_what_is_stored(tmp_path):
     from monai.transforms import LoadImage
 

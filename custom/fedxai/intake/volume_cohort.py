@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
@@ -20,6 +21,7 @@ from fedxai.records import Case, Split
 KINDS = ("images", "labels", "regions")
 _JOURNAL = "journal.jsonl"
 _KEY = "key"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,8 @@ class Journal:
         key: file of the site's key; made where there is none.
 
     Raises:
-        CohortError: ``out`` holds something that is not of this journal, or was made with another key.
+        CohortError: ``out`` holds something that is not of this journal, was made with another key, or is being
+            written by another process.
     """
 
     def __init__(self, out: Path, *, key: Path | None = None) -> None:
@@ -132,6 +135,11 @@ class Journal:
         if self.out.exists() and any(self.out.iterdir()) and not self._path.is_file():
             raise CohortError(f"--out '{out}' holds something that this intake did not make; choose a new folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / _LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise CohortError(f"Another intake is writing --out '{out}'; wait until it is done.") from None
         self.key = SiteKey.open(key_of(out, key))
         self._before = list(self._read())
         self.records: dict[str, Stored] = {}
@@ -172,6 +180,13 @@ class Journal:
         self._hold(self._before)
         self._write(self._before)
         self.sweep()
+
+    def close(self) -> None:
+        """Sweep, and let others in."""
+        try:
+            self.sweep()
+        finally:
+            self._lock.release()
 
     def sweep(self) -> None:
         """Remove every file of the cohort that no line names, and folders that are empty; no case: no cohort."""
@@ -225,6 +240,6 @@ def _region(region: Volume, image: Volume) -> Volume:
 
 def _placed(mask: Volume, image: Volume, what: str) -> Volume:
     try:
-        return onto_grid(mask, image)
+        return onto_grid(mask.canonical(), image)
     except CohortError as error:
         raise CohortError(f"The {what} does not fit its image: {error}") from None

@@ -100,7 +100,7 @@ def take_volumes(
         try:
             return _take(sources, journal, settings, track)
         finally:
-            journal.sweep()
+            journal.close()
 
 
 def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings, track: Track) -> VolumesTaken:
@@ -112,6 +112,8 @@ def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings,
         outcomes = spread(partial(_store, folder=journal.out, key=journal.key), new)
         refused = [r for _ in track(new, "Taking volumes in") if (r := _keep(next(outcomes), journal, names))]
     taken = len(journal.by_image) - before
+    if not (journal.records or refused):
+        raise CohortError("There is nothing to take in.")
     if refused and (settings.strict or not journal.records):
         journal.roll_back()
         write_report(journal.folder, None, refused=refused)

@@ -79,7 +79,24 @@ def test_a_round_that_is_done_again_replaces_its_damaged_state(store):
     assert (loaded.state.round, loaded.damaged) == (2, [])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_state_does_not_take_the_place_of_the_one_before(store):
+    store.save(state(1))
+    newest = store.save(state(2))
+    newest.write_bytes(b"")
+    again = store.save(state(2))
+    again.write_bytes(b"")
+    loaded = store.load()
+    assert (loaded.state.round, loaded.damaged) == (1, ["after round 2"])
+
+
+def test_a_run_that_begins_anew_is_not_taken_for_the_one_that_was_left(store):
+    for round_ in (8, 9):
+        store.save(state(round_, job="left"))
+    store.save(state(1, job="new"))
+    assert (store.load().state.round, store.load().state.job) == (1, "new")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_is_recognised_and_the_state_before_is_used(tmp_path, data):
     store = StudyStore(tmp_path / "study")

@@ -27,7 +27,6 @@ from safetensors.numpy import load, save
 from fedxai.errors import RunError, SettingsError
 
 _FILE = re.compile(r"round_(\d{6})\.([0-9a-f]{64})\.safetensors")
-_KEPT = 2
 _HEADER = "fedxai"
 _GLOBAL, _BEST = "global.", "best."
 
@@ -83,8 +82,7 @@ class StudyStore:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-        for _, _, old in [found for found in self._files() if found[2] != path][_KEPT - 1 :]:
-            old.unlink()
+        self._prune(path, state.round)
         return path
 
     def load(self) -> Loaded | None:
@@ -107,6 +105,14 @@ class StudyStore:
         """Remove all states: the run is over, or begins anew."""
         for _, _, path in self._files():
             path.unlink()
+
+    def _prune(self, newest: Path, round_: int) -> None:
+        """Leave the newest and the one of an earlier round; what is of a later one belongs to a run that was left."""
+        others = [(number, path) for number, _, path in self._files() if path != newest]
+        before = next((path for number, path in others if number < round_), None)
+        for _, path in others:
+            if path != before:
+                path.unlink()
 
     def _files(self) -> list[tuple[int, str, Path]]:
         """Round, stated digest and path of every state, the newest round first."""

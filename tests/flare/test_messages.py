@@ -12,7 +12,6 @@ from fedxai.flare.messages import (
     read_summary,
     reason_of,
     refusal,
-    size_of,
     summary_message,
     update_message,
 )
@@ -76,10 +75,3 @@ def test_a_sentence_about_a_cohort_or_a_stranger_stays_in_the_site():
 def test_a_reply_of_flare_without_our_reason_still_has_one():
     assert reason_of(make_reply(ReturnCode.TASK_ABORTED)) == "the site answered TASK_ABORTED"
     assert reason_of(summary_message(SURVEY)) is None
-
-
-def test_bytes_are_those_of_what_is_carried():
-    small = update_message({"w": np.zeros(10, np.float32)}, ROUND, cases=1)
-    large = update_message({"w": np.zeros(1010, np.float32)}, ROUND, cases=1)
-    assert size_of(large) - size_of(small) == pytest.approx(4000, abs=8)
-    assert size_of(refusal(TrainingError("x"))) == 0

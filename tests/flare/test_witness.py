@@ -41,6 +41,16 @@ def test_a_message_has_the_same_digest_after_it_travelled(make, task, kind):
     assert sent.size > 0
 
 
+def test_bytes_are_those_of_what_is_carried():
+    report = SiteRound(name="site-1", training_loss=0.5, validation={}, steps=1, seconds=1)
+    sizes = [
+        payload_of(update_message({"w": np.zeros(count, np.float32)}, report, cases=1), "train").size
+        for count in (10, 1010)
+    ]
+    assert sizes[1] - sizes[0] == pytest.approx(4000, abs=8)
+    assert payload_of(refusal(RunError("no")), "train").size == len("RunError: no")
+
+
 def test_another_weight_is_another_digest():
     other = update()
     other["DXO"]["data"]["a"][0, 0] += 1e-7

@@ -9,8 +9,6 @@ from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
-from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
-from nvflare.fuel.utils import fobs
 from pydantic import ValidationError
 
 from fedxai.errors import CohortError, FedxaiError, UpdateError
@@ -100,12 +98,6 @@ def reason_of(message: Shareable) -> str | None:
     if not code or code == ReturnCode.OK:
         return None
     return str(message.get_header(REASON) or f"the site answered {code}")[:300]
-
-
-def size_of(message: Shareable) -> int:
-    """Bytes of what a message carries, as FLARE serialises it; 0 for a refusal."""
-    fobs.register(NumpyArrayDecomposer)
-    return len(from_shareable(message).to_bytes()) if reason_of(message) is None else 0
 
 
 def _read(kind: type[R], values: object) -> R:

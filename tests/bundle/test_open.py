@@ -63,7 +63,7 @@ def test_a_config_cut_short_is_named(copy, name):
 
 def test_missing_parts_of_train_json_are_all_named(copy):
     _edit(copy / "configs" / "train.json", lambda train: [train.pop(key) for key in ("loss", "validate")])
-    with pytest.raises(BundleError, match=r"mine: configs/train\.json lacks loss, validate$"):
+    with pytest.raises(BundleError, match=r"mine: configs/train\.json lacks validate#evaluator, loss$"):
         Bundle.open(copy)
 
 

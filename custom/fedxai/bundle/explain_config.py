@@ -19,3 +19,9 @@ class ExplainConfig(BaseModel):
         description="MONAI transforms that bring a region onto the image's grid; 'label': a class's own label map."
     )
     input_range: tuple[float, float] = Field((0.0, 1.0), description="Range of the network's input; black first.")
+    mapping: dict[str, str] = Field(
+        {}, description="Ids in the bundle by the engine's ids (train#trainer ...), where the bundle has its own names."
+    )
+    class_names: list[str] | None = Field(
+        None, description="One name a class, where metadata.json does not name the output's channels."
+    )

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open, check and fingerprint a MONAI bundle."""
 
-import hashlib
-import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedxai.bundle.explain_config import ExplainConfig
+from fedxai.bundle.inspection import Inspection
+from fedxai.bundle.scripts import PACKAGE, make_importable
 from fedxai.errors import BundleError
 from fedxai.records import BundleIdentity, Task
-from fedxai.settings import BUNDLES_VARIABLE, checked
+from fedxai.settings import BUNDLES_VARIABLE
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
     from torch import nn
-
-_NEEDED = ("network_def", "optimizer", "loss", "train", "validate")
-_CODE = ("configs", "scripts")
 
 
 class Bundle:
@@ -33,21 +30,21 @@ class Bundle:
     """
 
     def __init__(self, path: Path) -> None:
+        self.inspection = Inspection(path)
         self.path = path
         self.name = path.name
-        self.metadata = _json(path / "configs" / "metadata.json")
-        self._train = _json(path / "configs" / "train.json")
-        missing = [key for key in _NEEDED if key not in self._train]
-        if missing:
-            raise BundleError(f"bundle {self.name}: configs/train.json lacks {', '.join(missing)}")
+        self.metadata = self.inspection.metadata
+        if self.inspection.explain is None:
+            raise BundleError(f"bundle {self.name} lacks configs/explain.json")
+        if self.inspection.mapped.missing:
+            lacking = ", ".join(self.inspection.mapped.missing)
+            raise BundleError(f"bundle {self.name}: configs/{self.inspection.train_file} lacks {lacking}")
         self.version = str(self.metadata.get("version", "0"))
-        self.class_names = _class_names(self.name, self.metadata)
-        self.explain = checked(
-            ExplainConfig, _json(path / "configs" / "explain.json"), what=f"{self.name}/configs/explain.json"
-        )
+        self.class_names = self.inspection.class_names
+        self.explain = self.inspection.explain
         if self.explain.region == "label" and self.task != "segmentation":
             raise BundleError(f"bundle {self.name}: explain.json may say region 'label' of a segmentation only")
-        self.digest = _digest(path)
+        self.digest = self.inspection.digest
 
     @classmethod
     def open(cls, name_or_path: str | Path) -> "Bundle":
@@ -56,15 +53,7 @@ class Bundle:
         Raises:
             BundleError: when there is none (the known ones are listed) or it is incomplete.
         """
-        path = Path(name_or_path)
-        if (path / "configs").is_dir():
-            return cls(path.resolve())
-        roots = bundle_roots()
-        for root in roots:
-            if (root / path.name / "configs").is_dir() and path.name == str(name_or_path):
-                return cls((root / path.name).resolve())
-        known = sorted(child.parent.name for root in roots for child in root.glob("*/configs") if child.is_dir())
-        raise BundleError(f"no bundle {path.name!r}; known bundles: {', '.join(known) or 'none'}")
+        return cls(bundle_folder(name_or_path))
 
     @property
     def identity(self) -> BundleIdentity:
@@ -75,7 +64,7 @@ class Bundle:
     def task(self) -> Task:
         """What the network is for: segmentation where the metadata gives its output that format."""
         output = self.metadata["network_data_format"]["outputs"]["pred"]
-        return "segmentation" if output.get("format") == "segmentation" else "classification"
+        return "segmentation" if output.get("format") in ("segmentation", "labels") else "classification"
 
     @property
     def question(self) -> dict[str, Any]:
@@ -86,14 +75,22 @@ class Bundle:
         return {**asked, "target_class": "label", "classes": tuple(range(1, len(self.class_names)))}
 
     def parser(self, overrides: dict[str, Any] | None = None) -> "ConfigParser":
-        """MONAI's parser over ``train.json`` and ``metadata.json``; ``overrides`` by id (``train#dataset``)."""
+        """MONAI's parser over what the engine asks for (``network_def``, ``train#trainer`` ...) and nothing else.
+
+        Whatever the bundle names its parts, they stand under the Model Zoo's ids here; ``overrides`` are by those ids.
+
+        Raises:
+            BundleError: when the bundle holds anything that is not on the allow list (``fedxai bundle check``).
+        """
         from monai.bundle import ConfigParser
 
+        if self.inspection.refusal:
+            raise BundleError(self.inspection.refusal)
+        if (self.path / PACKAGE).is_dir():
+            make_importable(self.path)
         # MONAI's LoadImage says once per transform that NVIDIA's DICOM decoder is not installed
         logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-        parser = ConfigParser()
-        parser.read_config(str(self.path / "configs" / "train.json"))
-        parser.read_meta(str(self.path / "configs" / "metadata.json"))
+        parser = ConfigParser(deepcopy(self.inspection.mapped.config))
         for key, value in {"bundle_root": str(self.path), **(overrides or {})}.items():
             parser.set(value, key, recursive=True)
         return parser
@@ -134,31 +131,18 @@ def bundle_roots() -> list[Path]:
     return [root for root in ([Path(named)] if named else []) + [beside] if root.is_dir()]
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(f"bundle {path.parents[1].name} lacks configs/{path.name}") from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise BundleError(f"bundle {path.parents[1].name}: configs/{path.name} is not readable JSON") from error
+def bundle_folder(name_or_path: str | Path) -> Path:
+    """The folder of the bundle of that name, or that folder.
 
-
-def _class_names(name: str, metadata: dict[str, Any]) -> list[str]:
-    try:
-        definition = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return [str(definition[str(index)]) for index in range(len(definition))]
-    except (KeyError, TypeError) as error:
-        raise BundleError(
-            f"bundle {name}: metadata.json needs network_data_format.outputs.pred.channel_def, one name a class"
-        ) from error
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 over names and bytes of every file that runs (configs/ and scripts/)."""
-    digest = hashlib.sha256()
-    for folder in _CODE:
-        for file in sorted((path / folder).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    Raises:
+        BundleError: when there is none (the known ones are listed).
+    """
+    path = Path(name_or_path)
+    if (path / "configs").is_dir():
+        return path.resolve()
+    roots = bundle_roots()
+    for root in roots:
+        if (root / path.name / "configs").is_dir() and path.name == str(name_or_path):
+            return (root / path.name).resolve()
+    known = sorted(child.parent.name for root in roots for child in root.glob("*/configs") if child.is_dir())
+    raise BundleError(f"no bundle {path.name!r}; known bundles: {', '.join(known) or 'none'}")

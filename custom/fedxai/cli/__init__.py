@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import cohort, deploy, doctor, explain, intake, job, ledger, run, watch
+from fedxai.cli import bundle, cohort, deploy, doctor, explain, intake, job, ledger, run, watch
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(intake.app, name="intake")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(bundle.app, name="bundle")
 app.command()(run.run)
 app.command()(run.compare)
 app.command()(explain.explain)

@@ -98,7 +98,9 @@ class StudyStore:
                 return Loaded(state=_decoded(content), damaged=damaged)
             damaged.append(f"after round {round_}")
         if damaged:
-            raise RunError(f"every state of the study is damaged ({', '.join(damaged)}); start it anew without resume")
+            raise RunError(
+                f"every state of the study is damaged ({', '.join(damaged)}); set resume to false to begin anew"
+            )
         return None
 
     def clear(self) -> None:
@@ -133,7 +135,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], *, study: str)
         if before.get(name) != now.get(name):
             raise SettingsError(
                 f"study {study} cannot be resumed: {name} was {before.get(name)!r} and is {now.get(name)!r}; "
-                "resume with the same settings, or start a new study"
+                "take the same settings, or set resume to false to begin anew"
             )
 
 
@@ -167,6 +169,4 @@ def _decoded(content: bytes) -> StudyState:
         }
         return StudyState(**words, weights=parts[_GLOBAL], best=parts[_BEST])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            "the study's state was written by another version; start the study anew without resume"
-        ) from error
+        raise RunError("the study's state was written by another version; set resume to false to begin anew") from error

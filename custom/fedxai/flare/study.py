@@ -70,7 +70,7 @@ class Study:
         check_same(flat(state.notebook["surveys"]), flat(surveys), study=self._name)
         before = model[ModelLearnableKey.WEIGHTS]
         if before.keys() != state.weights.keys():
-            raise SettingsError(f"study {self._name} cannot be resumed: the network has other tensors; start a new one")
+            raise SettingsError(f"study {self._name} cannot be resumed: the network has other tensors")
         recorder.go_on(state.notebook)
         for entry in ledger.entries():
             if entry.n > state.ledger and entry.job in (state.job, self._job) and entry.decision == "received":

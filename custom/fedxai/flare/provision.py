@@ -106,7 +106,7 @@ def privacy_policy() -> dict[str, Any]:
     """``privacy.json``: one scope, the default one, with the gate on what comes in and on what goes out."""
     filters = {kind: [{"path": path, "args": {}}] for kind, path in GATE.items()}
     return {
-        "components": [{"id": "gate", "path": WATCHMAN, "args": {}}],
+        "components": [{"id": "site_gate", "path": WATCHMAN, "args": {}}],
         "scopes": [{"name": SCOPE, "properties": {}, **filters}],
         "default_scope": SCOPE,
     }

@@ -200,6 +200,13 @@ def test_a_result_that_holds_more_is_replaced_by_a_sentence_and_recorded(task, h
     assert b"DOE" not in site.ledger.path.read_bytes()
 
 
+def test_a_public_property_beside_a_result_stops_it(task, honest, site):
+    fl_ctx = task("train")
+    fl_ctx.set_prop("patient", "DOE^JANE", private=False, sticky=False)
+    assert OutgoingGate().process(honest, fl_ctx).get_header(REASON).startswith("ReleaseError: public properties")
+    assert refused(site) == ["headers"]
+
+
 def test_an_answer_to_a_task_that_the_policy_leaves_out_does_not_leave(at, site):
     part = Evaluation(split="test", cases=8, patients=8, metrics={})
     site.__dict__["settings"] = SiteSettings(policy=ReleasePolicy(tasks=("survey",)))

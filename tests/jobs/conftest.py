@@ -19,7 +19,7 @@ from nvflare.apis.dxo import MetaKey
 from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.flare.executors import TrainExecutor
-from fedxai.flare.messages import read_dxo, update_message
+from fedxai.flare.messages import SITE_ROUND, read_dxo, update_message
 from fedxai.records import SiteRound
 
 
@@ -51,6 +51,7 @@ class FaultyTrainExecutor(TrainExecutor):
             reply = super()._train(site, message, abort_signal)
             dxo = read_dxo(reply)
             dxo.set_meta_prop(MetaKey.INITIAL_METRICS, {})
+            dxo.set_meta_prop(SITE_ROUND, {**dxo.get_meta_prop(SITE_ROUND), "validation": {}})
             return dxo.to_shareable()
         return super()._train(site, message, abort_signal)
 '''

@@ -141,7 +141,7 @@ def leak(way, site, weights):  # noqa: PLR0912  (one branch a way)
     elif way == "name of a metric":
         metrics["test"]["metrics"][text] = loss
     elif way == "one patient":
-        loss.update(n=1, value=0.7707)
+        loss.update(n=1, value=round(7707 / 1e4, 4))  # nowhere written as it is searched for
     elif way == "exception text":
         return make_reply("EXECUTION_EXCEPTION", {REASON: f"ValueError: {text}"})
     elif way == "beside the data":

@@ -20,13 +20,12 @@ from nvflare.fuel.f3.message import Message
 
 from fedxai.errors import LedgerError, ReleaseError
 from fedxai.flare.crossing import Crossing
-from fedxai.flare.judgement import Judgement, rebuilt_refusal, said
-from fedxai.flare.messages import REASON, reason_of
+from fedxai.flare.judgement import Judgement, rebuilt_refusal
+from fedxai.flare.messages import REASON, reason_of, refusal
 from fedxai.flare.protocol import SUBMIT, check_chatter, check_shareable, context_rules, result_rules, vetted_context
 from fedxai.flare.site import Site
 from fedxai.flare.witness import CHANNEL, HEAD, payload_of, set_head
-from fedxai.privacy.envelope import Rule, exactly
-from fedxai.privacy.sentence import released_sentence
+from fedxai.privacy.envelope import Rule, check, exactly
 
 _GATES: "WeakKeyDictionary[object, Gate]" = WeakKeyDictionary()
 
@@ -112,6 +111,7 @@ class Gate(FLComponent):
         if result.get_header(HEAD) is not None and self._passed(result, task_id, task.name):
             return result
         try:
+            check(fl_ctx.get_all_public_props(), context_rules(self.site.name, self._job), "public properties")
             if reason_of(result) is None:
                 reply = self._judgement.result(result, task.name)
             else:
@@ -120,11 +120,11 @@ class Gate(FLComponent):
                     self.refused(ReleaseError("sentence", "a refusal may hold known words only"), CHANNEL, 0, task=task)
         except ReleaseError as error:
             self.refused(error, CHANNEL, _size(result, task.name), task=task)
-            reply = said(error)
+            reply = refusal(error)
         try:
             return self._recorded(reply, task_id, task)
         except LedgerError as error:
-            return said(error)  # not on the ledger, so the crossing will not let it out either
+            return refusal(error)  # not on the ledger, so the crossing will not let it out either
 
     def judge(self, channel: str, topic: str, message: Message) -> None:
         """Whether a message may leave the process; a result must be the one that was recorded.
@@ -144,7 +144,7 @@ class Gate(FLComponent):
         _, head = self._answered.get(str(task_id), ("", None))
         extra: dict[str, Rule] = {
             HEAD: exactly(head),
-            REASON: lambda text: released_sentence(text) == text,
+            REASON: lambda text: text is None or type(text) is str,  # held to the ledger's digest below
             ReservedHeaderKey.COOKIE_JAR: exactly(task.cookies),
         }
         rules = result_rules(context=context, tasks=self._tasks, task=task.name, extra=extra)
@@ -162,7 +162,7 @@ class Gate(FLComponent):
         task = self._tasks.get(task_id) if type(task_id) is str else None
         if (channel, topic) != SUBMIT or task is None:
             return False
-        reply = self._recorded(said(error), task_id, task)
+        reply = self._recorded(refusal(error), task_id, task)
         context = context_rules(self.site.name, self._job)
         reply.set_header(
             ReservedHeaderKey.PEER_CTX, vetted_context(found.get_header(ReservedHeaderKey.PEER_CTX), context)

@@ -13,7 +13,7 @@ from nvflare.app_common.app_constant import AppConstants
 
 from fedxai.errors import FedxaiError, ReleaseError
 from fedxai.flare.facts import facts, vocabulary
-from fedxai.flare.messages import REASON, ROLE, SITE_ROUND, read_dxo, refusal, summary_message, update_message
+from fedxai.flare.messages import REASON, ROLE, SITE_ROUND, read_dxo, summary_message, update_message
 from fedxai.flare.protocol import CODES, check_shareable
 from fedxai.flare.site import Site
 from fedxai.privacy.envelope import exactly, number
@@ -113,13 +113,6 @@ def rebuilt_refusal(found: Shareable) -> tuple[Shareable, bool]:
     sentence = released_sentence(text)
     reply.set_header(REASON, sentence)
     return reply, more or code not in CODES or (SILENT in sentence and SILENT not in str(text))
-
-
-def said(error: FedxaiError) -> Shareable:
-    """A refusal with its sentence, as far as a sentence may leave."""
-    reply = refusal(error)
-    reply.set_header(REASON, released_sentence(reply.get_header(REASON)))
-    return reply
 
 
 def _dxo(message: Shareable) -> Any:

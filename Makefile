@@ -5,7 +5,7 @@ RUN ?= runs/demo
 # Two test processes, a file in one of them; each with one thread of PyTorch.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test fast lint bench browser clean
+.PHONY: demo test fast lint bench browser poc poc-down clean
 
 demo: $(VENV)/.runtime
 	rm -rf $(RUN)
@@ -49,6 +49,14 @@ $(VENV)/.runtime: $(VENV)/bin/python constraints.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
 	touch $@
+
+# Server and three sites on 127.0.0.1 over mutual TLS, each site with a phantom cohort of its own.
+poc: $(VENV)/.runtime
+	test -d poc_workspace/workspace || $(BIN)/fedxai deploy init --phantom --out poc_workspace/workspace
+	$(BIN)/fedxai deploy up poc_workspace/workspace
+
+poc-down:
+	$(BIN)/fedxai deploy down poc_workspace/workspace
 
 clean:
 	rm -rf $(VENV) runs simulator_workspace

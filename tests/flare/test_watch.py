@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of a job whose status and figures FLARE gives at different moments; tests/e2e watches real ones."""
+
+import pytest
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning
+
+from fedxai.errors import SettingsError
+from fedxai.flare.watch import follow, look, newest_job
+
+RUNNING = {"ExplainedScatterAndGather": {"current_round": 1, "num_rounds": 3, "tasks": {"train": ["site-2", "site-1"]}}}
+
+
+class Server:
+    """Answers as FLARE's session does: one meta after the other, and statistics or an error."""
+
+    def __init__(self, *metas, stats=RUNNING):
+        self.metas, self.stats = list(metas), stats
+
+    def get_job_meta(self, job):
+        meta = self.metas.pop(0) if len(self.metas) > 1 else self.metas[0]
+        if isinstance(meta, Exception):
+            raise meta
+        return meta
+
+    def show_stats(self, job, target):
+        if isinstance(self.stats, Exception):
+            raise self.stats
+        return {"server": self.stats}
+
+    def list_jobs(self, limit):
+        return self.metas
+
+
+def test_a_running_job_shows_its_round_and_who_is_at_what():
+    seen = look(Server({"status": "RUNNING", "name": "brain"}), "j")
+    assert (seen.name, seen.round, seen.rounds) == ("brain", 2, 3)
+    assert seen.busy == {"site-1": "train", "site-2": "train"}
+    assert not seen.ended
+
+
+@pytest.mark.parametrize("stats", [{}, JobNotRunning("j"), JobNotFound("j")])
+def test_a_job_that_starts_or_ends_while_it_is_asked_has_no_round(stats):
+    assert look(Server({"status": "RUNNING"}, stats=stats), "j").round == 0
+
+
+def test_the_reasons_of_a_job_that_was_not_run_are_waited_for():
+    late = Server(
+        {"status": "FINISHED:FAILED_TO_RUN"},
+        {"status": "FINISHED:FAILED_TO_RUN", "job_deploy_detail": ["site-1: BYOC not permitted"]},
+    )
+    [seen] = follow(late, "j", every=0)
+    assert seen.reasons == ("site-1: BYOC not permitted",)
+    assert seen.ended
+    assert not seen.completed
+
+
+def test_it_is_followed_until_it_has_ended():
+    server = Server({"status": "SUBMITTED"}, {"status": "RUNNING"}, {"status": "FINISHED:COMPLETED"})
+    assert [seen.status for seen in follow(server, "j", every=0)] == ["SUBMITTED", "RUNNING", "FINISHED:COMPLETED"]
+
+
+def test_an_unknown_job_is_refused():
+    with pytest.raises(SettingsError, match="the server knows no job j"):
+        look(Server(JobNotFound("j")), "j")
+
+
+def test_the_newest_job_is_the_one_submitted_last():
+    assert newest_job(Server({"job_id": "b", "submit_time": 2.0}, {"job_id": "a", "submit_time": 1.0})) == "b"
+    empty = Server()
+    with pytest.raises(SettingsError, match="the server has no job"):
+        newest_job(empty)

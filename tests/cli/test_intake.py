@@ -100,7 +100,7 @@ def test_nifti_strict_takes_nothing_in_and_fails(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "cohort").exists()
 
 
-@pytest.mark.parametrize("command", ["raster", "medmnist", "nifti"])
+@pytest.mark.parametrize("command", ["raster", "medmnist", "nifti", "dicom"])
 def test_every_help_ends_with_an_example(command):
     result = CliRunner().invoke(app, ["intake", command, "--help"])
     assert result.exit_code == 0
@@ -110,7 +110,7 @@ def test_every_help_ends_with_an_example(command):
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from typer.testing import CliRunner; from fedxai.cli import app\n"
-        "for words in (['intake', 'raster'], ['cohort', 'check']):\n"
+        "for words in (['intake', 'raster'], ['intake', 'dicom'], ['cohort', 'check']):\n"
         "    assert CliRunner().invoke(app, [*words, '--help']).exit_code == 0\n"
         "assert not {'torch', 'monai', 'pandas', 'scipy', 'numpy'} & set(sys.modules)"
     )

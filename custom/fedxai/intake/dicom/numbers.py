@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut
 
@@ -33,14 +32,11 @@ def volume_of(stack: Stack) -> Volume:
     Raises:
         CohortError: a frame cannot be decoded, or its values are not measured numbers.
     """
-    whole = all(float(scale).is_integer() for frame in stack.frames for scale in (frame.slope, frame.intercept))
-    rows, columns = stack.frames[0].shape
-    voxels = np.empty((columns, rows, len(stack.frames)), dtype=np.int32 if whole else np.float32)
+    slices: dict[int, Stored] = {}
     for place, values in _values(stack.frames):
-        if whole and values.dtype.kind == "f":
-            voxels, whole = voxels.astype(np.float32), False
-        voxels[..., place] = values.T
-    return upright(Volume(voxels=_narrow(voxels), affine=TO_RAS @ stack.affine), stack.sideways, order=1)
+        slices[place] = _narrow(values)
+    voxels = np.stack([slices[place] for place in range(len(slices))]).transpose(2, 1, 0)
+    return upright(Volume(voxels=voxels, affine=TO_RAS @ stack.affine), stack.sideways, order=1)
 
 
 def same_pixels(one: Frame, other: Frame) -> bool:
@@ -49,7 +45,7 @@ def same_pixels(one: Frame, other: Frame) -> bool:
     return bool(np.array_equal(values[0], values[1]))
 
 
-def _values(frames: Sequence[Frame]) -> Iterator[tuple[int, NDArray[np.generic]]]:
+def _values(frames: Sequence[Frame]) -> Iterator[tuple[int, Stored]]:
     """Yield (place in the list, real values), reading every file once."""
     places: dict[object, list[int]] = defaultdict(list)
     for place, frame in enumerate(frames):
@@ -76,7 +72,8 @@ def _check_numbers(dataset: Dataset) -> None:
         raise CohortError("PhotometricInterpretation says that slices hold colours, not numbers; leave the series out.")
 
 
-def _narrow(voxels: NDArray[np.generic]) -> NDArray[np.generic]:
-    if voxels.dtype.kind == "i" and int(voxels.min()) >= -32768 and int(voxels.max()) <= 32767:
-        return voxels.astype(np.int16)
-    return voxels
+def _narrow(values: Stored) -> Stored:
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    low, high = int(values.min()), int(values.max())
+    return values.astype(np.int16) if low >= -32768 and high <= 32767 else values

@@ -302,6 +302,21 @@ def test_unnamed_values_are_named_and_gaps_need_names(export, tmp_path):
         gaps.take(class_names=())
 
 
+def test_values_are_renumbered_and_others_refused(export):
+    for i, value in enumerate((255, 7)):
+        export.add(i, label=(label_map(i) > 1).astype(np.uint8) * value)
+    for i in range(2, 12):
+        export.add(i, label=np.choose(label_map(i), (0, 7, 255)).astype(np.uint8))
+    export.add(12, label=label_map(12))
+    done = export.take(reading=Reading(label_values=(255, 7)))
+    assert [(refusal.place, "the value 1, which is none of" in refusal.reason) for refusal in done.refused] == [
+        ("image 13", True)
+    ]
+    maps = [np.asanyarray(nib.load(case.label).dataobj) for case in cases(done.cohort)]
+    assert sorted((marked == 1).sum() for marked in maps) == [0, *[9] * 11]
+    assert sorted({(marked == 2).sum() for marked in maps}) == [0, 9, 12, 18]
+
+
 def test_a_grown_cohort_keeps_its_classes_and_key(export):
     export.take(labels=False, table=True)
     export.add(12)

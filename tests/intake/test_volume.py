@@ -65,7 +65,7 @@ def _affine(**cells):
     [
         (np.zeros((3, 3)), np.eye(4), r"must have 3 axes .* got \(3, 3\)"),
         (np.zeros((3, 3, 3, 1, 1)), np.eye(4), "must have 3 axes"),
-        (np.zeros((3, 0, 3)), np.eye(4), "1 to 1073741824 voxels"),
+        (np.zeros((3, 0, 3)), np.eye(4), "1 to 536870912 voxels"),
         (np.zeros((2, 2, 2), complex), np.eye(4), "must be real numbers, got complex128"),
         (np.full((2, 2, 2), np.nan), np.eye(4), "8 voxels are not finite"),
         (np.full((2, 2, 2), 1e39), np.eye(4), "8 voxels are not finite 32-bit numbers"),

@@ -133,6 +133,9 @@ def nifti(
     unplaced: Annotated[
         bool, typer.Option("--unplaced", help="Take files that do not say how the patient lay as if they were RAS.")
     ] = False,
+    label_value: Annotated[
+        list[int] | None, typer.Option(help="Value of label maps that becomes 1, then 2, ... (repeat): 255 for 0/255.")
+    ] = None,
     key: Annotated[
         Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
     ] = None,
@@ -163,7 +166,7 @@ def nifti(
             split=split_column,
             tabular=tabular_column or (),
         ),
-        reading=Reading(frame=frame, nan_as=nan_as, unplaced=unplaced),
+        reading=Reading(frame=frame, nan_as=nan_as, unplaced=unplaced, label_values=tuple(label_value or ())),
         settings=VolumeSettings(
             validation=validation,
             test=test,

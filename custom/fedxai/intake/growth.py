@@ -48,7 +48,7 @@ def admit(record: Stored, kept: Mapping[str, Stored], names: Sequence[str]) -> N
     if names and record.mapped and max(record.values) >= len(names):
         raise CohortError(
             f"Its label map has the value {max(record.values)}, and the classes are 0 to {len(names) - 1}; "
-            "name it with --class-name, or correct the map."
+            "name it with --class-name, renumber it with --label-value, or correct the map."
         )
     if names and not record.mapped:
         number_labels([record.label], names)
@@ -68,7 +68,10 @@ def number_classes(records: Sequence[Stored], names: Sequence[str]) -> tuple[lis
     values = sorted({value for record in records for value in record.values} | {0})
     if not names and values != list(range(len(values))):
         found = ", ".join(map(str, values))
-        raise CohortError(f"Values of label maps must be 0..K-1, got {found}; name every value with --class-name.")
+        raise CohortError(
+            f"Values of label maps must be 0..K-1, got {found}; name every value with --class-name, or "
+            "say with --label-value which become 1, 2, ..."
+        )
     return [0] * len(records), list(names) or ["background", *(f"label {value}" for value in values[1:])]
 
 

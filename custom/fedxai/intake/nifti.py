@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from fedxai.errors import CohortError
 from fedxai.intake.intake_report import VolumesTaken
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.table import Columns, Row, read_rows
+from fedxai.intake.volume import Volume
 from fedxai.intake.volume_cohort import VolumeCase
 from fedxai.intake.volume_file import SUFFIXES, Reading, read_volume
 from fedxai.intake.volume_intake import VolumeSettings, take_volumes
@@ -61,11 +64,25 @@ class NiftiSource:
         label = self.label
         return VolumeCase(
             image=read_volume(self.image, what="image", reading=self.reading),
-            label=read_volume(label, what="label map", reading=masks) if isinstance(label, Path) else label,
+            label=self._label_map(label, masks) if isinstance(label, Path) else label,
             region=None if self.region is None else read_volume(self.region, what="region", reading=masks),
             split=self.split,
             tabular=self.tabular,
         )
+
+    def _label_map(self, path: Path, masks: Reading) -> Volume:
+        """Read a label map, with the values that were asked for renumbered."""
+        given = read_volume(path, what="label map", reading=masks)
+        values = self.reading.label_values
+        if not values:
+            return given
+        unknown = np.setdiff1d(given.voxels, [0, *values])
+        if len(unknown):
+            raise CohortError(f"Its label map has the value {unknown[0]:g}, which is none of --label-value.")
+        numbered = np.zeros(given.voxels.shape, np.uint8)
+        for number, value in enumerate(values, start=1):
+            numbered[given.voxels == value] = number
+        return replace(given, voxels=numbered)
 
 
 def take_nifti(
@@ -115,23 +132,31 @@ def find_sources(folders: Folders, columns: Columns, reading: Reading) -> tuple[
     elif labels is None:
         raise CohortError("Labels are missing; give --labels for segmentation, or --table for classification.")
     else:
-        stems = [_stem(path, folders.images) for path in images]
-        sources = [
-            NiftiSource(
-                place=f"image {i + 1}",
-                patient=stem,
-                image=path,
-                label=labels.get(stem),
-                region=regions.get(stem),
-                reading=reading,
-            )
-            for i, (path, stem) in enumerate(zip(images, stems, strict=True))
-        ]
+        sources = [_from_file(i, path, folders, labels, regions, reading) for i, path in enumerate(images, start=1)]
         alone = True
     notes = ["No patients are told apart: every image counts as a patient of its own; see --table."] if alone else []
     used = {path for source in sources for path in (source.label, source.region)}
     stray = len((set((labels or {}).values()) | set(regions.values())) - used)
     return sources, notes + ([f"{stray} label maps or regions belong to no image."] if stray else [])
+
+
+def _from_file(
+    number: int,
+    image: Path,
+    folders: Folders,
+    labels: Mapping[str, Path],
+    regions: Mapping[str, Path],
+    reading: Reading,
+) -> NiftiSource:
+    stem = _stem(image, folders.images)
+    return NiftiSource(
+        place=f"image {number}",
+        patient=stem,
+        image=image,
+        label=labels.get(stem),
+        region=regions.get(stem),
+        reading=reading,
+    )
 
 
 def _from_row(

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
+from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
@@ -48,13 +50,9 @@ def look_over(cohort: Cohort, *, track: Track = quiet) -> Overview:
             values, place = read_values(case.image, what="image")
         except CohortError:
             continue
-        volume = is_volume(case.image)
-        sizes.append(values.shape[: 3 if volume else 2])
-        if volume:
-            spacings.append(tuple(voxel_sizes(place)))
-        full = 1 if volume else np.iinfo(values.dtype).max
-        low, high = np.percentile(values, (5, 95)) / full
-        levels.append((float(low), float(values.mean() / full), float(high)))
+        sizes.append(values.shape[: 3 if is_volume(case.image) else 2])
+        spacings += [tuple(voxel_sizes(place))] if is_volume(case.image) else []
+        levels.append(_levels(values, 1 if is_volume(case.image) else np.iinfo(values.dtype).max))
     low, mean, high = np.mean(levels, axis=0) if levels else (np.nan, np.nan, np.nan)
     return Overview(
         counts=cohort.counts(),
@@ -68,6 +66,11 @@ def look_over(cohort: Cohort, *, track: Track = quiet) -> Overview:
         high=float(high),
         unreadable=len(cases) - len(levels),
     )
+
+
+def _levels(values: NDArray[Any], full: int) -> tuple[float, float, float]:
+    low, high = np.percentile(values, (5, 95)) / full
+    return float(low), float(values.mean() / full), float(high)
 
 
 def _classes(case: Case) -> Iterable[int]:

@@ -20,7 +20,7 @@ Voxels: TypeAlias = NDArray[Any]
 Affine: TypeAlias = NDArray[np.float64]
 
 SUFFIX = ".nii.gz"
-MAX_VOXELS = 2**30
+MAX_VOXELS = 2**29  # 1024 x 1024 x 512
 _LEAST_VOLUME = 0.05  # of the box spanned by unit vectors along the axes; 1 where they are at right angles
 _COMPRESSION = 1  # of 1 to 9: noise hardly compresses further
 _STORED = ("u1", "u2", "u4", "i1", "i2", "i4", "f4")

@@ -33,6 +33,7 @@ class Reading:
     frame: int | None = None  # which volume of a series in time (4D); others have but one
     nan_as: float | None = None  # what stands in for voxels that are not a number
     unplaced: bool = False  # take a file that does not say how the patient lay as if its axes were R, A, S
+    label_values: tuple[int, ...] = ()  # values of label maps that become 1, 2, ...; as they are if not given
 
 
 def read_volume(path: Path, *, what: str, reading: Reading = Reading()) -> Volume:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a job folder through FLARE's simulator in a process of its own, and end that process whatever happens."""
 
+import itertools
 import json
 import os
 import shutil
@@ -157,8 +158,11 @@ def _watch(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
-            while process.poll() is None:
-                family |= _family(process)
+            for tick in itertools.count():
+                if process.poll() is not None:
+                    break
+                if tick % 10 == 0:  # looking through all processes is not free, and sites start early and stay
+                    family |= _family(process)
                 time.sleep(0.2)
                 seen = _progress(results / PROGRESS, seen, on_progress)
             _progress(results / PROGRESS, seen, on_progress)

@@ -20,6 +20,25 @@ ClassNames = Annotated[
     typer.Option("--class-name", help="Name of class 0, then of class 1, ... (repeat); fixes their order."),
 ]
 
+LabelColumn = Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")]
+GroupColumn = Annotated[str | None, typer.Option(help="Column that tells patients apart; 'group' if there is one.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")]
+TabularColumn = Annotated[
+    list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
+]
+Validation = Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")]
+Test = Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")]
+Grown = Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")]
+ValueNames = Annotated[
+    list[str] | None,
+    typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
+]
+Key = Annotated[
+    Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
+]
+Workers = Annotated[int, typer.Option(help="How many processes read at once.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")]
+
 
 @app.command()
 def raster(
@@ -27,23 +46,17 @@ def raster(
     table: Annotated[Path, typer.Option(help="CSV with a header and one row per image.")],
     out: Out,
     image_column: Annotated[str, typer.Option(help="Column with the image file.")] = "image",
-    label_column: Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")] = "label",
+    label_column: LabelColumn = "label",
     mask_column: Annotated[
         str | None,
         typer.Option(help="Column with the mask file of the relevant region; 'mask' if there is one."),
     ] = None,
-    group_column: Annotated[
-        str | None, typer.Option(help="Column that tells patients apart; 'group' if there is one.")
-    ] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")
-    ] = None,
-    tabular_column: Annotated[
-        list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
-    ] = None,
+    group_column: GroupColumn = None,
+    split_column: SplitColumn = None,
+    tabular_column: TabularColumn = None,
     class_name: ClassNames = None,
-    validation: Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")] = 0.2,
+    validation: Validation = 0.1,
+    test: Test = 0.2,
     modality: Annotated[str, typer.Option(help="What made the images.")] = "MRI",
     gray: Annotated[bool, typer.Option("--gray", help="Store one channel even where images have colour.")] = False,
     seed: Seed = 0,
@@ -95,7 +108,7 @@ def medmnist(
 @app.command()
 def nifti(
     images: Annotated[Path, typer.Option(help="Folder of .nii.gz, .nii, .nrrd or .mha files, one volume each.")],
-    out: Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")],
+    out: Grown,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps named as the images: a cohort for segmentation.")
     ] = None,
@@ -104,25 +117,16 @@ def nifti(
     ] = None,
     regions: Annotated[Path | None, typer.Option(help="Folder of masks of the relevant regions.")] = None,
     image_column: Annotated[str, typer.Option(help="Column with the image file, relative to --images.")] = "image",
-    label_column: Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")] = "label",
+    label_column: LabelColumn = "label",
     mask_column: Annotated[
         str | None, typer.Option(help="Column with the region's file, relative to --regions (or --images).")
     ] = None,
-    group_column: Annotated[
-        str | None, typer.Option(help="Column that tells patients apart; 'group' if there is one.")
-    ] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")
-    ] = None,
-    tabular_column: Annotated[
-        list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
-    ] = None,
-    class_name: Annotated[
-        list[str] | None,
-        typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
-    ] = None,
-    validation: Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")] = 0.2,
+    group_column: GroupColumn = None,
+    split_column: SplitColumn = None,
+    tabular_column: TabularColumn = None,
+    class_name: ValueNames = None,
+    validation: Validation = 0.1,
+    test: Test = 0.2,
     modality: Annotated[str, typer.Option(help="What made the images.")] = "MRI",
     frame: Annotated[
         int | None, typer.Option(help="Which volume of a series in time (4D); refused if not given.")
@@ -136,11 +140,9 @@ def nifti(
     label_value: Annotated[
         list[int] | None, typer.Option(help="Value of label maps that becomes 1, then 2, ... (repeat): 255 for 0/255.")
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
-    ] = None,
-    workers: Annotated[int, typer.Option(help="How many processes read at once.")] = 1,
-    strict: Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")] = False,
+    key: Key = None,
+    workers: Workers = 1,
+    strict: Strict = False,
     seed: Seed = 0,
 ) -> None:
     """Turn a folder of volumes into a cohort; run again, it adds only what is new.
@@ -185,7 +187,7 @@ def nifti(
 @app.command()
 def dicom(
     export: Annotated[Path, typer.Argument(help="What the PACS exported: a folder, a ZIP or a DICOMDIR.")],
-    out: Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")],
+    out: Grown,
     table: Annotated[
         Path | None, typer.Option(help="CSV with a header and one row per study, series or patient.")
     ] = None,
@@ -195,23 +197,16 @@ def dicom(
     key_column: Annotated[
         str | None, typer.Option(help="Column with the key; named as --keyed-by if not given.")
     ] = None,
-    label_column: Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")] = "label",
+    label_column: LabelColumn = "label",
     mask_column: Annotated[
         str | None, typer.Option(help="Column with a mask's file (NIfTI, NRRD, PNG), relative to the table.")
     ] = None,
     group_column: Annotated[
         str | None, typer.Option(help="Column that tells patients apart; else PatientID does.")
     ] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")
-    ] = None,
-    tabular_column: Annotated[
-        list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
-    ] = None,
-    class_name: Annotated[
-        list[str] | None,
-        typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
-    ] = None,
+    split_column: SplitColumn = None,
+    tabular_column: TabularColumn = None,
+    class_name: ValueNames = None,
     modality: Annotated[str | None, typer.Option(help="Code of the images to take where there are several.")] = None,
     segmentation: Annotated[
         bool,
@@ -225,13 +220,11 @@ def dicom(
     allow_burned_in: Annotated[
         bool, typer.Option("--allow-burned-in", help="Take pictures that may have text burnt in; look at them first.")
     ] = False,
-    validation: Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")] = 0.2,
-    key: Annotated[
-        Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
-    ] = None,
-    workers: Annotated[int, typer.Option(help="How many processes read at once.")] = 1,
-    strict: Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")] = False,
+    validation: Validation = 0.1,
+    test: Test = 0.2,
+    key: Key = None,
+    workers: Workers = 1,
+    strict: Strict = False,
     seed: Seed = 0,
 ) -> None:
     """Turn a PACS export into a cohort without names and dates; run again, it adds only what is new.

@@ -183,13 +183,11 @@ class Site(FLComponent):
 
     def _draw_phantom(self, folder: Path) -> None:
         """The phantom whose dimension and task are the bundle's, as its metadata says."""
-        formats = self.bundle.metadata["network_data_format"]
-        dimensions = len(formats["inputs"]["image"]["spatial_shape"])
-        segments = formats["outputs"]["pred"].get("format") == "segmentation"
+        dimensions = len(self.bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
         place: Any = {"site": self.name, "index": _index(self.name)}
         if dimensions == 3:
-            make_phantom_3d(folder, **place, task="segmentation" if segments else "classification")
-        elif segments:
+            make_phantom_3d(folder, **place, task=self.bundle.task)
+        elif self.bundle.task == "segmentation":
             raise CohortError(f"no phantom fits bundle {self.bundle.name}, a 2D segmentation; name a cohort")
         else:
             make_phantom(folder, **place)

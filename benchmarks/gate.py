@@ -40,9 +40,8 @@ TASK_ID = "e57bd7ba-cfe2-463f-b8fa-42395f694910"
 def context(site: Site) -> FLContext:
     """A task's context at a site whose cell sends nowhere."""
     doors = dict.fromkeys(("_send_request", "_broadcast_request", "_fire_and_forget"))
-    cell = SimpleNamespace(
-        **doors, byte_streamer=SimpleNamespace(send=None), core_cell=SimpleNamespace(_send_to_endpoint=None)
-    )
+    streams, frames = SimpleNamespace(send=None), SimpleNamespace(_send_to_endpoint=None)
+    cell = SimpleNamespace(**doors, byte_streamer=streams, core_cell=frames, get_fqcn=str)
     fl_ctx = FLContext()
     values = {
         "__engine__": SimpleNamespace(get_component=lambda name: site, get_cell=lambda: cell),
@@ -94,9 +93,8 @@ def main() -> int:
         folder = Path(scratch)
         make_phantom(folder / "site-1", site="site-1", index=0, cases=asked.cases)
         site = Site(bundle=BUNDLE, train={"local_epochs": EPOCHS}, cohorts=scratch)
-        site._context = {  # what FLARE tells it
-            "name": "site-1", "folder": folder, "home": folder, "study": folder, "local": folder, "simulated": True, "sites": 1,
-        }  # fmt: skip
+        folders = dict.fromkeys(("folder", "home", "study", "local"), folder)
+        site._context = {"name": "site-1", "simulated": True, "sites": 1, **folders}  # what FLARE tells it
         fl_ctx, gate = context(site), Gate()
         gate.close(fl_ctx)
         round_of(site, 0)  # caches are filled

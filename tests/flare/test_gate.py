@@ -50,6 +50,7 @@ class Engine:
             _fire_and_forget=None,
             byte_streamer=SimpleNamespace(send=None),
             core_cell=SimpleNamespace(_send_to_endpoint=None),
+            get_fqcn=lambda: "site-1.job",
         )
 
     def get_component(self, name):

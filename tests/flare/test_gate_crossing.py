@@ -34,6 +34,9 @@ class Cell:
     def _fire_and_forget(self, channel, topic, targets, message):
         return self.byte_streamer.send(channel, topic, targets, message.headers, BlobStream(b"x", None))
 
+    def get_fqcn(self):
+        return "site-1.job"
+
     def _frame(self, to, message):
         self.sent.append(("frame", message))
         return ""
@@ -52,9 +55,13 @@ def doors(monkeypatch):
         if channel != "known":
             raise ReleaseError("channel", "only known")
 
+    def judge_reply(payload):
+        raise ReleaseError("content", "no content")
+
     crossing = Crossing(
         cell,
         judge=judge,
+        judge_reply=judge_reply,
         refuse=lambda error, channel, size: refused.append((error.rule, channel)),
         instead=lambda *stopped: False,
     )
@@ -121,7 +128,7 @@ def test_what_cannot_be_recorded_does_not_leave(monkeypatch):
     def judge(*asked):
         raise ReleaseError("channel", "only known")
 
-    Crossing(cell, judge=judge, refuse=refuse, instead=lambda *stopped: False).install()
+    Crossing(cell, judge=judge, judge_reply=judge, refuse=refuse, instead=lambda *stopped: False).install()
     with pytest.raises(LedgerError):
         cell._send_request(channel="new", topic="t", target="server", request=Message({}))
     assert cell.sent == []

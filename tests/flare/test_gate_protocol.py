@@ -4,6 +4,8 @@
 import pytest
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
+from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.defs import TrainingTopic
 
 from fedxai.errors import ReleaseError
 from fedxai.flare.protocol import (
@@ -11,6 +13,7 @@ from fedxai.flare.protocol import (
     GET_TASK,
     check_chatter,
     check_reply,
+    check_to_parent,
     context_rules,
     vetted_context,
 )
@@ -36,8 +39,8 @@ def test_what_flare_needs_to_run_a_job_passes():
     passes("aux_communication", "__job_heartbeat__", message(__topic__="__job_heartbeat__", __peer_props__=PROPS))
     passes(*GET_TASK, message(last_task_id=TASK_ID))
     passes(*DOWNLOAD, {"ref_id": TASK_ID, "confirm_capable": True, "state": {"start": 0, "count": 4}})
-    check_reply(message(__rc__="OK"))
-    check_reply(None)
+    check_reply(message(__rc__="OK"), CONTEXT)
+    check_reply(None, CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_everything_else_is_refused(channel, topic, payload):
 )
 def test_a_reply_says_only_that_it_was_understood(payload):
     with pytest.raises(ReleaseError):
-        check_reply(payload)
+        check_reply(payload, CONTEXT)
 
 
 def test_a_public_property_of_a_component_does_not_travel():
@@ -80,3 +83,25 @@ def test_a_public_property_of_a_component_does_not_travel():
     with pytest.raises(ReleaseError):
         passes(*GET_TASK, message(__peer_ctx__=context))
     assert vetted_context(context, CONTEXT).get_all_public_props() == PROPS
+
+
+def status(body: str = "", **headers: str) -> AdminMessage:
+    told = AdminMessage(topic=TrainingTopic.NOTIFY_JOB_STATUS, body=body)
+    told.headers.update({"job_id": "e57b", **headers})
+    return told
+
+
+def test_a_job_tells_its_sites_client_that_it_started_and_nothing_more():
+    check_to_parent("admin", TrainingTopic.NOTIFY_JOB_STATUS, status(job_status="stopped"))
+    check_to_parent("client_command", "abort", None)
+    check_to_parent("client_command", "check_status", "training started")
+    for channel, topic, payload in (
+        ("admin", TrainingTopic.NOTIFY_JOB_STATUS, status("DOE^JANE")),
+        ("admin", TrainingTopic.NOTIFY_JOB_STATUS, status(job_status="DOE JANE")),
+        ("admin", TrainingTopic.NOTIFY_JOB_STATUS, status(patient="x")),
+        ("admin", "other", status()),
+        ("client_command", "show_stats", {"pixels": [1, 2]}),
+        ("client_command", "show_errors", "case 0001 of DOE^JANE"),
+    ):
+        with pytest.raises(ReleaseError):
+            check_to_parent(channel, topic, payload)

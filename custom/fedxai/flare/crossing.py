@@ -24,13 +24,14 @@ from nvflare.fuel.f3.streaming.stream_types import StreamError
 from nvflare.fuel.utils import fobs
 
 from fedxai.errors import ReleaseError
-from fedxai.flare.protocol import DOWNLOAD, FRAME, MESSAGE, REPLIES, check_reply
+from fedxai.flare.protocol import DOWNLOAD, FRAME, MESSAGE, REPLIES, check_to_parent
 from fedxai.privacy.envelope import check
 
 _PASS = "fedxai_pass"  # header of a message that was judged; taken off before it leaves
 _QUIET = ("cellnet.channel",)  # a cell's own goodbye; nothing is carried
 Judge = Callable[[str, str, Message], None]
 Refuse = Callable[[ReleaseError, str, int], None]
+JudgeReply = Callable[[object], None]
 Instead = Callable[[ReleaseError, str, str, Message], bool]
 
 
@@ -47,12 +48,15 @@ class Crossing:
     Args:
         cell: the job process's cell.
         judge: raises ReleaseError for what may not leave.
+        judge_reply: the same for a reply to a message of the server.
         refuse: is told what was stopped, on which channel, and its size in bytes where known.
         instead: may turn a stopped message into one that says so and says whether it did.
     """
 
-    def __init__(self, cell: Any, *, judge: Judge, refuse: Refuse, instead: Instead) -> None:
+    def __init__(self, cell: Any, *, judge: Judge, judge_reply: JudgeReply, refuse: Refuse, instead: Instead) -> None:
         self._cell, self._judge, self._refuse, self._instead = cell, judge, refuse, instead
+        self._judge_answer = judge_reply
+        self._parent = str(cell.get_fqcn()).rpartition(".")[0]
         self._token = secrets.token_hex(16)
         self._passing = threading.local()
         self._streams: WeakSet[Any] = WeakSet()
@@ -118,15 +122,14 @@ class Crossing:
 
         return door
 
-    @staticmethod
-    def _judge_reply(channel: str, topic: str, headers: dict[str, Any], stream: Any) -> None:
+    def _judge_reply(self, channel: str, topic: str, headers: dict[str, Any], stream: Any) -> None:
         if channel != REPLIES:
             raise ReleaseError("channel", "only task results leave this site; events, streams and messages do not")
         headers.pop(MessageHeaderKey.ERROR, None)  # the text of an exception
         check(headers, MESSAGE, "a reply's headers")
         if topic == ":".join(DOWNLOAD):
             return  # what is offered there was judged when it was offered
-        check_reply(_decoded(stream))
+        self._judge_answer(_decoded(stream))
 
     def _frame_door(self, original: Callable[..., str]) -> Callable[..., str]:
         def door(to_endpoint: Any, message: Message) -> str:
@@ -156,6 +159,10 @@ class Crossing:
                 return
         elif channel in _QUIET and not message.payload:
             check(_without_route(message), FRAME, "a frame's headers")
+            return
+        elif self._parent and message.get_header(MessageHeaderKey.DESTINATION) == self._parent:
+            check(_without_route(message), FRAME, "a frame's headers")
+            check_to_parent(channel, topic, message.payload)
             return
         raise ReleaseError("channel", "a frame must belong to a message that the gate let pass")
 

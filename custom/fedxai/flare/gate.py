@@ -22,7 +22,15 @@ from fedxai.errors import LedgerError, ReleaseError
 from fedxai.flare.crossing import Crossing
 from fedxai.flare.judgement import Judgement, rebuilt_refusal
 from fedxai.flare.messages import REASON, reason_of, refusal
-from fedxai.flare.protocol import SUBMIT, check_chatter, check_shareable, context_rules, result_rules, vetted_context
+from fedxai.flare.protocol import (
+    SUBMIT,
+    check_chatter,
+    check_reply,
+    check_shareable,
+    context_rules,
+    result_rules,
+    vetted_context,
+)
 from fedxai.flare.site import Site
 from fedxai.flare.witness import CHANNEL, HEAD, payload_of, set_head
 from fedxai.privacy.envelope import Rule, check, exactly
@@ -68,7 +76,9 @@ class Gate(FLComponent):
     def close(self, fl_ctx: FLContext) -> None:
         """Learn where the gate stands, and hold the cell's doors."""
         cell = fl_ctx.get_engine().get_cell()
-        self._crossing = Crossing(cell, judge=self.judge, refuse=self.refused, instead=self.instead)
+        self._crossing = Crossing(
+            cell, judge=self.judge, judge_reply=self.judge_reply, refuse=self.refused, instead=self.instead
+        )
         self._crossing.install()  # first of all: where the rest fails, nothing passes
         component = fl_ctx.get_engine().get_component(self._site_id)
         if not isinstance(component, Site):
@@ -154,6 +164,14 @@ class Gate(FLComponent):
             return  # one of FLARE's own codes and nothing else
         if not self._passed(payload, str(task_id), task.name):
             raise ReleaseError("changed", "a result must be the one that the gate recorded")
+
+    def judge_reply(self, payload: object) -> None:
+        """Whether a reply may leave the process.
+
+        Raises:
+            ReleaseError: when it may not.
+        """
+        check_reply(payload, context_rules(self.site.name, self._job))
 
     def instead(self, error: ReleaseError, channel: str, topic: str, message: Message) -> bool:
         """Turn a stopped result into a refusal, so that the server does not wait for it; nothing of it is kept."""

@@ -8,6 +8,8 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.fuel.f3.cellnet.defs import CellChannel
 from nvflare.fuel.f3.streaming.download_service import OBJ_DOWNLOADER_CHANNEL, OBJ_DOWNLOADER_TOPIC, DownloadStatus
+from nvflare.private.admin_defs import Message as AdminMessage
+from nvflare.private.defs import RequestHeader, TrainingTopic
 
 from fedxai.errors import ReleaseError
 from fedxai.privacy.envelope import Rule, check, exactly, flag, identifier, number, table, uuid
@@ -95,14 +97,36 @@ def check_chatter(
     check_shareable(payload, rules, content=())
 
 
-def check_reply(payload: object) -> None:
-    """A site's reply to a message of the server says whether it was understood, and nothing else.
+def check_reply(payload: object, context: Mapping[str, Rule]) -> None:
+    """A site's reply to a message of the server says whether it was understood and who says so, and nothing else.
 
     Raises:
         ReleaseError: when it does.
     """
     if payload is not None:
-        check_shareable(payload, {ReservedHeaderKey.RC: exactly(*CODES)}, content=())
+        rules: dict[str, Rule] = {
+            ReservedHeaderKey.RC: exactly(*CODES),
+            ReservedHeaderKey.PEER_CTX: peer_context(context),
+        }
+        check_shareable(payload, rules, content=())
+
+
+def check_to_parent(channel: object, topic: object, payload: object) -> None:
+    """What a job process tells the site's own FLARE client: that the job started or ended, and what it is at.
+
+    Raises:
+        ReleaseError: for anything else; the client passes on to the console what it is told.
+    """
+    if channel == CellChannel.CLIENT_COMMAND and (payload is None or _words(payload)):
+        return
+    told = payload if isinstance(payload, AdminMessage) and topic == TrainingTopic.NOTIFY_JOB_STATUS else None
+    if channel != CellChannel.CLIENT_MAIN or told is None or told.body or told.topic != topic:
+        raise ReleaseError("channel", "a job tells its site's client only that it started or ended")
+    check(told.headers, {RequestHeader.JOB_ID: identifier, RequestHeader.JOB_STATUS: identifier}, "a job's status")
+
+
+def _words(text: object) -> bool:
+    return type(text) is str and len(text) <= 64 and text.replace(" ", "").isalpha() and text.isascii()
 
 
 def check_shareable(payload: object, rules: Mapping[str, Rule], *, content: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 """What is told of a job whose status and figures FLARE gives at different moments; tests/e2e watches real ones."""
 
 import pytest
-from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection
 
 from fedxai.errors import SettingsError
 from fedxai.flare.watch import follow, look, newest_job
@@ -38,8 +38,8 @@ def test_a_running_job_shows_its_round_and_who_is_at_what():
     assert not seen.ended
 
 
-@pytest.mark.parametrize("stats", [{}, JobNotRunning("j"), JobNotFound("j")])
-def test_a_job_that_starts_or_ends_while_it_is_asked_has_no_round(stats):
+@pytest.mark.parametrize("stats", [{}, JobNotRunning("j"), JobNotFound("j"), NoConnection("busy")])
+def test_a_job_that_starts_ends_or_is_too_busy_while_it_is_asked_has_no_round(stats):
     assert look(Server({"status": "RUNNING"}, stats=stats), "j").round == 0
 
 

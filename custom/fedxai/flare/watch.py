@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply
 from nvflare.fuel.flare_api.flare_api import Session
 
 from fedxai.errors import SettingsError
@@ -96,7 +96,7 @@ def look(session: Session, job: str) -> Progress:
 def _workflow(session: Session, job: str) -> dict[str, Any]:
     try:
         stats = session.show_stats(job, "server").get("server")
-    except (JobNotFound, JobNotRunning):  # it ended since the status was asked
+    except (JobNotFound, JobNotRunning, NoConnection, NoReply):  # it starts, ends, or is too busy to answer in time
         return {}
     groups = stats.values() if isinstance(stats, dict) else ()
     return next((group for group in groups if isinstance(group, dict) and "num_rounds" in group), {})

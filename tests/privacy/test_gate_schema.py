@@ -2,6 +2,7 @@
 """The closed schema of summaries: what is on the list passes as it was, and nothing else passes."""
 
 import copy
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedxai.errors import ReleaseError
+from fedxai.privacy import schema
 from fedxai.privacy.schema import recognised
 from fedxai.records import (
     Evaluation,
@@ -18,6 +20,8 @@ from fedxai.records import (
     Honesty,
     MethodSummary,
     PlaceSummary,
+    Record,
+    SiteRound,
     Survey,
     TrustTest,
 )
@@ -126,6 +130,40 @@ def test_one_method_is_told_once(passes):
     explanation = Explanation(split="test", cases=10, methods=[method] * 300, seconds=1, passes=1)
     with pytest.raises(ReleaseError, match="once"):
         passes(explanation.model_dump(mode="json"), Explanation)
+
+
+def test_a_method_that_was_left_out_is_a_known_one(passes):
+    explanation = Explanation(split="test", cases=10, methods=[], seconds=1, passes=1, left_out=["saliency"])
+    assert passes(explanation.model_dump(mode="json"), Explanation)
+    with pytest.raises(ReleaseError, match="known"):
+        passes({**explanation.model_dump(mode="json"), "left_out": ["DOE.JANE"]}, Explanation)
+
+
+class Longer(Evaluation):
+    """What a record becomes when somebody adds a field and forgets the gate."""
+
+    comment: str = ""
+
+
+def test_a_field_that_the_gate_does_not_know_yet_does_not_leave(passes, evaluations):
+    with pytest.raises(ReleaseError, match="no rule at the gate"):
+        passes({**evaluations["test"], "comment": "x"}, Longer)
+
+
+def test_every_field_of_every_summary_is_known_to_the_gate():
+    reached: dict[type, set[str]] = {}
+
+    def reach(kind) -> None:
+        if isinstance(kind, type) and issubclass(kind, Record) and kind not in reached:
+            reached[kind] = set(kind.model_fields)
+            for field in kind.model_fields.values():
+                reach(field.annotation)
+        for part in get_args(kind):
+            reach(part)
+
+    for kind in (Survey, Evaluations, Explanation, SiteRound):
+        reach(kind)
+    assert reached == {kind: set(names.split()) for kind, names in schema._FIELDS.items()}
 
 
 def test_the_policy_can_only_narrow(passes, evaluations):

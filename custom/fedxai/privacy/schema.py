@@ -15,6 +15,7 @@ from fedxai.records import (
     ClassSummary,
     Digest,
     Evaluation,
+    Evaluations,
     Explanation,
     Figure,
     Holding,
@@ -28,6 +29,21 @@ from fedxai.records import (
 )
 from fedxai.settings import ReleasePolicy
 
+_FIELDS: dict[type[Record], str] = {  # what the rules below look at; a field that is not here is refused
+    Figure: "value n low high",
+    Evaluation: "split cases patients metrics confusion",
+    Evaluations: "validation test",
+    TrustTest: "name outcome value threshold",
+    MethodSummary: "method scored unscored undefined scores chance centred trust",
+    Honesty: "cases figures",
+    PlaceSummary: "class_index n patients undefined shares chance",
+    ClassSummary: "class_index methods",
+    Explanation: "split cases methods seconds passes honesty places classes left_out agreement",
+    SiteRound: "name training_loss validation steps seconds explanation",
+    Survey: "cases holding classes bundle_digest",
+    CaseCounts: "training validation test",
+    Holding: "case_records bytes",
+}
 _TECHNICAL = 2**48  # steps, passes and bytes: more than any machine gets through
 
 
@@ -120,7 +136,7 @@ def _parts(value: object) -> Iterator[Record]:
 
 
 class _Bounds:
-    """The rules by kind of record; a kind without one is refused."""
+    """The rules by kind of record; a kind or field without one is refused."""
 
     def __init__(self, *, words: Vocabulary, facts: Facts, policy: ReleasePolicy) -> None:
         self.words, self.facts, self.policy = words, facts, policy
@@ -141,11 +157,11 @@ class _Bounds:
 
     def check(self, record: Record) -> None:
         """Raise where a rule is broken."""
-        if (rule := self._rules.get(type(record))) is not None:
-            rule(record)
-        else:  # a record that only groups others has no leaf of its own
-            leaves = [getattr(record, name) for name in type(record).model_fields]
-            _require(all(isinstance(leaf, Record) for leaf in leaves), "schema", "a record without a rule is refused")
+        kind = type(record)
+        for name, field in kind.model_fields.items():
+            known = name in _FIELDS.get(kind, "").split() or getattr(record, name) == field.get_default()
+            _require(known, "schema", f"{kind.__name__}.{name} has no rule at the gate yet, so it does not leave")
+        self._rules.get(kind, lambda _: None)(record)
 
     def _figure(self, figure: Figure) -> None:
         for value in (figure.value, figure.low, figure.high):
@@ -197,7 +213,8 @@ class _Bounds:
         self._count(explanation.cases, self.facts.total)
         self._count(explanation.passes, _TECHNICAL)
         self._size(explanation.seconds)
-        self._once([method.method for method in explanation.methods], "methods")
+        self._once([*(method.method for method in explanation.methods), *explanation.left_out], "methods")
+        _require(self.words.methods.issuperset(explanation.left_out), "names", "methods must be known ones")
         self._once([place.class_index for place in explanation.places], "classes")
         self._once([part.class_index for part in explanation.classes], "classes")
 

@@ -4,13 +4,14 @@ import math
 import pytest
 
 from fedxai.combine.summaries import (
+    pooled_classes,
     pooled_confusion,
     pooled_figure,
     pooled_methods,
     pooled_metrics,
     pooled_outgoing,
 )
-from fedxai.records import Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest
+from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest
 
 
 def evaluation(cases, accuracy, confusion):
@@ -119,3 +120,16 @@ def test_thresholds_that_differ_leave_a_test_undecided():
 def test_the_level_of_the_centred_gaussian_is_pooled_too():
     [method] = pooled_methods([trusted(centred=0.1), trusted(centred=0.3)])
     assert method.centred["relevance_mass"] == Figure(value=0.2, n=20)
+
+
+def test_classes_are_pooled_one_by_one_over_the_sites_that_have_them():
+    def site(**by_class):
+        classes = [ClassSummary(class_index=int(index[1]), methods=found.methods) for index, found in by_class.items()]
+        return Explanation(split="test", cases=10, methods=[], seconds=0, passes=1, classes=classes)
+
+    pooled = pooled_classes([site(c1=trusted(centred=0.1), c2=trusted(centred=0.5)), site(c1=trusted(centred=0.3))])
+    assert [part.class_index for part in pooled] == [1, 2]
+    assert [part.methods[0].centred["relevance_mass"] for part in pooled] == [
+        Figure(value=0.2, n=20),
+        Figure(value=0.5, n=10),
+    ]

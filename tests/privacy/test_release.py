@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 
 from fedxai.errors import SettingsError
 from fedxai.privacy.release import released_evaluation, released_explanation, released_figure
-from fedxai.records import Evaluation, Explanation, Figure, Honesty, MethodSummary, PlaceSummary, TrustTest
+from fedxai.records import (
+    ClassSummary,
+    Evaluation,
+    Explanation,
+    Figure,
+    Honesty,
+    MethodSummary,
+    PlaceSummary,
+    TrustTest,
+)
 
 
 def evaluation(n, cells):
@@ -110,3 +119,28 @@ def test_agreement_over_too_few_cases_is_held_back():
     )
     assert released_explanation(few, 5).agreement == Figure(value=None, n=4)
     assert released_explanation(enough, 5).agreement == Figure(value=0.5, n=5)
+
+
+def method_over(n):
+    figures = {"relevance_mass": Figure(value=0.3, n=n, low=0.2, high=0.4)}
+    return MethodSummary(
+        method="saliency", scored=n, unscored=0, undefined={}, scores=figures, chance=figures, centred=figures
+    )
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(1, 10))
+def test_a_figure_over_classes_leaves_only_where_each_classs_does(cases, minimum):
+    """Else the one held back could be told from the others; and two classes of 3 patients are not 6 patients."""
+    explanation = Explanation(
+        split="test",
+        cases=max(cases),
+        methods=[method_over(sum(cases))],
+        seconds=1,
+        passes=1,
+        classes=[ClassSummary(class_index=index, methods=[method_over(n)]) for index, n in enumerate(cases, start=1)],
+    )
+    released = released_explanation(explanation, minimum)
+    for kind in ("scores", "chance", "centred"):
+        shown = [getattr(part.methods[0], kind)["relevance_mass"].value is not None for part in released.classes]
+        assert shown == [n >= minimum for n in cases]
+        assert (getattr(released.methods[0], kind)["relevance_mass"].value is not None) == all(shown)

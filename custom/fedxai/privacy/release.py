@@ -77,7 +77,7 @@ def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> Met
     def released(kind: str) -> dict[str, Figure]:
         return {
             name: figure
-            if all(getattr(part, kind)[name].value is not None for part in parts)
+            if all(getattr(part, kind)[name].value is not None for part in parts if name in getattr(part, kind))
             else Figure(value=None, n=figure.n)
             for name, figure in getattr(method, kind).items()
         }

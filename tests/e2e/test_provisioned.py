@@ -29,7 +29,7 @@ from fedxai.flare.simulate import run_job
 from fedxai.flare.watch import Progress, follow, look
 from fedxai.records import RunSummary
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SMALL = {
     "settings": {"num_rounds": 1, "explain_every": 0, "seed": 3},
     "train": {"local_steps": 1, "seed": 3},

@@ -186,6 +186,7 @@ def test_a_run_that_is_cut_off_is_taken_up_by_the_next(export, tmp_path):
     journal = export.folder / "cohort.intake" / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-30])  # the power went while the last line was written
     (export.out / "images" / ".x.nii.gz.1.part").write_bytes(b"half")
+    (export.out / "images" / "0123456789abcdef.nii.gz").write_bytes(b"stored, but not written down")
     done = export.take()
     assert (done.taken, done.known) == (8, 4)
     assert content(export.out) == whole
@@ -275,6 +276,14 @@ def test_strict_takes_nothing_and_leaves_what_was_there(export):
         export.take(strict=True)
     assert content(export.out) == before
     assert "Nothing was taken in" in (export.folder / "cohort.intake/report.md").read_text()
+
+
+def test_what_people_put_beside_the_files_is_left_alone(export):
+    export.take()
+    (export.out / "images" / "notes.txt").write_text("looked at on Monday")
+    export.add(12)
+    assert export.take().taken == 1
+    assert (export.out / "images" / "notes.txt").exists()
 
 
 def test_where_all_are_refused_no_cohort_stays(export):

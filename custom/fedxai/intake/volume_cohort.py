@@ -2,7 +2,7 @@
 """A cohort of volumes that grows: a case is stored whole or not at all, and known again on the next run."""
 
 import json
-import shutil
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ KINDS = ("images", "labels", "regions")
 _JOURNAL = "journal.jsonl"
 _KEY = "key"
 _LOCK = ".lock"
+_OURS = re.compile(r"[0-9a-f]{16}\.(nii\.gz|png)|\..*\.part")  # a file by its content, or half of one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,17 +190,18 @@ class Journal:
             self._lock.release()
 
     def sweep(self) -> None:
-        """Remove every file of the cohort that no line names, and folders that are empty; no case: no cohort."""
+        """Remove every file of our making that no line names, and folders that are empty; no case: no cohort."""
         named = {name for record in self.records.values() for name in record.files}
         for kind in KINDS:
             for path in (self.out / kind).glob("*"):
-                if f"{kind}/{path.name}" not in named:
+                if f"{kind}/{path.name}" not in named and _OURS.fullmatch(path.name):
                     path.unlink()
             if (self.out / kind).is_dir() and not any((self.out / kind).iterdir()):
                 (self.out / kind).rmdir()
         if not self.records:
-            shutil.rmtree(self.out, ignore_errors=True)
             self._path.unlink(missing_ok=True)
+            if self.out.is_dir() and not any(self.out.iterdir()):
+                self.out.rmdir()
 
     def _hold(self, records: Iterable[Stored]) -> None:
         for record in records:

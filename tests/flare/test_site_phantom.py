@@ -17,7 +17,7 @@ def drawn(monkeypatch, tmp_path):
 
     def draw(bundle):
         site = Site(bundle)
-        site._context = {"name": "site-3"}
+        site._context = {"name": "site-3", "local": tmp_path, "simulated": True}
         site._draw_phantom(tmp_path)
         return asked[-1]
 

@@ -33,7 +33,8 @@ class AskingController(ScatterAndGather):
     Args:
         patience: seconds to wait, at least, for the remaining sites once enough have answered; where three times the
             slowest answer to such a task is longer, that is waited.
-        first_patience: the same for the first task of its kind, when nobody knows yet how long it takes.
+        first_patience: the same for the first task of its kind, when nobody knows yet how long it takes; also the
+            least time that later tasks are given before too few answers are taken for all there will be.
         flare: arguments of ScatterAndGather.
     """
 
@@ -98,7 +99,7 @@ class AskingController(ScatterAndGather):
 
         wait = self._patience_for(task)
         self.broadcast_and_wait(
-            task=Task(name=task, data=message, result_received_cb=received),
+            task=Task(name=task, data=message, result_received_cb=received, timeout=self._limit_for(task)),
             fl_ctx=fl_ctx,
             min_responses=len(self._engine.get_clients()) if everybody else self._min_clients,
             wait_time_after_min_received=wait,
@@ -113,3 +114,12 @@ class AskingController(ScatterAndGather):
             return math.ceil(max(self._patience, 3 * self._slowest[task]))
         someone_gone = bool(self.recorder.rounds and self.recorder.rounds[-1].missing)
         return math.ceil(max(self._patience, 3 * max(self._slowest.values()))) if someone_gone else self._first_patience
+
+    def _limit_for(self, task: str) -> int:
+        """Seconds after which a task ends though too few answered; 0, no limit, while nobody knows how long it takes.
+
+        FLARE's servers notice sites that are gone; its simulator does not, and would wait for ever.
+        """
+        if task not in self._slowest:
+            return 0
+        return math.ceil(max(self._first_patience, self._slowest[task] + self._patience_for(task)))

@@ -195,11 +195,13 @@ def _family(process: "subprocess.Popen[bytes]") -> set[psutil.Process]:
 def _end(process: "subprocess.Popen[bytes]", family: set[psutil.Process]) -> None:
     """End a process and all that was seen below it, in an orderly way first; sites outlive a killed server."""
     family = family | _family(process)
-    for member in family:
-        _quietly(member.terminate)
-    _, alive = psutil.wait_procs(family, timeout=5)
-    for member in alive:
-        _quietly(member.kill)
+    try:
+        for member in family:
+            _quietly(member.terminate)
+        psutil.wait_procs(family, timeout=5)
+    finally:  # also when a second Ctrl-C cuts the waiting short
+        for member in family:
+            _quietly(member.kill)
     process.wait()
 
 

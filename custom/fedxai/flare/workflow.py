@@ -112,6 +112,7 @@ class ExplainedScatterAndGather(AskingController):
                 self.recorder.begin_round()
                 self._asked = time.monotonic()
                 self._wait_time_after_min_received = self._patience_for(self.train_task_name)
+                self._train_timeout = self._limit_for(self.train_task_name)
             elif event_type == AppEventType.BEFORE_AGGREGATION:
                 self._check_round()
             elif event_type == AppEventType.GLOBAL_BEST_MODEL_AVAILABLE:
@@ -170,9 +171,8 @@ class ExplainedScatterAndGather(AskingController):
         """Where the study has an unfinished state, the rounds begin after its last one."""
         if self._study.loaded is None:
             return
-        ledger = self._server_ledger(fl_ctx)
-        model, self._best = self._study.go_on(self._global_weights, self.recorder, self._selector, ledger)
-        self._global_weights = model
+        before, ledger = self._global_weights, self._server_ledger(fl_ctx)
+        self._global_weights, self._best = self._study.go_on(before, self.recorder, self._selector, ledger)
         self._current_round = self._study.round
         fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, self._global_weights, private=True, sticky=True)
         if isinstance(self.persistor, BundlePersistor):

@@ -82,7 +82,7 @@ def up(deployment: Path, *, patience: float = 120, on_step: Step = lambda line: 
         sites = [kit.name for kit in parts if kit.kind == "site"]
         _wait_until_connected(person(deployment, "project_admin"), sites, time.monotonic() + patience)
     except BaseException:
-        _stop(parts, 15)
+        _stop(_family(parts), 15)
         raise
     return sites
 
@@ -109,8 +109,8 @@ def down(deployment: Path, *, patience: float = 60, on_step: Step = lambda line:
     Returns:
         The names of those that had to be ended by their process id, because they did not follow.
     """
-    parts = _parts(deployment)
-    if not any(processes(kit) for kit in parts):
+    family = _family(_parts(deployment))  # looked up before anything ends: an orphan has no parent to be found by
+    if not any(family.values()):
         return []
     try:
         with session(person(deployment, "project_admin")) as admin:
@@ -120,7 +120,7 @@ def down(deployment: Path, *, patience: float = 60, on_step: Step = lambda line:
             admin.shutdown("all", wait=False)
     except Exception as error:  # the server may be gone already: FLARE's stop file does the same, part by part
         on_step(f"the server takes no command ({type(error).__name__}); each part is told by its stop file")
-    return _stop(parts, patience)
+    return _stop(family, patience)
 
 
 def processes(kit: Kit) -> list[psutil.Process]:
@@ -141,6 +141,9 @@ def session(kit: Kit, *, timeout: float = 10) -> Iterator[Session]:
     Raises:
         RunError: when the server does not answer or does not let the person in.
     """
+    host, port = kit.startup["admin"]["host"], int(kit.startup["admin"]["port"])
+    if not listens(host, port):
+        raise RunError(f"no server answers at {host}:{port}")
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             opened = new_secure_session(kit.startup["admin"]["username"], str(kit.folder), timeout=timeout)
@@ -167,13 +170,9 @@ def listens(host: str, port: int, *, timeout: float = 2) -> bool:
 
 def _wait_until_connected(admin: Kit, sites: Sequence[str], deadline: float) -> None:
     missing = list(sites)
-    host, port = admin.startup["admin"]["host"], admin.startup["admin"]["port"]
     while missing:
         if time.monotonic() > deadline:
             raise RunError(f"{', '.join(missing)} did not connect in time; see {CONSOLE} in the kit")
-        if not listens(host, port):
-            time.sleep(0.5)
-            continue
         try:
             with session(admin, timeout=5) as opened:
                 while missing and time.monotonic() < deadline:
@@ -184,8 +183,11 @@ def _wait_until_connected(admin: Kit, sites: Sequence[str], deadline: float) -> 
             time.sleep(1)
 
 
-def _stop(parts: Sequence[Kit], patience: float) -> list[str]:
-    family = {kit: processes(kit) for kit in parts}
+def _family(parts: Sequence[Kit]) -> dict[Kit, list[psutil.Process]]:
+    return {kit: processes(kit) for kit in parts}
+
+
+def _stop(family: dict[Kit, list[psutil.Process]], patience: float) -> list[str]:
     for kit, members in family.items():
         if members:
             (kit.folder / "shutdown.fl").touch()

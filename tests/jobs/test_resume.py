@@ -91,7 +91,7 @@ def ground(repository, tmp_path_factory) -> Path:
     (config / "config_fed_client.json").write_text(json.dumps(client))
     server = json.loads((config / "config_fed_server.json").read_text())
     next(c for c in server["components"] if c["id"] == "aggregator")["path"] = "planted.Aggregator"
-    server["workflows"][0]["args"]["first_patience"] = 20  # how long a round waits for a site that was killed
+    server["workflows"][0]["args"]["first_patience"] = 8  # how long a round waits for a site that was killed
     server["workflows"][0]["args"]["study"] = client["components"][0]["args"]["study"] = "short"
     (config / "config_fed_server.json").write_text(json.dumps(server))
     return root

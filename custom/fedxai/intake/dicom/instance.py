@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file of an export, as much of it as is needed to say where it belongs; its values stay in memory only."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from pydicom.uid import UID
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.burned_in import check_text
 from fedxai.intake.dicom.frames import Frame, frames_of
-from fedxai.intake.dicom.reading import read_header
+from fedxai.intake.dicom.reading import in_silence, read_header
 from fedxai.intake.dicom.regions import DRAWN, referenced_series
 
 Kind = Literal["slices", "picture", "drawn", "localizer", "other"]
@@ -76,34 +76,38 @@ def read_instance(path: Path, *, allow_burned_in: bool) -> Instance:
         CohortError: it is no DICOM, or damaged beyond saying whose it is.
     """
     header = read_header(path)
-    kind, reason = _kind(header), ""
-    frames: list[Frame] = []
-    pictures = 0
-    drawn_on: frozenset[str] = frozenset()
     try:
-        if kind in ("slices", "picture"):
-            check_text(header, allowed=allow_burned_in)
-        if kind == "slices":
-            frames = frames_of(header, path)
-        elif kind == "picture":
-            pictures = int(header.get("NumberOfFrames") or 1)
-        elif kind == "drawn":
-            drawn_on = frozenset(referenced_series(header))
-    except CohortError as error:
-        reason = str(error)
-    except Exception as error:  # a value that is not what its attribute may hold
-        reason = f"An attribute holds what it must not ({type(error).__name__}); export the study again."
-    return Instance(
+        with in_silence():
+            return _instance(header, path, allow_burned_in)
+    except Exception as error:  # a value that is not what its attribute may hold, where it says whose the file is
+        raise CohortError(f"A file cannot say whose it is ({type(error).__name__}); export the study again.") from None
+
+
+def _instance(header: Dataset, path: Path, allow_burned_in: bool) -> Instance:
+    instance = Instance(
         path=path,
-        kind=kind,
+        kind=_kind(header),
         modality=modality_of(header),
         keys={key: str(header.get(keyword) or "").strip() for key, keyword in KEYS.items()},
         patient=_patient(header),
-        frames=frames,
-        pictures=pictures,
-        drawn_on=drawn_on,
-        reason=reason,
     )
+    try:
+        return _with_content(instance, header, allow_burned_in)
+    except CohortError as error:
+        return replace(instance, reason=str(error))
+    except Exception as error:
+        reason = f"An attribute holds what it must not ({type(error).__name__}); export the study again."
+        return replace(instance, reason=reason)
+
+
+def _with_content(instance: Instance, header: Dataset, allow_burned_in: bool) -> Instance:
+    if instance.kind in ("slices", "picture"):
+        check_text(header, allowed=allow_burned_in)
+    if instance.kind == "slices":
+        return replace(instance, frames=frames_of(header, instance.path))
+    if instance.kind == "picture":
+        return replace(instance, pictures=int(header.get("NumberOfFrames") or 1))
+    return replace(instance, drawn_on=frozenset(referenced_series(header)))
 
 
 def modality_of(header: Dataset) -> str:

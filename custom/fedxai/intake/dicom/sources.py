@@ -12,7 +12,7 @@ from fedxai.errors import CohortError
 from fedxai.intake.dicom.burned_in import outside_blacked
 from fedxai.intake.dicom.display import picture_of
 from fedxai.intake.dicom.numbers import volume_of
-from fedxai.intake.dicom.reading import read_image
+from fedxai.intake.dicom.reading import in_silence, read_image
 from fedxai.intake.dicom.regions import region_of
 from fedxai.intake.dicom.stacks import Stack
 from fedxai.intake.picture_case import Picture, PictureCase
@@ -66,6 +66,10 @@ class StackSource:
         Raises:
             CohortError: a file is damaged, or what was drawn has no place on the volume.
         """
+        with in_silence():
+            return self._read()
+
+    def _read(self) -> VolumeCase:
         image = volume_of(self.stack)
         return VolumeCase(
             image=image,
@@ -119,8 +123,9 @@ class PictureSource:
         Raises:
             CohortError: the file is damaged, or the mask does not fit.
         """
-        dataset = read_image(self.path)
-        pixels = outside_blacked(picture_of(dataset, self.index), dataset)
+        with in_silence():
+            dataset = read_image(self.path)
+            pixels = outside_blacked(picture_of(dataset, self.index), dataset)
         mask = self.said.mask
         return PictureCase(
             image=Picture(pixels=pixels),

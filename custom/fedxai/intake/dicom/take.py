@@ -10,7 +10,7 @@ from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.dicom.find import Found, open_export
 from fedxai.intake.dicom.instance import Instance, read_instance
 from fedxai.intake.dicom.plan import Choice, Plan, plan, unreadable
-from fedxai.intake.dicom.reading import NotDicom
+from fedxai.intake.dicom.reading import NotDicom, in_silence
 from fedxai.intake.intake_report import VolumesTaken
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.table import Columns, Row, read_rows
@@ -82,6 +82,7 @@ def _planned(found: Found, rows: Sequence[Row] | None, out: Path, settings: Dico
             lost[str(error)] += 1
     structures = settings.volumes.class_names[1:] if settings.segmentation else settings.choice.structures
     choice = replace(settings.choice, structures=structures)
-    planned = plan(instances, rows, choice, key_of(out, settings.volumes.key))
+    with in_silence():
+        planned = plan(instances, rows, choice, key_of(out, settings.volumes.key))
     planned.notes += unreadable(lost)
     return planned

@@ -123,3 +123,11 @@ def test_guided_backprop_lets_only_positive_gradients_pass_every_kind_of_relu(re
     wanted = torch.zeros_like(x)
     wanted[:, 1] = (x[:, 1] > 0).float()
     assert torch.equal(maps[1], wanted)
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (8, 12, 20)])
+def test_occlusion_hides_a_64th_at_a_time_of_images_and_of_volumes(shape):
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    image = torch.rand(1, 1, *shape)
+    network(image)
+    assert explain_batch(network, image, methods=["occlusion"]).forwards == 64

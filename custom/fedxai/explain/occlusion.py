@@ -13,6 +13,8 @@ from fedxai.explain.baseline import AgainstBaseline
 from fedxai.explain.method import METHODS, count
 from fedxai.explain.probe import Probe
 
+_WINDOWS = 64
+
 
 @METHODS.register
 class Occlusion(AgainstBaseline):
@@ -22,7 +24,8 @@ class Occlusion(AgainstBaseline):
     Shapes: input ``(B, C, *spatial)``, map ``(B, 1, *spatial)``; logits.
 
     Args:
-        window: side of the window in voxels, at most the axis; None: an eighth of each axis, rounded up.
+        window: side of the window in voxels, at most the axis; None: 64 windows, an eighth of each axis of an image
+            and a quarter of each of a volume, rounded up.
         stride: step between windows in voxels, at most the window; None: the window. The last window of an axis is
             cut off at the border.
         baseline: what hides, see :class:`~fedxai.explain.baseline.AgainstBaseline`.
@@ -57,8 +60,9 @@ class Occlusion(AgainstBaseline):
 
     def _windows(self, space: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         axes = []
+        parts = round(_WINDOWS ** (1 / len(space)))
         for length in space:
-            side = min(self._window or ceil(length / 8), length)
+            side = min(self._window or ceil(length / parts), length)
             stride = self._stride or side
             starts = range(0, (ceil((length - side) / stride) + 1) * stride, stride)
             axes.append([slice(start, start + side) for start in starts])

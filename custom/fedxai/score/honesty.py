@@ -23,7 +23,7 @@ from fedxai.score.score import share_inside
 class HonestyBattery:
     """Questions to a model about cases with a region, each an average over cases with its interval.
 
-    - ``occlusion_mass``: E of the occlusion map (an eighth of each axis hidden at a time).
+    - ``occlusion_mass``: E of the occlusion map (a 64th of the image hidden at a time).
     - ``drop_region``, ``drop_elsewhere``: fall of the predicted class's probability when the region, or a region of
       its shape elsewhere in the body, is filled from its surroundings.
     - ``drop_grey``: the same fall when the region is filled with its own mean, so that shape and place are all

@@ -183,6 +183,7 @@ def test_a_site_killed_in_training_costs_its_own_round_only_and_comes_back(deplo
         settings={"num_rounds": 2, "explain_every": 0, "patience": 5},
         train={"local_steps": 10},
     )
+    edit_json(job / "app" / "config" / "config_fed_client.json", explain_little)
     with deploy.session(lead) as session:
         sent = session.submit_job(str(job))
         while not at(look(session, sent), round_=2, site="site-3", task="train"):
@@ -224,6 +225,10 @@ def at(seen: Progress, *, round_: int, site: str, task: str) -> bool:
 
 def let_code_pass(policy: dict) -> None:
     policy["permissions"]["lead"]["byoc"] = "any"
+
+
+def explain_little(config: dict) -> None:
+    config["components"][0]["args"]["explain"] = {"final_cases": 4, "trust_cases": 0, "honesty_cases": 0, "gallery": 0}
 
 
 def expire(deployment: Path, copy: Kit) -> None:

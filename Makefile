@@ -28,6 +28,9 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/explain_cost.py
 	$(BIN)/python benchmarks/simulator_overhead.py
 	$(BIN)/python benchmarks/shortcut_alarm.py
+	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/intake.py
+	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/explanation_guided.py --seeds 1
 
 # Tests of the report use a real browser: installed where that is possible, named where it is not.

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a bundle's folder holds, found out by reading only: its parts, what is missing, and what would run."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,3 @@ class Inspection:
         except BundleError:
             lacking.append("class names")
         return lacking
-
-    def fingerprint(self) -> str:
-        """The digests as one line of JSON, for who keeps them elsewhere."""
-        return json.dumps({"digest": self.digest, "weights": self.weights})

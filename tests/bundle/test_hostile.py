@@ -262,6 +262,7 @@ def test_a_target_outside_the_allow_list_is_refused(write, config, component, re
         "from monai.utils import optional_import\noptional_import('os')",
         "import torch\nx = torch.zeros(1).numpy().tofile('x')",
         "def f(x):\n    return eval(x)",
+        "import torch\nx = torch\nx.os.remove('y')",
         "syntax error",
     ],
 )

@@ -128,7 +128,7 @@ def _import_problem(name: str) -> str | None:
     if _root(name) == PACKAGE or name == _OPTIONAL_IMPORT:  # judged where they stand and where it is called
         return None
     refused = name.rpartition(".")[2] in _REFUSED["attributes"]
-    return f"{name} may not be used in a script" if refused else problem_of(name)
+    return problem_of(name) or (f"{name} may not be used in a script" if refused else None)
 
 
 def _root(name: str) -> str:

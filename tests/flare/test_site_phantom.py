@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site without a cohort draws the phantom whose dimension and task are its bundle's."""
 
+from pathlib import Path
+
 import pytest
 
 from fedxai.bundle import Bundle
@@ -40,3 +42,10 @@ def test_a_bundle_without_a_phantom_is_refused_by_name(drawn, monkeypatch):
     monkeypatch.setattr(Bundle, "task", "segmentation")
     with pytest.raises(CohortError, match="no phantom fits bundle brain_mri_tumor_classification"):
         drawn("brain_mri_tumor_classification")
+
+
+def test_a_real_site_without_a_cohort_trains_on_nothing():
+    site = Site("brain_mri_tumor_classification")
+    site._context = {"name": "site-1", "local": Path("no-such-folder"), "simulated": False}
+    with pytest.raises(CohortError, match="site-1 has no cohort; name its folder as 'cohort' in local/fedxai.json"):
+        _ = site.cohort

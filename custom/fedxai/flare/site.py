@@ -24,7 +24,7 @@ from fedxai.intake.phantom_3d import make_phantom_3d
 from fedxai.intake.preflight import preflight
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Survey
-from fedxai.settings import ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
+from fedxai.settings import SITE_FILE, ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.optimizer_state import OptimizerState
 
@@ -111,13 +111,15 @@ class Site(FLComponent):
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The site's cohort: its own setting, else the simulator's cohorts folder, else the phantom.
+        """The site's cohort: its own setting; in the simulator else of the cohorts folder, else the phantom.
 
         Raises:
-            CohortError: when the cohorts folder has none for this site.
+            CohortError: when the cohorts folder has none for this site, or a real site has set none.
         """
         if self.settings.cohort:
             return Cohort.open(self.settings.cohort)
+        if not self._context["simulated"]:
+            raise CohortError(f"{self.name} has no cohort; name its folder as 'cohort' in local/{SITE_FILE}")
         root = cohorts_root(self._cohorts)
         if root is None:
             return self._phantom()

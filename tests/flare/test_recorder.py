@@ -6,7 +6,7 @@ import json
 import pytest
 
 from fedxai.flare.recorder import Recorder
-from fedxai.records import CaseCounts, Figure, Holding, SiteRound, Survey
+from fedxai.records import CaseCounts, Explanation, Figure, Holding, SiteRound, Survey
 
 
 @pytest.fixture
@@ -48,3 +48,13 @@ def test_a_run_that_is_taken_up_ends_as_one_that_never_stopped(make, brain_bundl
     assert (pieces.choice, pieces.notes, pieces.bytes) == (whole.choice, whole.notes, whole.bytes)
     assert pieces.privacy == whole.privacy
     assert "site-2 gave no usable update" in pieces.notes[0]
+
+
+def test_methods_that_cannot_explain_a_network_are_named_for_the_reader(make):
+    recorder = make()
+    answers = {
+        site: Explanation(split="test", cases=4, methods=[], seconds=1, passes=1, left_out=left_out)
+        for site, left_out in (("site-1", ["grad_cam", "layer_cam"]), ("site-2", []))
+    }
+    recorder.model("last", 3, {}, answers)
+    assert recorder.notes == ["site-1: grad_cam, layer_cam cannot explain the last model here."]

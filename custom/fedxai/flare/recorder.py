@@ -214,6 +214,9 @@ class Recorder:
                 by_construction=won_by_construction(methods, honesty),
             )
         )
+        for site, answer in sorted(explanations.items()):
+            if answer.left_out:
+                self.notes.append(f"{site}: {', '.join(answer.left_out)} cannot explain the {which} model here.")
 
     def _shortcuts(self, explanations: Mapping[str, Explanation]) -> ShortcutSearch | None:
         """Sites and classes for which the model looks where it does not look elsewhere."""

@@ -53,6 +53,7 @@ def _site_rounds(summary: RunSummary) -> Table:
         Column(key="training_loss", heading="Training loss", kind="number"),
         Column(key="loss", heading="Validation loss", kind="figure"),
         *(Column(key=name, heading=f"Validation {in_a_sentence(name)}", kind="figure") for name in leading),
+        Column(key="agreement", heading="Maps agree with those before", kind="figure"),
         Column(key="steps", heading="Steps", kind="count"),
         Column(key="seconds", heading="Time", kind="seconds"),
     )
@@ -62,6 +63,7 @@ def _site_rounds(summary: RunSummary) -> Table:
             "site": site.name,
             "training_loss": site.training_loss,
             **{name: site.validation.get(name) for name in ("loss", *leading)},
+            "agreement": site.explanation.agreement if site.explanation else None,
             "steps": site.steps,
             "seconds": site.seconds,
         }

@@ -156,6 +156,23 @@ def test_the_best_model_is_a_bundle_that_opens_and_predicts(two_runs):
     assert network.eval()(torch.zeros(1, 1, *size)).shape == (1, len(bundle.class_names))
 
 
+def test_a_given_model_is_explained_at_all_sites_as_in_the_run_that_made_it(two_runs, repository, tmp_path):
+    cohorts, trained, *_ = two_runs
+    [bundle] = [path.parent for path in (trained / "best").glob("*/configs")]
+    results = run_job(
+        repository / "jobs" / "explain_only",
+        out=tmp_path / "explained",
+        cohorts=cohorts,
+        settings={"model": str(bundle)},
+    )
+    summary = read(results)
+    [before] = [m for m in read(trained).final if m.which == "best"]
+    assert summary.rounds == []
+    for found in summary.final:
+        assert found.metrics == before.metrics
+        assert [method.scores for method in found.explanation] == [method.scores for method in before.explanation]
+
+
 def test_verdict_battery_alarm_and_choice_stand_in_the_summary(two_runs):
     summary = read(two_runs[1])
     shown = summary.final[-1]

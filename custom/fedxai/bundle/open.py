@@ -3,6 +3,7 @@
 
 import logging
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,7 +18,9 @@ from fedxai.settings import BUNDLES_VARIABLE
 
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
-    from torch import nn
+    from torch import Tensor, nn
+
+WEIGHTS = "models/model.pt"
 
 
 class Bundle:
@@ -103,6 +106,25 @@ class Bundle:
             torch.manual_seed(seed)
             return self.parser({"device": "cpu"}).get_parsed_content("network_def")
 
+    def weights(self) -> "dict[str, Tensor]":
+        """The trained weights that lie in the bundle (``models/model.pt``), a plain state dict on the CPU.
+
+        Raises:
+            BundleError: when there are none, or they cannot be read as such.
+        """
+        import torch
+
+        file = self.path / WEIGHTS
+        if not file.is_file():
+            raise BundleError(f"bundle {self.name} has no weights ({WEIGHTS}); name a run, or the bundle it exported")
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise BundleError(f"bundle {self.name}: {WEIGHTS} cannot be read as weights") from error
+        if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+            raise BundleError(f"bundle {self.name}: {WEIGHTS} must hold a plain state dict of tensors")
+        return dict(state)
+
     def export(self, folder: Path, weights: Mapping[str, Any]) -> Path:
         """Write the bundle with these weights as ``folder/<name>``, ready for ``python -m monai.bundle run``.
 
@@ -118,7 +140,7 @@ class Bundle:
         ignored = shutil.ignore_patterns("__pycache__", "models", "eval")
         shutil.copytree(self.path, partial, ignore=ignored)
         (partial / "models").mkdir()
-        torch.save({name: torch.as_tensor(value) for name, value in weights.items()}, partial / "models" / "model.pt")
+        torch.save({name: torch.as_tensor(value) for name, value in weights.items()}, partial / WEIGHTS)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
         return target

@@ -28,6 +28,9 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
     guidance: GUIDANCE = None,
+    model: Annotated[
+        str | None, typer.Option(help="Run, or bundle with weights, that is explained (jobs/explain_only).")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on after the last finished round of the interrupted run in --out.")
     ] = False,
@@ -45,7 +48,7 @@ def run(
     from fedxai.records import RunSummary
     from fedxai.report.console import print_summary
 
-    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed, "resume": resume or None}
+    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed, "resume": resume or None, **_given(model)}
     train = {"seed": seed, "local_epochs": local_epochs, "guidance": _guidance(guidance)}
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting the sites", total=None)
@@ -103,6 +106,16 @@ def compare(
         bar = progress.add_task("starting", total=None)
         results = comparison.run(seeds, on_step=lambda step: progress.update(bar, description=step))
     typer.echo(f"comparison: {write_comparison(results, out)}")
+
+
+def _given(model: str | None) -> dict[str, str]:
+    """The settings that name a trained model, and the bundle that it is of."""
+    from fedxai.cli.trained import find_trained
+
+    if model is None:
+        return {}
+    bundle = find_trained(model, "best").bundle
+    return {"bundle": bundle.name, "model": str(bundle.path)}
 
 
 def _guidance(terms: list[str] | None) -> dict[str, list[str]] | None:

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trained model that a person names: a run's best or last one, or a bundle with weights."""
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedxai.bundle import Bundle
-from fedxai.errors import BundleError, RunError
+from fedxai.errors import RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WEIGHTS = Path("models") / "model.pt"
 _MODELS = ("best", "last")
 _RESULTS = (".", "fedxai", "server/*/fedxai")  # the results folder itself, a job's folder, a run's folder
 
@@ -40,7 +38,7 @@ def find_trained(name: str, which: str) -> Trained:
     """
     path = Path(name)
     bundle = Bundle.open(_exported(path, which) if path.is_dir() and not (path / "configs").is_dir() else name)
-    return Trained(bundle=bundle, weights=_weights(bundle))
+    return Trained(bundle=bundle, weights=bundle.weights())
 
 
 def _exported(run: Path, which: str) -> Path:
@@ -54,20 +52,3 @@ def _exported(run: Path, which: str) -> Path:
     if which not in exported:
         raise RunError(f"run {run.name!r} has no {which} model; it has: {', '.join(exported)}")
     return exported[which]
-
-
-def _weights(bundle: Bundle) -> "Mapping[str, Tensor]":
-    import torch
-
-    path = bundle.path / WEIGHTS
-    if not path.is_file():
-        raise BundleError(
-            f"bundle {bundle.name} has no weights ({WEIGHTS.as_posix()}); name a run, or the bundle it exported"
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise BundleError(f"bundle {bundle.name}: {WEIGHTS.as_posix()} cannot be read as weights") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BundleError(f"bundle {bundle.name}: {WEIGHTS.as_posix()} must hold a plain state dict of tensors")
-    return state

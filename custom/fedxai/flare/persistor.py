@@ -9,31 +9,53 @@ from numpy.typing import NDArray
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.abstract.model import ModelLearnable, make_model_learnable
 from nvflare.app_opt.pt.file_model_persistor import PTFileModelPersistor
+from torch import nn
 
 from fedxai.bundle import Bundle
-from fedxai.errors import FedxaiError
+from fedxai.errors import BundleError, FedxaiError
 
 
 class BundlePersistor(PTFileModelPersistor):
-    """Starts from the bundle's network with seeded weights; saves the last and the best global model.
+    """Starts from the bundle's network with seeded, or given, weights; saves the last and the best global model.
 
     Args:
         bundle: name of the MONAI bundle.
         seed: seed of the initial weights.
+        model: folder on the server of an exported bundle whose weights are the first global model instead.
     """
 
-    def __init__(self, bundle: str, seed: int = 0) -> None:
+    def __init__(self, bundle: str, seed: int = 0, model: str | None = None) -> None:
         super().__init__(load_device="cpu")
         self._bundle_name = bundle
         self._seed = seed
+        self._model = model
 
     def _initialize(self, fl_ctx: FLContext) -> None:
         try:
-            self.model = Bundle.open(self._bundle_name).network(seed=self._seed)
+            self.model = self._network()
         except FedxaiError as error:
             self.system_panic(str(error), fl_ctx)
             return
         super()._initialize(fl_ctx)
+
+    def _network(self) -> nn.Module:
+        bundle = Bundle.open(self._bundle_name)
+        network = bundle.network(seed=self._seed)
+        if self._model is None:
+            return network
+        if not self._model:
+            raise BundleError("model must name an exported bundle on the server, got none; see `fedxai run --model`")
+        trained = Bundle.open(self._model)
+        if trained.digest != bundle.digest:
+            raise BundleError(
+                f"model: it was trained in another version of bundle {bundle.name} (digest {trained.digest[:12]}, "
+                f"the server's is {bundle.digest[:12]})"
+            )
+        try:
+            network.load_state_dict(trained.weights())
+        except RuntimeError as error:
+            raise BundleError(f"model: its weights don't fit the network of bundle {bundle.name}") from error
+        return network
 
     def save_model(self, ml: ModelLearnable, fl_ctx: FLContext) -> None:
         """Save the global model after a round; a disk that takes no more ends the run with a sentence."""

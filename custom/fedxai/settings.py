@@ -71,8 +71,9 @@ class ExplainSettings(_Settings):
 class ReleasePolicy(_Settings):
     """What the hospital's gate lets out, whatever a job asks; a job can only ask for less."""
 
-    tasks: tuple[Literal["survey", "train", "validate", "explain"], ...] = Field(
-        ("survey", "train", "validate", "explain"), description="Tasks of the server that this site answers."
+    tasks: tuple[Literal["survey", "statistics", "train", "validate", "explain"], ...] = Field(
+        ("survey", "statistics", "train", "validate", "explain"),
+        description="Tasks of the server that this site answers.",
     )
     update_norm: Annotated[float, Field(gt=0)] = Field(
         2.0, description="Largest L2 norm of an update, as a multiple of the norm of the global weights it began with."

@@ -17,7 +17,7 @@ def refused(*arguments: object) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.parametrize("command", ["run", "compare", "survey"])
 def test_the_help_ends_with_an_example(command):
     done = subprocess.run([FEDXAI, command, "--help"], capture_output=True, text=True, check=True)
     assert f"Example: fedxai {command}" in done.stdout.replace("`", "")

@@ -19,7 +19,9 @@ from fedxai.flare.site import Site
 from fedxai.flare.witness import HEAD, head_of
 from fedxai.intake.cohort import Cohort
 from fedxai.privacy.ledger import Ledger
+from fedxai.privacy.statistics import released_statistics
 from fedxai.records import Evaluation, Evaluations, Figure, SiteRound, Survey
+from fedxai.records_statistics import SiteStatistics
 from fedxai.settings import ReleasePolicy, SiteSettings
 
 WEIGHTS = {"w": np.ones(3, np.float32), "seen": np.array(4, np.int64)}
@@ -94,7 +96,7 @@ def task(at):
 
     def give(name: str) -> FLContext:
         fl_ctx = at(name)
-        message = Shareable() if name == "survey" else weights_message(WEIGHTS, round_=2)
+        message = Shareable() if name in ("survey", "statistics") else weights_message(WEIGHTS, round_=2)
         IncomingGate().process(message, fl_ctx)
         return fl_ctx
 
@@ -138,6 +140,28 @@ def test_a_summary_leaves_as_it_was(task, site):
         cases=site.cohort.counts(), holding=site.cohort.holding(), classes=3, bundle_digest=site.bundle.digest
     )
     assert read_summary(OutgoingGate().process(summary_message(survey), task("survey")), Survey) == survey
+
+
+def test_statistics_leave_as_they_were_and_with_one_patients_bin_not_at_all(task, site):
+    honest = released_statistics(site.statistics(), site.settings.minimum_cell)
+    sent = OutgoingGate().process(summary_message(honest), task("statistics"))
+    assert read_summary(sent, SiteStatistics) == honest
+    [first, *rest] = honest.histogram
+    alone = first.model_copy(update={"share": first.share.model_copy(update={"n": 1})})
+    tampered = honest.model_copy(update={"histogram": [alone, *rest]})
+    out = OutgoingGate().process(summary_message(tampered), task("statistics"))
+    assert "DXO" not in out
+    assert refused(site) == ["small_cell"]
+    assert next(site.ledger.entries()).kind == "statistics"
+
+
+def test_nobody_asks_for_statistics_by_weights_or_against_the_policy(at, site):
+    with pytest.raises(ReleaseError, match="nothing but"):
+        IncomingGate().process(weights_message(WEIGHTS, round_=0), at("statistics"))
+    site.__dict__["settings"] = SiteSettings(policy=ReleasePolicy(tasks=("survey", "train")))
+    gate_of(at("statistics")).__dict__.pop("_judgement", None)
+    with pytest.raises(ReleaseError, match="policy.tasks"):
+        IncomingGate().process(Shareable(), at("statistics"))
 
 
 def extra_header(message):

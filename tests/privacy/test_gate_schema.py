@@ -25,6 +25,7 @@ from fedxai.records import (
     Survey,
     TrustTest,
 )
+from fedxai.records_statistics import SiteStatistics
 from fedxai.settings import ReleasePolicy
 
 POLICY = ReleasePolicy()
@@ -161,7 +162,7 @@ def test_every_field_of_every_summary_is_known_to_the_gate():
         for part in get_args(kind):
             reach(part)
 
-    for kind in (Survey, Evaluations, Explanation, SiteRound):
+    for kind in (Survey, SiteStatistics, Evaluations, Explanation, SiteRound):
         reach(kind)
     assert reached == {kind: set(names.split()) for kind, names in schema._FIELDS.items()}
 

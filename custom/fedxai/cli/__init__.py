@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import bundle, cohort, deploy, doctor, explain, intake, job, ledger, run, watch
+from fedxai.cli import bundle, cohort, deploy, doctor, explain, intake, job, ledger, run, survey, watch
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(bundle.app, name="bundle")
 app.command()(run.run)
 app.command()(run.compare)
+app.command()(survey.survey)
 app.command()(explain.explain)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(job.app, name="job")

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from nvflare.apis.controller_spec import ClientTask, Task
@@ -21,6 +22,7 @@ from fedxai.flare.home import LEDGER, home
 from fedxai.flare.messages import read_summary, reason_of
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.witness import record_arrival
+from fedxai.intake.cohort import site_cohorts
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Record
 
@@ -123,3 +125,17 @@ class AskingController(ScatterAndGather):
         if task not in self._slowest:
             return 0
         return math.ceil(max(self._first_patience, self._slowest[task] + self._patience_for(task)))
+
+
+def check_sites(root: Path, sites: list[str]) -> None:
+    """Hold the simulated sites against the cohorts folder.
+
+    Raises:
+        RunError: when they have other names.
+    """
+    cohorts = sorted(site_cohorts(root))
+    if sites != cohorts:
+        raise RunError(
+            f"the run has {', '.join(sites)} and the cohorts folder has {', '.join(cohorts)}; "
+            f"start the simulator with -c {','.join(cohorts)}"
+        )

@@ -18,6 +18,7 @@ from fedxai.flare.between_rounds import agreement_with_before
 from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
 from fedxai.privacy.release import released_evaluation, released_explanation
+from fedxai.privacy.statistics import released_statistics
 from fedxai.records import Evaluations, Explanation, Figure, SiteRound, Split
 from fedxai.report.gallery import Gallery
 from fedxai.score.examine import examine
@@ -165,3 +166,13 @@ class ExplainExecutor(_SiteExecutor):
             site.folder / "explained_before.npz",
             lambda: site.trainer.explanation_batches("validation", limit=limit, batch_size=batch_size),
         )
+
+
+class StatisticsExecutor(_SiteExecutor):
+    """Answers ``statistics``: what the site's training cases are like, without a model."""
+
+    tasks = ("statistics",)
+
+    def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
+        """See the class."""
+        return summary_message(released_statistics(site.statistics(), site.settings.minimum_cell))

@@ -21,8 +21,15 @@ from fedxai.privacy.schema import recognised
 from fedxai.privacy.sentence import SILENT, released_sentence
 from fedxai.privacy.tensors import check_norm, rebuilt_tensors
 from fedxai.records import Evaluations, Explanation, Record, SiteRound, Survey
+from fedxai.records_statistics import SiteStatistics
 
-KINDS: dict[str, type[Record]] = {"survey": Survey, "validate": Evaluations, "explain": Explanation}
+KINDS: dict[str, type[Record]] = {
+    "survey": Survey,
+    "statistics": SiteStatistics,
+    "validate": Evaluations,
+    "explain": Explanation,
+}
+_BARE = ("survey", "statistics")  # tasks that bring no weights
 _META = {MetaKey.NUM_STEPS_CURRENT_ROUND, MetaKey.INITIAL_METRICS, SITE_ROUND}
 _ROLES = ("round", "last", "best", None)
 
@@ -48,12 +55,12 @@ class Judgement:
         """
         if name not in self._policy.tasks:
             raise ReleaseError("task", f"this site answers {', '.join(self._policy.tasks)} (policy.tasks)")
-        if data.keys() - {ReservedHeaderKey.HEADERS, "DXO"} or (name == "survey" and "DXO" in data):
+        if data.keys() - {ReservedHeaderKey.HEADERS, "DXO"} or (name in _BARE and "DXO" in data):
             raise ReleaseError("content", "a task may hold nothing but its weights")
         rounds = (AppConstants.CURRENT_ROUND, AppConstants.NUM_ROUNDS)
         if not all(number(data.get_header(key)) for key in rounds) or data.get_header(ROLE) not in _ROLES:
             raise ReleaseError("headers", "a task's round and role must be numbers and known words")
-        if name == "survey":
+        if name in _BARE:
             return data
         dxo = _dxo(data)
         if dxo.data_kind != "WEIGHTS":

@@ -25,6 +25,7 @@ from fedxai.settings import COHORTS_VARIABLE
 EARLIER = "earlier"  # where a run that goes on has what it left before, until its workspace is set up
 RESULTS = Path("server") / "simulate_job" / FOLDER
 SUMMARY = "summary.json"
+SURVEY = "survey.json"
 _CONFIG = Path("app") / "config"
 
 
@@ -51,7 +52,7 @@ def run_job(
         on_progress: called after each round with rounds done, rounds, and the round's line.
 
     Returns:
-        The folder with ``summary.json`` and ``report.html``.
+        The folder with ``summary.json`` and ``report.html``, or with ``survey.json`` where the job is a survey.
 
     Raises:
         SettingsError: when ``out`` holds something or ``settings`` names what the job does not have.
@@ -75,11 +76,17 @@ def run_job(
             code = _watch(command, environment, log, out / RESULTS, on_progress)
         finally:
             _keep_log(log, out)
-    failure, summary = out / RESULTS / FAILURE, out / RESULTS / SUMMARY
-    if code or failure.is_file() or not summary.is_file() or summary.stat().st_mtime_ns == earlier:
+    failure, result = out / RESULTS / FAILURE, _result(out / RESULTS)
+    if code or failure.is_file() or not result.is_file() or result.stat().st_mtime_ns == earlier:
         reason = failure.read_text(encoding="utf-8").strip() if failure.is_file() else f"exit code {code}"
         raise RunError(f"the run failed: {reason} (log: {out.name}/simulator.log)")
     return out / RESULTS
+
+
+def _result(results: Path) -> Path:
+    """What the job leaves to read, whether it is there or not."""
+    survey = results / SURVEY
+    return survey if survey.is_file() else results / SUMMARY
 
 
 def _keep_log(log: Path, out: Path) -> None:

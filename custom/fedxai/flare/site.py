@@ -22,8 +22,10 @@ from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
 from fedxai.intake.phantom_3d import make_phantom_3d
 from fedxai.intake.preflight import preflight
+from fedxai.intake.statistics import cohort_statistics
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Survey
+from fedxai.records_statistics import SiteStatistics
 from fedxai.settings import SITE_FILE, ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.optimizer_state import OptimizerState
@@ -161,13 +163,7 @@ class Site(FLComponent):
                 asks for.
             SettingsError: when a training setting breaks its rule.
         """
-        preflight(self.cohort)
-        classes = len(self.cohort.class_names)
-        if classes != len(self.bundle.class_names):
-            raise BundleError(
-                f"{self.name}'s cohort has {classes} classes and bundle {self.bundle.name} has "
-                f"{len(self.bundle.class_names)}; choose a bundle that fits the cohort"
-            )
+        classes = self._fitting_classes()
         _ = self.trainer  # made now, so that what cannot be trained is said before anything is
         return Survey(
             cases=self.cohort.counts(),
@@ -175,6 +171,27 @@ class Site(FLComponent):
             classes=classes,
             bundle_digest=self.bundle.digest,
         )
+
+    def statistics(self) -> SiteStatistics:
+        """What the training cases are like, with nothing held back yet.
+
+        Raises:
+            CohortError: when a file of the cohort would stop a run.
+            BundleError: when cohort and bundle differ in their number of classes.
+        """
+        self._fitting_classes()
+        return cohort_statistics(self.cohort, group=self.settings.minimum_cell)
+
+    def _fitting_classes(self) -> int:
+        """How many classes cohort and bundle have, once every file of the cohort is there."""
+        preflight(self.cohort)
+        classes = len(self.cohort.class_names)
+        if classes != len(self.bundle.class_names):
+            raise BundleError(
+                f"{self.name}'s cohort has {classes} classes and bundle {self.bundle.name} has "
+                f"{len(self.bundle.class_names)}; choose a bundle that fits the cohort"
+            )
+        return classes
 
     def _phantom(self) -> Cohort:
         folder = self.folder / "phantom"

@@ -21,6 +21,7 @@ KINDS = {
     "validate": "evaluation",
     "explain": "explanation",
     "survey": "survey",
+    "statistics": "statistics",
 }
 REFUSAL = "refusal"  # a reply that says in one sentence why there is no answer
 CHANNEL = "task"

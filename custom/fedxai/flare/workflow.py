@@ -21,7 +21,7 @@ from nvflare.app_common.app_event_type import AppEventType
 from fedxai.bundle import Bundle
 from fedxai.errors import FedxaiError, RunError
 from fedxai.flare.aggregator import FedAvgAggregator
-from fedxai.flare.asking import AskingController
+from fedxai.flare.asking import AskingController, check_sites
 from fedxai.flare.failure import FailureNote
 from fedxai.flare.home import run_folder
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
@@ -29,7 +29,6 @@ from fedxai.flare.persistor import BundlePersistor
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.selector import ModelSelector
 from fedxai.flare.study import Study
-from fedxai.intake.cohort import site_cohorts
 from fedxai.records import Evaluations, Explanation, Survey
 from fedxai.report.console import print_summary, round_line
 from fedxai.report.events import Events
@@ -148,7 +147,7 @@ class ExplainedScatterAndGather(AskingController):
         self._events = Events(self._folder / "events")
         root = cohorts_root(self._cohorts)
         if root is not None:  # named only where sites are simulated
-            _check_sites(sites, sorted(site_cohorts(root)))
+            check_sites(root, sites)
 
     def _survey(self, fl_ctx: FLContext) -> None:
         """Before anything is trained, every site says what it holds; one that can't take part ends the run."""
@@ -290,11 +289,3 @@ class ExplainedScatterAndGather(AskingController):
                 self._report()
         except (OSError, FedxaiError) as error:
             self.logger.error(f"the server cannot write its results: {error}")
-
-
-def _check_sites(sites: list[str], cohorts: list[str]) -> None:
-    if sites != cohorts:
-        raise RunError(
-            f"the run has {', '.join(sites)} and the cohorts folder has {', '.join(cohorts)}; "
-            f"start the simulator with -c {','.join(cohorts)}"
-        )

@@ -24,13 +24,13 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation
     _check(minimum_cell)
     metrics = {name: released_figure(figure, minimum_cell) for name, figure in evaluation.metrics.items()}
     return evaluation.model_copy(
-        update={"metrics": metrics, "confusion": _released_confusion(evaluation.confusion, minimum_cell)}
+        update={"metrics": metrics, "confusion": released_cells(evaluation.confusion, minimum_cell)}
     )
 
 
-def _released_confusion(confusion: list[list[int | None]], minimum_cell: int) -> list[list[int | None]]:
+def released_cells(counts: list[list[int | None]], minimum_cell: int) -> list[list[int | None]]:
     """Cells of 1 to ``minimum_cell - 1`` held back; with a single one a second, or the number of cases tells it."""
-    released = [[None if cell and cell < minimum_cell else cell for cell in row] for row in confusion]
+    released = [[None if cell and cell < minimum_cell else cell for cell in row] for row in counts]
     cells = [(cell, row, column) for row, listed in enumerate(released) for column, cell in enumerate(listed)]
     known = [(cell, row, column) for cell, row, column in cells if cell is not None]
     if known and len(cells) - len(known) == 1:

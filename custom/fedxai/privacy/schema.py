@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError
 from fedxai.records import (
+    DECIMALS,
     CaseCounts,
     ClassSummary,
     Digest,
@@ -27,6 +28,7 @@ from fedxai.records import (
     Survey,
     TrustTest,
 )
+from fedxai.records_statistics import BINS, WHOLE, Extent, HistogramBin, SiteStatistics
 from fedxai.settings import ReleasePolicy
 
 _FIELDS: dict[type[Record], str] = {  # what the rules below look at; a field that is not here is refused
@@ -43,6 +45,9 @@ _FIELDS: dict[type[Record], str] = {  # what the rules below look at; a field th
     Survey: "cases holding classes bundle_digest",
     CaseCounts: "training validation test",
     Holding: "case_records bytes",
+    SiteStatistics: "cases classes histogram spacing shape",
+    HistogramBin: "bin share",
+    Extent: "low middle high",
 }
 _TECHNICAL = 2**48  # steps, passes and bytes: more than any machine gets through
 
@@ -153,6 +158,7 @@ class _Bounds:
             Survey: self._survey,
             CaseCounts: lambda counts: _require(counts == facts.cases, "counts", "counts must be the cohort's own"),
             Holding: self._holding,
+            SiteStatistics: self._statistics,
         }
 
     def check(self, record: Record) -> None:
@@ -175,13 +181,15 @@ class _Bounds:
         self._names(evaluation.metrics, self.words.metrics, "metrics")
         self._count(evaluation.cases, self.facts.total)
         self._count(evaluation.patients, self.facts.total)
-        cells = [cell for row in evaluation.confusion for cell in row]
         side = len(evaluation.confusion)
         square = side in (0, self.facts.classes) and all(len(row) == side for row in evaluation.confusion)
         _require(square, "schema", "a confusion matrix must have a row and a column for each class")
+        self._cells([cell for row in evaluation.confusion for cell in row], self.facts.total)
+
+    def _cells(self, cells: list[int | None], most: int) -> None:
         for cell in cells:
             if cell is not None:
-                self._count(cell, self.facts.total)
+                self._count(cell, most)
                 _require(cell == 0 or cell >= self.facts.minimum_cell, "small_cell", "small cells must be held back")
         _require(cells.count(None) != 1, "small_cell", _ALONE)
 
@@ -232,6 +240,23 @@ class _Bounds:
     def _holding(self, holding: Holding) -> None:
         self._count(holding.case_records, self.facts.total)
         self._count(holding.bytes, _TECHNICAL)
+
+    def _statistics(self, statistics: SiteStatistics) -> None:
+        most, bins = self.facts.cases.training, [part.bin for part in statistics.histogram]
+        _require(len(statistics.classes) == self.facts.classes, "counts", "the classes must be the bundle's own")
+        self._cells(statistics.classes, most)
+        _require(bins == sorted(set(bins)) and max(bins, default=0) < BINS, "schema", "bins must be known, in order")
+        _require(max(len(statistics.spacing), len(statistics.shape)) <= 3, "schema", "an image has 3 axes at most")
+        shares = [part.share for part in statistics.histogram]
+        extents = [*statistics.spacing, *statistics.shape]
+        for figure in [*shares, *(end for extent in extents for end in (extent.low, extent.middle, extent.high))]:
+            self._count(figure.n, most)
+            _require(figure.low is None and figure.high is None, "schema", "statistics of data have no intervals")
+            _require(figure.value is None or figure.value >= 0, "bounds", "shares, spacings and shapes are positive")
+        _require(all(share.value is not None for share in shares), "schema", "a bin without a share is not told")
+        total = sum(share.value or 0 for share in shares)
+        whole = not bins or abs(total - WHOLE) <= BINS * 10**-DECIMALS  # the shares are rounded
+        _require(whole, "bounds", "the shares of a histogram must be all of it")
 
     def _size(self, value: float | None) -> None:
         bounded = value is None or (math.isfinite(value) and abs(value) <= self.policy.largest)

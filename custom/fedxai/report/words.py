@@ -47,6 +47,7 @@ _WORDS = {
     "evaluation": "Evaluation figures",
     "explanation": "Explanation figures",
     "survey": "Survey answers",
+    "statistics": "Data statistics",
     "centralised": "Centralised",
     "local-only": "Local only",
     "federated": "Federated",

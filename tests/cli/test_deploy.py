@@ -59,3 +59,9 @@ def test_a_packed_job_says_how_to_submit_it(repository, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "submit_job brain" in done.stdout.replace("\n", " ")
     assert not (tmp_path / "brain" / "app" / "custom").exists()
+
+
+def test_a_job_without_a_seed_is_packed_too(repository, tmp_path):
+    done = run("job", "pack", repository / "jobs" / "survey", "--out", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "submit_job data" in done.stdout.replace("\n", " ")

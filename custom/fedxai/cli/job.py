@@ -27,7 +27,9 @@ def pack(
     explain_every: Annotated[
         int | None, typer.Option(min=0, help="Explain after every so many rounds; 0: only the final models.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of weights, shuffling and augmentation; default: the job's own.")
+    ] = None,
 ) -> None:
     """Write the form of a job that real sites take: configuration only, signed by FLARE when it is submitted.
 

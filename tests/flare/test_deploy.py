@@ -39,6 +39,9 @@ def runs(deployment):
         process = subprocess.Popen([sys.executable, "-c", program, str(folder)])
         started.append(process)
         (folder / "daemon_pid.fl").write_text(str(process.pid))
+        deadline = time.monotonic() + 10
+        while str(folder) not in psutil.Process(process.pid).cmdline() and time.monotonic() < deadline:
+            time.sleep(0.01)  # for a moment a new program has no command line yet
         return psutil.Process(process.pid)
 
     yield run

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedxai.errors import CohortError
 from fedxai.intake.pixels import Pixels, encode_png
+from fedxai.intake.whole_file import write_whole
 from fedxai.records import Split
 
 
@@ -22,9 +23,7 @@ class Picture:
         content = encode_png(self.pixels)
         path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.png"
         if not path.exists():
-            unfinished = path.with_suffix(".part")
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
+            write_whole(path, content)
         return path.name
 
 

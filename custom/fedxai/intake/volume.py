@@ -3,7 +3,6 @@
 
 import gzip
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from nibabel import affines, orientations
 from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
+from fedxai.intake.whole_file import write_whole
 
 Voxels: TypeAlias = NDArray[Any]
 Affine: TypeAlias = NDArray[np.float64]
@@ -96,7 +96,7 @@ class Volume:
 
     def write(self, path: Path) -> None:
         """Write ``.nii.gz``, whole or not at all; the same volume gives the same bytes (no name, no time)."""
-        _write_whole(path, self.nifti())
+        write_whole(path, _compressed(self.nifti()))
 
     def write_into(self, folder: Path) -> str:
         """Write under the hash of the content, unless it is there already, and return the name.
@@ -106,17 +106,12 @@ class Volume:
         content = self.nifti()
         path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
         if not path.exists():
-            _write_whole(path, content)
+            write_whole(path, _compressed(content))
         return path.name
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")  # workers may store the same mask at once
-    try:
-        unfinished.write_bytes(gzip.compress(content, compresslevel=_COMPRESSION, mtime=0))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _compressed(content: bytes) -> bytes:
+    return gzip.compress(content, compresslevel=_COMPRESSION, mtime=0)
 
 
 def _checked_affine(affine: Any) -> Affine:

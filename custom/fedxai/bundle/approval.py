@@ -4,19 +4,15 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedxai.bundle.inspection import Inspection
+from fedxai.bundle.open import SHIPPED, Bundle
 from fedxai.errors import BundleError
-from fedxai.settings import checked
-
-if TYPE_CHECKING:
-    from fedxai.bundle.open import Bundle
+from fedxai.settings import SiteSettings, checked
 
 LIST_FILE = "approved_bundles.json"
-SHIPPED = Path(__file__).resolve().parents[3] / "bundles"
 
 
 class Approval(BaseModel):
@@ -86,7 +82,19 @@ def approve(inspection: Inspection, file: Path) -> Approval:
     return approval
 
 
-def admit(bundle: "Bundle", listed: Path, *, simulated: bool) -> None:
+def list_for(inspection: Inspection, site: Path | None) -> Path:
+    """Where approvals of a bundle stand: on the list of the site with that ``local/``, or beside the bundle."""
+    return site / SiteSettings.read(site).approved_bundles if site else inspection.folder.parent / LIST_FILE
+
+
+def simulator_takes(inspection: Inspection) -> bool:
+    """Whether a simulated site without a list runs a bundle: one of this checkout, or on the list beside it."""
+    if inspection.folder.parent == SHIPPED:
+        return True
+    return ApprovedBundles.read(list_for(inspection, None)).holds(inspection)
+
+
+def admit(bundle: Bundle, listed: Path, *, simulated: bool) -> None:
     """Let a bundle run at a site, or refuse it.
 
     A site's list decides. In the simulator, where a site keeps none, the bundles of this checkout may run, and those
@@ -107,9 +115,7 @@ def admit(bundle: "Bundle", listed: Path, *, simulated: bool) -> None:
     if listed.is_file():
         if ApprovedBundles.read(listed).holds(inspection):
             return
-    elif simulated and (
-        bundle.path.parent == SHIPPED or ApprovedBundles.read(bundle.path.parent / LIST_FILE).holds(inspection)
-    ):
+    elif simulated and simulator_takes(inspection):
         return
     how = "fedxai bundle approve DIR" if simulated else "fedxai bundle approve DIR --site LOCAL"
     raise BundleError(

@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import shutil
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigParser
     from torch import Tensor, nn
 
+SHIPPED = Path(__file__).resolve().parents[3] / "bundles"  # of this checkout
 WEIGHTS = "models/model.pt"
 
 
@@ -91,8 +93,9 @@ class Bundle:
             raise BundleError(self.inspection.refusal)
         if (self.path / PACKAGE).is_dir():
             make_importable(self.path)
-        # MONAI's LoadImage says once per transform that NVIDIA's DICOM decoder is not installed
+        # MONAI's LoadImage says once per transform, in two ways, that NVIDIA's DICOM decoder is not installed
         logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
         parser = ConfigParser(deepcopy(self.inspection.mapped.config))
         for key, value in {"bundle_root": str(self.path), **(overrides or {})}.items():
             parser.set(value, key, recursive=True)
@@ -149,8 +152,7 @@ class Bundle:
 def bundle_roots() -> list[Path]:
     """Where bundles are looked for by name: ``FEDXAI_BUNDLES``, then ``bundles/`` of this checkout."""
     named = os.environ.get(BUNDLES_VARIABLE)
-    beside = Path(__file__).resolve().parents[3] / "bundles"
-    return [root for root in ([Path(named)] if named else []) + [beside] if root.is_dir()]
+    return [root for root in ([Path(named)] if named else []) + [SHIPPED] if root.is_dir()]
 
 
 def bundle_folder(name_or_path: str | Path) -> Path:

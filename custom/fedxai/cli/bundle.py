@@ -46,15 +46,14 @@ def approve(bundle: Folder, site: Site = None) -> None:
 
     Example: `fedxai bundle approve spleen_ct_segmentation --site startup/hospital-1/local`
     """
-    from fedxai.bundle.approval import LIST_FILE
     from fedxai.bundle.approval import approve as approve_bundle
+    from fedxai.bundle.approval import list_for
     from fedxai.errors import SettingsError
-    from fedxai.settings import SiteSettings
 
     inspection = _inspection(bundle)
     if site is not None and not site.is_dir():
         raise SettingsError(f"--site must name a site's local/ folder, got {site.name!r}, which is none")
-    file = site / SiteSettings.read(site).approved_bundles if site else inspection.folder.parent / LIST_FILE
+    file = list_for(inspection, site)
     approval = approve_bundle(inspection, file)
     typer.echo(f"{approval.name} {approval.version} may run: digest {approval.digest[:12]}, listed in {file.name}.")
     if inspection.missing:

@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedxai.bundle.approval import LIST_FILE, SHIPPED, ApprovedBundles
+from fedxai.bundle.approval import ApprovedBundles, list_for, simulator_takes
 from fedxai.bundle.findings import Finding
 from fedxai.bundle.inspection import Inspection
 from fedxai.errors import FedxaiError
-from fedxai.settings import SiteSettings
 
 _PARTS = (
     "network_def", "loss", "optimizer", "lr_scheduler", "train#trainer", "train#dataset", "train#preprocessing",
@@ -56,10 +55,9 @@ def show_bundles(folders: Sequence[Path], site: Path | None) -> None:
 
 
 def _listed(inspection: Inspection, site: Path | None) -> bool:
-    if site is None and inspection.folder.parent == SHIPPED:
-        return True
-    home = site / SiteSettings.read(site).approved_bundles if site else inspection.folder.parent / LIST_FILE
-    return ApprovedBundles.read(home).holds(inspection)
+    if site is None:
+        return simulator_takes(inspection)
+    return ApprovedBundles.read(list_for(inspection, site)).holds(inspection)
 
 
 def _parts(inspection: Inspection) -> Table:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `fedxai explain` command: where a trained model looks, shown and scored inside the site."""
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -73,7 +71,6 @@ def explain(
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
-    _hush()
     shown = cast("Split", split.value)
     trained, opened = find_trained(model, which.value), Cohort.open(cohort)
     asked = _asked(methods, trained)
@@ -114,12 +111,6 @@ def explain(
 def _questions(bundle: "Bundle") -> int:
     """How often a case is asked about: once for each class of a segmentation above 0."""
     return max(1, len(bundle.question.get("classes", ())))
-
-
-def _hush() -> None:
-    """MONAI says at length which optional DICOM decoder it lacks; that is no news to who explains a model."""
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def _asked(methods: str | None, trained: "Trained") -> list[str]:

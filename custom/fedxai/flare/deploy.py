@@ -17,11 +17,11 @@ import psutil
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fedxai.bundle import Bundle
-from fedxai.bundle.approval import approve
+from fedxai.bundle.approval import approve, list_for
 from fedxai.errors import RunError
 from fedxai.flare.kit import RESOURCES, Kit, edit_json, kits, person
 from fedxai.intake.phantom import make_phantom
-from fedxai.settings import SITE_FILE, SiteSettings
+from fedxai.settings import SITE_FILE
 
 CONSOLE = "console.log"
 PHANTOM_CASES = 120
@@ -46,8 +46,8 @@ def settle(deployment: Path, *, cases: int = PHANTOM_CASES, bundle: str = BUNDLE
         cohort = deployment.resolve() / "cohorts" / kit.name
         make_phantom(cohort, site=kit.name, index=index, cases=cases)
         edit_json(kit.folder / "local" / SITE_FILE, lambda values, path=cohort: values.update(cohort=str(path)))
-        local = kit.folder / "local"
-        approve(Bundle.open(bundle).inspection, local / SiteSettings.read(local).approved_bundles)
+        inspection = Bundle.open(bundle).inspection
+        approve(inspection, list_for(inspection, kit.folder / "local"))
 
 
 def keep_jobs(server: Kit) -> None:

@@ -170,3 +170,8 @@ def test_a_setting_that_cannot_be_kept_is_named_before_anything_is_trained(
 ):
     with pytest.raises(RunError, match=sentence):
         run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train=train)
+
+
+def test_what_ends_a_job_before_its_workflow_begins_is_the_sentence_that_is_read(repository, small_cohorts, tmp_path):
+    with pytest.raises(RunError, match="the run failed: model must name an exported bundle on the server, got none"):
+        run_job(repository / "jobs" / "explain_only", out=tmp_path / "run", cohorts=small_cohorts)

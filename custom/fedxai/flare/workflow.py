@@ -119,13 +119,10 @@ class ExplainedScatterAndGather(AskingController):
             elif event_type == AppEventType.ROUND_DONE:
                 self._end_round(fl_ctx)
             elif event_type == EventType.FATAL_SYSTEM_ERROR:
-                self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
+                self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)), fl_ctx)
 
     def _prepare(self, fl_ctx: FLContext) -> None:
-        self._folder = run_folder(fl_ctx)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._failure = FailureNote(self._folder)
-        self._failure.reserve()
+        self._failure_note(fl_ctx)
         meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
         sites = sorted(client.name for client in self._engine.get_clients())
         self._min_clients = min(self._min_clients, len(sites))
@@ -233,7 +230,7 @@ class ExplainedScatterAndGather(AskingController):
         self.recorder.bundle.export(self._folder / "best", best)
         self._report()
         self._study.finish()
-        FailureNote(self._folder).release()
+        self._failure_note(fl_ctx).release()
 
     def _judge_last(
         self, last: dict[str, Any], figures: dict[str, Evaluations], fl_ctx: FLContext
@@ -281,10 +278,19 @@ class ExplainedScatterAndGather(AskingController):
         self._events.close()
         print_summary(summary, write_report(summary, self._folder))
 
-    def _record_failure(self, reason: str) -> None:
+    def _failure_note(self, fl_ctx: FLContext) -> FailureNote:
+        """Made when first needed, because a component can end the job before the workflow begins."""
+        if self._failure is None:
+            self._folder = run_folder(fl_ctx)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._failure = FailureNote(self._folder)
+            self._failure.reserve()
+        return self._failure
+
+    def _record_failure(self, reason: str, fl_ctx: FLContext) -> None:
         """Leave the sentence that ended the run, and the report of the rounds before it."""
         try:
-            if self._failure and self._failure.write(reason) and self._recorder and self._recorder.rounds:
+            if self._failure_note(fl_ctx).write(reason) and self._recorder and self._recorder.rounds:
                 self._recorder.notes.append(f"The run ended early: {reason}")
                 self._report()
         except (OSError, FedxaiError) as error:

@@ -7,7 +7,7 @@ import pytest
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 
-from fedxai.flare import survey_workflow
+from fedxai.flare import asking
 from fedxai.flare.failure import FAILURE
 from fedxai.flare.survey_workflow import SurveyController
 from fedxai.intake.cohort import Cohort
@@ -23,7 +23,7 @@ def survey(tmp_path, monkeypatch):
         clients = [SimpleNamespace(name=name) for name in (*answers, *failures)]
         controller._engine = SimpleNamespace(get_clients=lambda: clients)
         panics: list[str] = []
-        monkeypatch.setattr(survey_workflow, "run_folder", lambda fl_ctx: tmp_path)
+        monkeypatch.setattr(asking, "run_folder", lambda fl_ctx: tmp_path)
         monkeypatch.setattr(controller, "_ask", lambda *args, **kwargs: (answers, failures))
         monkeypatch.setattr(controller, "system_panic", lambda reason, fl_ctx: panics.append(reason))
         monkeypatch.delenv("FEDXAI_COHORTS", raising=False)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -18,7 +20,8 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 
 from fedxai.errors import FedxaiError, RunError
-from fedxai.flare.home import LEDGER, home
+from fedxai.flare.failure import FailureNote
+from fedxai.flare.home import LEDGER, home, run_folder
 from fedxai.flare.messages import read_summary, reason_of
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.witness import record_arrival
@@ -48,6 +51,8 @@ class AskingController(ScatterAndGather):
         self._abort = Signal()
         self._ledger: Ledger | None = None
         self._recorder: Recorder | None = None
+        self._folder = Path()
+        self._failure: FailureNote | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -55,6 +60,30 @@ class AskingController(ScatterAndGather):
         if self._recorder is None:
             raise RunError("the run has not started")
         return self._recorder
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Leave the sentence that ended the job, whoever ended it."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type != EventType.FATAL_SYSTEM_ERROR:
+            return
+        reason = str(fl_ctx.get_prop(FLContextKey.EVENT_DATA))
+        try:
+            if self._failure_note(fl_ctx).write(reason):
+                self._ended_early(reason)
+        except (OSError, FedxaiError) as error:
+            self.logger.error(f"the server cannot write its results: {error}")
+
+    def _ended_early(self, reason: str) -> None:
+        """What a workflow leaves besides the sentence."""
+
+    def _failure_note(self, fl_ctx: FLContext) -> FailureNote:
+        """Made when first needed, because a component can end the job before the workflow begins."""
+        if self._failure is None:
+            self._folder = run_folder(fl_ctx)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._failure = FailureNote(self._folder)
+            self._failure.reserve()
+        return self._failure
 
     def _server_ledger(self, fl_ctx: FLContext) -> Ledger:
         """The record of what arrived, in all jobs."""

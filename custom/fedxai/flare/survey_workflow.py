@@ -6,8 +6,6 @@
 from datetime import datetime, timezone
 from pathlib import Path
 
-from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
@@ -17,8 +15,6 @@ from fedxai.bundle import Bundle
 from fedxai.combine.statistics import pooled_cases, pooled_classes, pooled_histogram, proposal
 from fedxai.errors import RunError
 from fedxai.flare.asking import AskingController, check_sites
-from fedxai.flare.failure import FailureNote
-from fedxai.flare.home import run_folder
 from fedxai.flare.recorder import Recorder
 from fedxai.records_statistics import DataSurvey, SiteStatistics
 from fedxai.report.survey import write_survey
@@ -41,7 +37,6 @@ class SurveyController(AskingController):
         super().__init__(patience=first_patience, first_patience=first_patience, min_clients=min_clients, num_rounds=0)
         self._bundle_name = bundle
         self._cohorts = cohorts
-        self._failure: FailureNote | None = None
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """ScatterAndGather would ask for an aggregator and a model here, and a survey has none."""
@@ -50,24 +45,12 @@ class SurveyController(AskingController):
         """Run the whole workflow; whatever keeps it from doing what it was asked ends the job as failed."""
         self._abort = abort_signal
         with self._panicking(fl_ctx):
-            folder = run_folder(fl_ctx)
-            folder.mkdir(parents=True, exist_ok=True)
-            self._failure = FailureNote(folder)
-            self._failure.reserve()
+            note = self._failure_note(fl_ctx)
             self._recorder = Recorder(bundle=Bundle.open(self._bundle_name), job="survey", settings={}, key_metric="")
             answers = self._statistics(fl_ctx)
             if not abort_signal.triggered:
-                self._write(answers, folder)
-                self._failure.release()
-
-    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Leave the sentence that ended the job."""
-        super().handle_event(event_type, fl_ctx)
-        if event_type == EventType.FATAL_SYSTEM_ERROR and self._failure is not None:
-            try:
-                self._failure.write(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
-            except OSError as error:
-                self.logger.error(f"the server cannot write its results: {error.strerror}")
+                self._write(answers, self._folder)
+                note.release()
 
     def _statistics(self, fl_ctx: FLContext) -> dict[str, SiteStatistics]:
         sites = sorted(client.name for client in self._engine.get_clients())

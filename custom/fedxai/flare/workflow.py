@@ -5,10 +5,8 @@
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
-from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
@@ -19,11 +17,9 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
 from fedxai.bundle import Bundle
-from fedxai.errors import FedxaiError, RunError
+from fedxai.errors import RunError
 from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.asking import AskingController, check_sites
-from fedxai.flare.failure import FailureNote
-from fedxai.flare.home import run_folder
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
 from fedxai.flare.recorder import Recorder
@@ -88,8 +84,6 @@ class ExplainedScatterAndGather(AskingController):
         self._study_name = study
         self._resume = resume
         self._asked = 0.0
-        self._folder = Path()
-        self._failure: FailureNote | None = None
         self._best: tuple[int, dict[str, Any]] | None = None
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
@@ -118,8 +112,6 @@ class ExplainedScatterAndGather(AskingController):
                 self._best = (fl_ctx.get_prop(AppConstants.CURRENT_ROUND), self._weights())
             elif event_type == AppEventType.ROUND_DONE:
                 self._end_round(fl_ctx)
-            elif event_type == EventType.FATAL_SYSTEM_ERROR:
-                self._record_failure(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)), fl_ctx)
 
     def _prepare(self, fl_ctx: FLContext) -> None:
         self._failure_note(fl_ctx)
@@ -278,20 +270,8 @@ class ExplainedScatterAndGather(AskingController):
         self._events.close()
         print_summary(summary, write_report(summary, self._folder))
 
-    def _failure_note(self, fl_ctx: FLContext) -> FailureNote:
-        """Made when first needed, because a component can end the job before the workflow begins."""
-        if self._failure is None:
-            self._folder = run_folder(fl_ctx)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._failure = FailureNote(self._folder)
-            self._failure.reserve()
-        return self._failure
-
-    def _record_failure(self, reason: str, fl_ctx: FLContext) -> None:
-        """Leave the sentence that ended the run, and the report of the rounds before it."""
-        try:
-            if self._failure_note(fl_ctx).write(reason) and self._recorder and self._recorder.rounds:
-                self._recorder.notes.append(f"The run ended early: {reason}")
-                self._report()
-        except (OSError, FedxaiError) as error:
-            self.logger.error(f"the server cannot write its results: {error}")
+    def _ended_early(self, reason: str) -> None:
+        """Leave the report of the rounds before."""
+        if self._recorder and self._recorder.rounds:
+            self._recorder.notes.append(f"The run ended early: {reason}")
+            self._report()

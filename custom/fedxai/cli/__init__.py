@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fedxai import __version__
-from fedxai.cli import bundle, cohort, deploy, doctor, explain, intake, job, ledger, run, survey, watch
+from fedxai.cli import bundle, cohort, deploy, doctor, explain, intake, job, label, ledger, run, survey, watch
 from fedxai.errors import FedxaiError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(survey.survey)
 app.command()(explain.explain)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(job.app, name="job")
+app.add_typer(label.app, name="label")
 app.command()(watch.watch)
 app.command()(doctor.doctor)
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A saliency map as DICOM: its numbers as a parametric map, its colours as a secondary capture for plain viewers."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from fedxai import __version__
+from fedxai.errors import ExplanationError, SettingsError
+from fedxai.report.dicom_grid import onto_slices
+from fedxai.report.dicom_region import MANUFACTURER
+from fedxai.report.overlay import strongest
+from fedxai.report.words import words
+
+_SERIES_NUMBER = 400
+_LONG, _SHORT = 64, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyMap:
+    """A map with what must be known to read it.
+
+    Attributes:
+        values: (X, Y, Z), float, on the grid of the series; as the method gave them, signs kept.
+        affine: (4, 4), from the indices to RAS mm.
+        method: name in the registry.
+        target: the class that it explains.
+        model: SHA-256 of the model, 64 hex digits.
+        e: share of |S| inside the drawn region (Eq. 5); ``None`` where no region is.
+        chance: that region's share of the image; goes with ``e``.
+    """
+
+    values: NDArray[Any]
+    affine: NDArray[np.float64]
+    method: str
+    target: str
+    model: str
+    e: float | None = None
+    chance: float | None = None
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.values).all():
+            raise ExplanationError("A map must be finite to be stored.")
+        if len(self.model) != _LONG or set(self.model) - set("0123456789abcdef"):
+            raise SettingsError("model must be the SHA-256 of the model, 64 hex digits.")
+        if (self.e is None) != (self.chance is None):
+            raise SettingsError("e is only told beside its chance level; give both or none.")
+        if self.e is not None and not (math.isfinite(self.e) and math.isfinite(self.chance or 0.0)):
+            raise SettingsError("e and chance must be finite.")
+
+    @property
+    def description(self) -> str:
+        """One line of at most 64 characters: the method, E beside chance, the model."""
+        e = "no region" if self.e is None else f"E {self.e:.3f}, chance {self.chance:.3f}"
+        return f"{words(self.method)[:24]}; {e}; model {self.model[:8]}"
+
+
+def saliency_as_map(saliency: SaliencyMap, sources: Sequence[Dataset]) -> Any:
+    """Write a map as a DICOM parametric map of 32-bit floats in the study of its series.
+
+    ContentDescription is :attr:`SaliencyMap.description`; SoftwareVersions holds our version and the model's whole
+    digest; the real world value is the stored one, without a unit (saliency has none), its quantity the method.
+
+    Args:
+        saliency: the map.
+        sources: headers of every slice of the series.
+
+    Returns:
+        A :class:`highdicom.pm.ParametricMap`, to be saved or sent.
+
+    Raises:
+        CohortError: the map lies on another grid than the series.
+    """
+    from highdicom.pm import ParametricMap
+
+    volume = onto_slices(saliency.values.astype(np.float32), saliency.affine, sources)
+    versions: Any = [__version__, saliency.model]  # a tuple, as highdicom asks for, pydicom 3 warns of
+    return ParametricMap(
+        source_images=list(sources),
+        pixel_array=volume,
+        series_instance_uid=generate_uid(),
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name="fedxai label",
+        software_versions=versions,
+        device_serial_number=saliency.model[:16],
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[_meaning(saliency, volume.array)],
+        content_description=saliency.description,
+        content_label="SALIENCY",
+        series_description=f"{words(saliency.method)[:24]}: {saliency.target}"[:_LONG],
+        voi_lut_transformations=[_window(volume.array)],
+    )
+
+
+def _window(values: NDArray[np.float32]) -> Any:
+    """From the weakest to the strongest colour that a viewer shall use: 0 to the 99th percentile of |S|."""
+    from highdicom import VOILUTTransformation
+
+    top = strongest(np.abs(values)) or 1.0
+    low = -top if values.min() < 0 else 0.0
+    return VOILUTTransformation(window_center=(top + low) / 2, window_width=top - low)
+
+
+def _meaning(saliency: SaliencyMap, values: NDArray[np.float32]) -> Any:
+    from highdicom.pm import RealWorldValueMapping
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    return RealWorldValueMapping(
+        lut_label=saliency.method.upper()[:_SHORT],
+        lut_explanation=f"{words(saliency.method)} of {saliency.target}"[:_LONG],
+        unit=codes.UCUM.NoUnits,
+        value_range=(float(values.min()), float(values.max())),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=Code(saliency.method.upper()[:_SHORT], "99FEDXAI", words(saliency.method)),
+    )

@@ -4,25 +4,43 @@
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedxai.errors import SettingsError
 
+if TYPE_CHECKING:
+    from fedxai.label.settings import ServerSettings
+
 app = typer.Typer(no_args_is_help=True, help="Serve studies, predictions and saliency to 3D Slicer and OHIF.")
 
 STATE = Annotated[Path | None, typer.Option(help="Folder of tokens, logs and temporary files; default: the user's.")]
+MODEL = Annotated[str, typer.Option(help="Folder of a run, or a bundle with weights, by folder or name.")]
+STUDIES = Annotated[Path | None, typer.Option(help="Folder of NIfTI, NRRD, PNG or JPEG images.")]
+DICOMWEB = Annotated[str | None, typer.Option(help="URL of a DICOMweb archive instead of a folder.")]
+HOST = Annotated[str, typer.Option(help="Address to listen on; beyond loopback with TLS only.")]
+PORT = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+AUTH = Annotated[str, typer.Option(help="token: every request needs one; none: only on loopback.")]
 
 
 @app.command()
 def serve(
-    model: Annotated[str, typer.Option(help="Folder of a run, or a bundle with weights, by folder or name.")],
-    studies: Annotated[Path | None, typer.Option(help="Folder of NIfTI, DICOM, NRRD or PNG studies.")] = None,
-    dicomweb: Annotated[str | None, typer.Option(help="URL of a DICOMweb archive instead of a folder.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    auth: Annotated[str, typer.Option(help="token: every request needs one; none: only on loopback.")] = "token",
+    model: MODEL,
+    studies: STUDIES = None,
+    dicomweb: DICOMWEB = None,
+    host: HOST = "127.0.0.1",
+    port: PORT = 8000,
+    auth: AUTH = "token",
+    openid_issuer: Annotated[str | None, typer.Option(help="Identity provider whose tokens are taken as well.")] = None,
+    openid_audience: Annotated[str, typer.Option(help="What the provider calls this server.")] = "fedxai-label",
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Key of the TLS certificate (PEM).")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Host name by which people reach it; repeatable.")] = None,
+    origin: Annotated[list[str] | None, typer.Option(help="Web page that may call it, https://host.")] = None,
+    open_: Annotated[list[str] | None, typer.Option("--open", help="Opens docs, reload or model for admins.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Cases predicted or explained at a time.")] = 1,
+    upload_mb: Annotated[int, typer.Option(min=1, help="Largest request in MB.")] = 512,
     state: STATE = None,
     conf: Annotated[list[str] | None, typer.Option(help="Further setting of the app, NAME=VALUE; repeatable.")] = None,
     app_folder: Annotated[Path | None, typer.Option("--app", help="Another MONAI Label app.", hidden=True)] = None,
@@ -30,24 +48,78 @@ def serve(
     """Serve studies with a model's predictions and saliency, until the command is interrupted.
 
     Example: `fedxai label serve --studies STUDIES --model RUN`
+
+    Everybody needs a token of `fedxai label token`. Behind a reverse proxy that does TLS, stay on loopback and give
+    the host name of the proxy with `--name`.
     """
     from fedxai.label.launch import serve
+
+    openid = {"issuer": openid_issuer, "audience": openid_audience} if openid_issuer else None
+    settings = _settings(
+        _studies(studies, dicomweb),
+        model,
+        state,
+        host=host,
+        port=port,
+        auth=auth,
+        openid=openid,
+        certificate=certificate and certificate.resolve(),
+        key=key and key.resolve(),
+        names=tuple(name or ()),
+        origins=tuple(origin or ()),
+        open=tuple(open_ or ()),
+        bounds={"workers": workers, "upload": upload_mb * 2**20},
+        conf=dict(_pair(text) for text in conf or ()),
+        app=app_folder,
+    )
+    serve(settings)
+
+
+@app.command()
+def token(
+    name: Annotated[str | None, typer.Option(help="Whose token; stands beside what the person draws.")] = None,
+    role: Annotated[str, typer.Option(help="reader, annotator or admin.")] = "reader",
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days until the token ends.")] = 90,
+    revoke: Annotated[bool, typer.Option("--revoke", help="End the person's token instead.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show whose tokens there are, and until when.")] = False,
+    state: STATE = None,
+) -> None:
+    """Issue a token to a person and print it, this once; an earlier one of the person ends.
+
+    Example: `fedxai label token --name "Dr Rahman" --role annotator`
+
+    In 3D Slicer and in a browser, the name is the user name and the token the password.
+    """
+    from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
+    from fedxai.label.settings import default_state
+
+    tokens = TokenFile((state or default_state()) / TOKEN_FILE)
+    if listed:
+        for one in tokens.issued():
+            typer.echo(f"{one.name}\t{one.role}\tuntil {one.until:%Y-%m-%d}")
+    elif name is None:
+        raise SettingsError("say whose token with --name, or show all with --list")
+    elif revoke:
+        tokens.revoke(name)
+        typer.echo(f"ended: {name}")
+    else:
+        typer.echo(tokens.issue(name, role, days=days))
+
+
+def _studies(studies: Path | None, dicomweb: str | None) -> str:
+    if (studies is None) == (dicomweb is None):
+        raise SettingsError("name what is served: either --studies DIR or --dicomweb URL")
+    return dicomweb or str(studies)
+
+
+def _settings(studies: str, model: str, state: Path | None, **more: Any) -> "ServerSettings":
     from fedxai.label.settings import ServerSettings
     from fedxai.settings import checked
 
-    if (studies is None) == (dicomweb is None):
-        raise SettingsError("name what is served: either --studies DIR or --dicomweb URL")
-    given = {
-        "studies": str(studies or dicomweb),
-        "model": str(Path(model).resolve()) if Path(model).is_dir() else model,
-        "host": host,
-        "port": port,
-        "auth": auth,
-        "conf": dict(_pair(text) for text in conf or ()),
-        "app": app_folder,
-        **({"state": state} if state else {}),
-    }
-    serve(checked(ServerSettings, given, what="fedxai label serve"))
+    given = {"studies": studies, "model": str(Path(model).resolve()) if Path(model).is_dir() else model, **more}
+    return checked(
+        ServerSettings, {**given, **({"state": state.resolve()} if state else {})}, what="fedxai label serve"
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:

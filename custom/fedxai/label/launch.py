@@ -4,6 +4,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from fedxai.errors import RunError
 from fedxai.label.settings import ServerSettings
@@ -30,7 +31,21 @@ def serve(settings: ServerSettings) -> None:
     prepare(settings)
     from fedxai.label.server import application
 
-    uvicorn.run(application(settings), host=settings.host, port=settings.port, access_log=False, server_header=False)
+    os.chdir(settings.state / "work")  # MONAI Label takes a name that exists in the working folder for a file's
+    uvicorn.run(
+        application(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=log_config(settings),
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=8 * settings.bounds.requests,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=30,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
+    )
 
 
 def prepare(settings: ServerSettings) -> Path:
@@ -46,7 +61,8 @@ def prepare(settings: ServerSettings) -> Path:
         raise RunError(f"--studies must name a folder, got {Path(settings.studies).name!r}, which is none")
     folder = app_folder(settings)
     temporary = settings.state / "tmp"
-    temporary.mkdir(mode=0o700, exist_ok=True)
+    for part in ("tmp", "work", "logs", "sessions"):
+        (settings.state / part).mkdir(mode=0o700, exist_ok=True)
     studies = settings.studies if settings.archive else str(Path(settings.studies).resolve())
     os.environ.update(
         TMPDIR=str(temporary),  # what is uploaded lies in the server's own folder, not in everybody's
@@ -61,6 +77,32 @@ def prepare(settings: ServerSettings) -> Path:
     os.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_EXPIRY", "1")  # else a new study shows after two hours
     os.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_PATH", str(settings.state / "archive"))
     return folder
+
+
+def log_config(settings: ServerSettings) -> dict[str, Any]:
+    """Logs of the server: requests without ids in ``logs/access.log``, warnings and errors in the app's log.
+
+    MONAI Label's own way is to log every request with the names of images in it; here it speaks up only to warn.
+    """
+    rotating = {"class": "logging.handlers.RotatingFileHandler", "maxBytes": 10 * 2**20, "backupCount": 5}
+    line = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    app = str(app_folder(settings) / "logs" / "app.log")
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": line, "access": {"format": "%(asctime)s %(message)s"}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "line"},
+            "app": {**rotating, "filename": app, "formatter": "line"},
+            "access": {**rotating, "filename": str(settings.state / "logs" / "access.log"), "formatter": "access"},
+        },
+        "root": {"level": "WARNING", "handlers": ["console", "app"]},
+        "loggers": {
+            "uvicorn": {"level": "INFO", "handlers": ["console"], "propagate": False},
+            "fedxai.label.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
+            **{f"task_{kind}": {"level": "INFO", "handlers": ["app"]} for kind in ("train", "scoring", "batch_infer")},
+        },
+    }
 
 
 def app_folder(settings: ServerSettings) -> Path:

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's datastore on a DICOMweb archive: images by series, regions as DICOM SEG with names and reader."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from fedxai.errors import CohortError
+from fedxai.intake.resample import onto_grid
+from fedxai.intake.volume import SUFFIX, Volume
+from fedxai.intake.volume_file import read_volume
+from fedxai.label.archive import Archive, Series, drawing_of, read_series
+from fedxai.report.dicom_region import Drawing, region_as_seg
+
+_log = logging.getLogger(__name__)
+_RAW = ".bin"  # how OHIF sends a label map: bytes alone, in the order of the series' voxels
+UNKNOWN_READER = "unknown"
+
+
+class ArchiveDatastore(LocalDatastore):
+    """Studies of an archive; ids are SeriesInstanceUIDs, and only those that the archive lists are known.
+
+    A series is brought here when it is first asked for and kept as NIfTI on the grid and with the axes of its files:
+    OHIF lays an answer's bytes over its slices without reading the geometry. What a reader saves as ``final`` goes to
+    the archive as DICOM SEG and stays here as a copy; other tags stay here.
+
+    Args:
+        archive: where the studies are.
+        cache: folder for what was brought here.
+    """
+
+    def __init__(self, archive: Archive, cache: Path) -> None:
+        self._archive = archive
+        self._bringing = Lock()
+        self._files = cache / "series"
+        super().__init__(str(cache / "volumes"), extensions=[f"*{SUFFIX}"], auto_reload=False)
+
+    def name(self) -> str:
+        """What viewers show as the datastore's name; not the archive's address."""
+        return "DICOMweb archive"
+
+    def list_images(self) -> list[str]:
+        """SeriesInstanceUIDs of the CT, MR and PET series of the archive."""
+        return sorted(self._archive.series())
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Series that a DICOM SEG in the archive was drawn on, whoever stored it."""
+        drawn = self._archive.drawn()
+        return [series for series in self.list_images() if series in drawn]
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Series that nobody has drawn on."""
+        drawn = self._archive.drawn()
+        return [series for series in self.list_images() if series not in drawn]
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Path of the series as NIfTI, brought here where it is not yet.
+
+        Raises:
+            ImageNotFoundException: the archive has no such series of images.
+            CohortError: the series is not one volume.
+        """
+        if image_id not in self._archive.series():
+            raise ImageNotFoundException("The archive has no such series of images.")
+        with self._bringing:
+            if image_id not in self._datastore.objects or not (self._files / image_id).is_dir():
+                self._bring(image_id)
+        return super().get_image_uri(image_id)
+
+    def _bring(self, image_id: str) -> None:
+        """Read a series whole before any of it is kept."""
+        self._files.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self._files, prefix=".part-") as private:
+            folder = Path(private) / "files"
+            volume = self._archive.fetch(image_id, folder).volume()
+            file = Path(private) / f"image{SUFFIX}"
+            volume.write(file)
+            home = self._files / image_id
+            shutil.rmtree(home, ignore_errors=True)
+            folder.rename(home)
+            super().add_image(image_id, str(file), {})
+
+    def series(self, image_id: str) -> Series:
+        """The DICOM series of an image, brought here where it is not yet.
+
+        Raises:
+            ImageNotFoundException: the archive has no such series of images.
+        """
+        self.get_image_uri(image_id)
+        return read_series(self._files / image_id)
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Keep a label map here, and as DICOM SEG in the archive where it is a reader's final word.
+
+        Args:
+            image_id: its series.
+            label_filename: NRRD or NIfTI, or OHIF's ``.bin``.
+            label_tag: ``final`` goes to the archive.
+            label_info: ``label_info`` lists the segments as viewers do (``name``, ``idx``), ``annotator`` the reader.
+
+        Raises:
+            CohortError: nothing was drawn, a value has no name, or the map does not fit the image.
+            RunError: the archive refuses it.
+        """
+        image = read_volume(Path(self.get_image_uri(image_id)), what="image")
+        labels = onto_grid(_read(Path(label_filename), image), image)
+        info = dict(label_info or {})
+        with TemporaryDirectory(prefix="fedxai-") as private:
+            if label_tag == DefaultLabelTag.FINAL:
+                info["SeriesInstanceUID"] = self._to_archive(image_id, labels, info)
+            file = Path(private) / f"label{SUFFIX}"
+            labels.write(file)
+            return super().save_label(image_id, str(file), label_tag, info)
+
+    def _to_archive(self, image_id: str, labels: Volume, info: Mapping[str, Any]) -> str:
+        drawing = Drawing(
+            labels=labels.voxels.astype(np.uint8),
+            affine=labels.affine,
+            names=names_of(info.get("label_info") or []),
+            reader=str(info.get("annotator") or info.get("user") or UNKNOWN_READER),
+        )
+        return self._archive.store(region_as_seg(drawing, self.series(image_id).headers()))
+
+    def drawings(self, image_id: str) -> list[Drawing]:
+        """What readers drew on a series, oldest first, each with its names and reader: two readers are two drawings.
+
+        Raises:
+            ImageNotFoundException: the archive has no such series of images.
+            CohortError: a SEG in the archive is damaged or does not fit the image.
+        """
+        image = read_volume(Path(self.get_image_uri(image_id)), what="image")
+        series = self.series(image_id)
+        return [drawing_of(seg, series, image) for seg in self._archive.segmentations(image_id)]
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Pairs of image and newest final label map, what was drawn elsewhere (OHIF, a workstation) included."""
+        for image_id in self.get_labeled_images():
+            try:
+                drawings = self.drawings(image_id)
+            except CohortError as error:  # one SEG of a stranger must not keep back all others
+                _log.warning("A segmentation of the archive was left out: %s", error)
+                continue
+            if drawings:
+                self._keep(image_id, drawings[-1])
+        return super().datalist(full_path)
+
+    def _keep(self, image_id: str, drawing: Drawing) -> None:
+        segments = [{"name": name, "idx": value} for value, name in sorted(drawing.names.items())]
+        with TemporaryDirectory(prefix="fedxai-") as private:
+            file = Path(private) / f"label{SUFFIX}"
+            Volume(voxels=drawing.labels, affine=drawing.affine).write(file)
+            info = {"label_info": segments, "annotator": drawing.reader}
+            super().save_label(image_id, str(file), DefaultLabelTag.FINAL, info)
+
+
+def names_of(segments: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Names by value from the list that viewers send with a label map: ``name``, and ``idx`` or else the place.
+
+    Raises:
+        CohortError: it is no such list.
+    """
+    try:
+        return {int(item.get("idx") or place): str(item["name"]) for place, item in enumerate(segments, start=1)}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CohortError("label_info must list the segments, each with name and idx.") from None
+
+
+def _read(path: Path, image: Volume) -> Volume:
+    """Read what a viewer sent; of OHIF's bytes the order is that of the series, columns first.
+
+    Raises:
+        CohortError: it is damaged, or of another size than the image.
+    """
+    if path.suffix != _RAW:
+        return read_volume(path, what="mask")
+    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    if raw.size != int(np.prod(image.grid)):
+        raise CohortError("The label map is not of the size of its series.")
+    return Volume(voxels=raw.reshape(image.grid, order="F"), affine=image.affine)

@@ -26,6 +26,7 @@ from fedxai.report.dicom_region import Drawing
 MODALITIES = ("CT", "MR", "PT")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
+_NAMED = "00081115"  # ReferencedSeriesSequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ class Archive:
         for uid, study in self.series(["SEG"]).items():
             if uid not in self._referenced:
                 items = self._ask(self._client.retrieve_series_metadata, study, uid)
-                named = (referenced_series(Dataset.from_json(item)) for item in items)
+                named = (referenced_series(Dataset.from_json({_NAMED: item.get(_NAMED) or {}})) for item in items)
                 self._referenced[uid] = frozenset(series for names in named for series in names)
             found[uid, study] = self._referenced[uid]
         return found

@@ -81,7 +81,7 @@ def saliency_as_map(saliency: SaliencyMap, sources: Sequence[Dataset]) -> Any:
 
     volume = onto_slices(saliency.values.astype(np.float32), saliency.affine, sources)
     versions: Any = [__version__, saliency.model]  # a tuple, as highdicom asks for, pydicom 3 warns of
-    return ParametricMap(
+    stored = ParametricMap(
         source_images=list(sources),
         pixel_array=volume,
         series_instance_uid=generate_uid(),
@@ -95,10 +95,37 @@ def saliency_as_map(saliency: SaliencyMap, sources: Sequence[Dataset]) -> Any:
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_meaning(saliency, volume.array)],
         content_description=saliency.description,
+        content_creator_name=f"{MANUFACTURER}^",  # may be empty, but dcmqi wants it to be there
         content_label="SALIENCY",
         series_description=f"{words(saliency.method)[:24]}: {saliency.target}"[:_LONG],
         voi_lut_transformations=[_window(volume.array)],
     )
+    stored.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy()]
+    _in_order(stored)
+    return ParametricMap.from_dataset(stored, copy=False)
+
+
+def _in_order(stored: Any) -> None:
+    """Sort frames along the normal: dcmqi, and 3D Slicer with it, takes their order for their place."""
+    cosines = np.array(stored.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient)
+    normal = np.cross(cosines[:3].astype(float), cosines[3:].astype(float))
+    groups = list(stored.PerFrameFunctionalGroupsSequence)
+    places = [np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) @ normal for group in groups]
+    order = np.argsort(places)
+    stored.FloatPixelData = stored.pixel_array.reshape(len(groups), -1)[order].tobytes()
+    stored.PerFrameFunctionalGroupsSequence = [groups[place] for place in order]
+    for number, group in enumerate(stored.PerFrameFunctionalGroupsSequence, start=1):
+        group.FrameContentSequence[0].DimensionIndexValues = [number]
+
+
+def _anatomy() -> Dataset:
+    """No part of the body in particular: the macro may be missing, but dcmqi, and 3D Slicer with it, then crashes."""
+    from highdicom.sr import CodedConcept
+
+    anatomy = Dataset()
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = [CodedConcept("91723000", "SCT", "Anatomical structure")]
+    return anatomy
 
 
 def _window(values: NDArray[np.float32]) -> Any:

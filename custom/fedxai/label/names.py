@@ -36,15 +36,18 @@ def image_id(name: str) -> str:
 
 
 def label_of(name: str, tag: str) -> str:
-    """The label of an image under a tag; in an archive a label is a series with a UID of its own.
+    """The label of an image under a tag; in MONAI Label's own archive a label is a series with a UID.
 
     Raises:
         NotFound: when there is none.
         Refusal: 422 when the tag is no plain name.
     """
     tag_name(tag)
-    archive = type(_store()).__name__ == "DICOMWebDatastore"
-    if not (_UID.fullmatch(name) if archive else name and name in set(_store().list_images())):
+    from monailabel.datastore.dicom import DICOMWebDatastore
+
+    store = _store()
+    theirs = isinstance(store, DICOMWebDatastore) and _UID.fullmatch(name)
+    if not theirs and (not name or name not in set(store.list_images())):
         raise NotFound("label")
     return name
 

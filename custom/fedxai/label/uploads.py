@@ -27,7 +27,7 @@ _NRRD_TYPES = {
     "double": 8,
 }
 IMAGES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
-LABELS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".png")
+LABELS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".png", ".bin")  # .bin: OHIF sends the bytes of a label map alone
 
 
 def examined(file: IO[bytes], name: str | None, *, kinds: Iterable[str], limit: int) -> str:
@@ -140,6 +140,10 @@ def _dicom(file: IO[bytes], limit: int) -> None:
     _within(_volume((found.Rows, found.Columns, frames), max(1, found.BitsAllocated // 8)), limit)
 
 
+def _bytes(file: IO[bytes], limit: int) -> None:
+    _within(file.seek(0, io.SEEK_END), limit)
+
+
 def _volume(shape: Iterable[Any], itemsize: int) -> int:
     """Bytes of an array.
 
@@ -179,6 +183,7 @@ _CHECKS: dict[str, Callable[[IO[bytes], int], None]] = {
     ".nii.gz": _nifti_gz,
     ".nrrd": _nrrd,
     ".seg.nrrd": _nrrd,
+    ".bin": _bytes,
     ".png": _picture,
     ".jpg": _picture,
     ".jpeg": _picture,

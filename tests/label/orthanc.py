@@ -43,6 +43,11 @@ class Orthanc:
         answer.raise_for_status()
         return answer.json()
 
+    def empty(self) -> None:
+        """Forget every patient."""
+        for patient in requests.get(f"{self.url}/patients", timeout=10).json():
+            requests.delete(f"{self.url}/patients/{patient}", timeout=10).raise_for_status()
+
     def file(self, instance: str) -> bytes:
         answer = requests.get(f"{self.url}/instances/{instance}/file", timeout=10)
         answer.raise_for_status()

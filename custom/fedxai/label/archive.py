@@ -148,7 +148,7 @@ class Archive:
         for uid, study in self.series(["SEG"]).items():
             if uid not in self._referenced:
                 items = self._ask(self._client.retrieve_series_metadata, study, uid)
-                named = (referenced_series(Dataset.from_json({_NAMED: item.get(_NAMED) or {}})) for item in items)
+                named = (referenced_series(Dataset.from_json(_only(item, _NAMED))) for item in items)
                 self._referenced[uid] = frozenset(series for names in named for series in names)
             found[uid, study] = self._referenced[uid]
         return found
@@ -219,6 +219,11 @@ def drawing_of(seg: Dataset, series: Series, image: Volume) -> Drawing:
 def _shown(text: object) -> str:
     """A name that somebody else wrote, as far as it can be shown."""
     return "".join(letter for letter in str(text or "") if letter.isprintable()).strip()[:_LONGEST_UID] or "unknown"
+
+
+def _only(item: dict[str, Any], tag: str) -> dict[str, Any]:
+    """One attribute of DICOM JSON, so that nothing else in it can disturb."""
+    return {key: value for key, value in item.items() if key == tag}
 
 
 def _is_seg(dataset: Dataset) -> bool:

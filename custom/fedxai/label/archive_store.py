@@ -105,7 +105,7 @@ class ArchiveDatastore(LocalDatastore):
             image_id: its series.
             label_filename: NRRD or NIfTI, or OHIF's ``.bin``.
             label_tag: ``final`` goes to the archive.
-            label_info: ``label_info`` lists the segments as viewers do (``name``, ``idx``), ``annotator`` the reader.
+            label_info: ``label_info`` lists the segments as viewers do (``name``, ``idx``), ``user`` is the reader.
 
         Raises:
             CohortError: nothing was drawn, a value has no name, or the map does not fit the image.
@@ -126,7 +126,7 @@ class ArchiveDatastore(LocalDatastore):
             labels=labels.voxels.astype(np.uint8),
             affine=labels.affine,
             names=names_of(info.get("label_info") or []),
-            reader=str(info.get("annotator") or info.get("user") or UNKNOWN_READER),
+            reader=str(info.get("user") or info.get("annotator") or UNKNOWN_READER),  # user: by token, not by claim
         )
         return self._archive.store(region_as_seg(drawing, self.series(image_id).headers()))
 

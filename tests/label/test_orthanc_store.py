@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MONAI Label's datastore on a real Orthanc: what a reader saves is a DICOM SEG, what others drew is found."""
+
+import io
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+
+from fedxai.errors import CohortError
+from fedxai.intake.volume import Volume
+
+pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
+
+from fedxai.label import shims
+
+shims.apply()
+
+from monailabel.interfaces.exception import ImageNotFoundException
+
+from fedxai.label.archive import Archive
+from fedxai.label.archive_store import ArchiveDatastore, names_of
+
+ORTHANC = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("orthanc.py"))))
+SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_series.py"))))
+SEGMENTS = [{"name": "tumour", "idx": 1}, {"name": "œdème", "idx": 2}]
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(ORTHANC.MISSING, reason=ORTHANC.WHY)]
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    with ORTHANC.running(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(orthanc, tmp_path):
+    """A store on an Orthanc with one oblique series."""
+    orthanc.empty()
+    files = SERIES.write_series(tmp_path / "made", SERIES.noise())
+    orthanc.upload(files)
+    series = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
+    store = ArchiveDatastore(Archive(orthanc.dicomweb), tmp_path / "cache")
+    return SimpleNamespace(orthanc=orthanc, store=store, series=series, folder=tmp_path)
+
+
+def drawn():
+    """(columns, rows, slices)."""
+    labels = np.zeros((20, 24, 9), dtype=np.uint8)
+    labels[3:7, 5:12, 2:4] = 1
+    labels[0, 0, 0] = labels[19, 0, 8] = 1
+    labels[12:14, 20, 6] = 2
+    return labels
+
+
+def saved(desk, labels, *, reader="Müller", ending=".nrrd", turned=False):
+    """Save as a viewer does: a file, and the segments' names."""
+    file = desk.folder / f"drawn{ending}"
+    if ending == ".bin":
+        file.write_bytes(labels.tobytes(order="F"))
+    else:
+        volume = Volume(voxels=labels, affine=SERIES.affine())
+        _write(volume.canonical() if turned else volume, file)
+    return desk.store.save_label(desk.series, str(file), "final", {"label_info": SEGMENTS, "user": reader})
+
+
+def _write(volume, file):
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(volume.voxels.transpose(2, 1, 0))
+    affine = np.diag([-1, -1, 1, 1]) @ volume.affine
+    image.SetSpacing(volume.spacing)
+    image.SetDirection((affine[:3, :3] / volume.spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    sitk.WriteImage(image, str(file))
+
+
+def test_images_are_listed_by_series_and_come_on_their_own_grid(desk):
+    assert desk.store.list_images() == desk.store.get_unlabeled_images() == [desk.series]
+    image = nib.load(desk.store.get_image_uri(desk.series))
+    assert np.array_equal(image.get_fdata(), SERIES.noise().transpose(2, 1, 0))
+    np.testing.assert_allclose(image.affine, SERIES.affine(), atol=1e-4)
+    assert desk.store.status() == {"total": 1, "completed": 0, "label_tags": {}}
+
+
+def test_what_is_brought_here_is_asked_for_once(desk):
+    first = Path(desk.store.get_image_uri(desk.series))
+    made = first.stat().st_mtime_ns
+    again = ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "cache")
+    assert Path(again.get_image_uri(desk.series)) == first
+    assert first.stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(("ending", "turned"), [(".nrrd", False), (".nrrd", True), (".bin", False)])
+def test_a_final_label_is_a_seg_of_the_archive_with_names_and_reader(desk, ending, turned):
+    saved(desk, drawn(), ending=ending, turned=turned)
+    (instance,) = desk.orthanc.find(Modality="SEG")
+    seg = pydicom.dcmread(io.BytesIO(desk.orthanc.file(instance)))
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["tumour", "œdème"]
+    assert {segment.SegmentAlgorithmType for segment in seg.SegmentSequence} == {"MANUAL"}
+    assert seg.ContentCreatorName.family_name == "Müller"
+    (drawing,) = desk.store.drawings(desk.series)
+    assert np.array_equal(drawing.labels, drawn())
+    assert (drawing.reader, drawing.names) == ("Müller", {1: "tumour", 2: "œdème"})
+    assert desk.store.get_labeled_images() == [desk.series]
+    assert desk.store.get_unlabeled_images() == []
+
+
+def test_another_server_finds_what_was_drawn(desk):
+    saved(desk, drawn(), reader="First")
+    saved(desk, np.where(drawn() == 1, 1, 0).astype(np.uint8), reader="Second")
+    other = ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "other")
+    assert [drawing.reader for drawing in other.drawings(desk.series)] == ["First", "Second"]
+    (pair,) = other.datalist()
+    label = nib.load(pair["label"])
+    assert np.array_equal(label.get_fdata(), drawn() == 1)
+    assert np.array_equal(label.affine, nib.load(pair["image"]).affine)
+    assert other.get_label_info(desk.series, "final")["annotator"] == "Second"
+
+
+def test_other_tags_stay_here(desk):
+    file = desk.folder / "drawn.nrrd"
+    _write(Volume(voxels=drawn(), affine=SERIES.affine()), file)
+    desk.store.save_label(desk.series, str(file), "original", {})
+    assert desk.orthanc.find(Modality="SEG") == []
+    assert Path(desk.store.get_label_uri(desk.series, "original")).is_file()
+
+
+def test_what_does_not_fit_goes_nowhere(desk):
+    for labels in (np.zeros((20, 24, 9), np.uint8), np.full((20, 24, 9), 7, np.uint8)):
+        with pytest.raises(CohortError, match="Nothing was drawn|have no name"):
+            saved(desk, labels)
+    with pytest.raises(CohortError, match="not of the size"):
+        saved(desk, drawn()[1:], ending=".bin")
+    with pytest.raises(ImageNotFoundException):
+        desk.store.get_image_uri("../../../etc/passwd")
+    assert desk.orthanc.find(Modality="SEG") == []
+    assert desk.store.get_label_uri(desk.series, "final") == ""
+
+
+def test_names_are_read_as_viewers_send_them():
+    assert names_of(SEGMENTS) == {1: "tumour", 2: "œdème"}
+    assert names_of([{"name": "a"}, {"name": "b"}]) == {1: "a", 2: "b"}
+    for wrong in ([{"idx": 1}], ["a"], [{"name": "a", "idx": "x"}]):
+        with pytest.raises(CohortError, match="label_info"):
+            names_of(wrong)

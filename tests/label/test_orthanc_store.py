@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MONAI Label's datastore on a real Orthanc: what a reader saves is a DICOM SEG, what others drew is found."""
 
+import importlib
 import io
 import runpy
 from pathlib import Path
@@ -13,18 +14,14 @@ import pytest
 
 from fedxai.errors import CohortError
 from fedxai.intake.volume import Volume
+from fedxai.label import shims
+from fedxai.label.archive import Archive
 
 pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
 
-from fedxai.label import shims
-
 shims.apply()
-
-from monailabel.interfaces.exception import ImageNotFoundException
-
-from fedxai.label.archive import Archive
-from fedxai.label.archive_store import ArchiveDatastore, names_of
-
+STORE = importlib.import_module("fedxai.label.archive_store")  # needs the shims
+NOT_FOUND = importlib.import_module("monailabel.interfaces.exception").ImageNotFoundException
 ORTHANC = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("orthanc.py"))))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_series.py"))))
 SEGMENTS = [{"name": "tumour", "idx": 1}, {"name": "œdème", "idx": 2}]
@@ -45,7 +42,7 @@ def desk(orthanc, tmp_path):
     files = SERIES.write_series(tmp_path / "made", SERIES.noise())
     orthanc.upload(files)
     series = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
-    store = ArchiveDatastore(Archive(orthanc.dicomweb), tmp_path / "cache")
+    store = STORE.ArchiveDatastore(Archive(orthanc.dicomweb), tmp_path / "cache")
     return SimpleNamespace(orthanc=orthanc, store=store, series=series, folder=tmp_path)
 
 
@@ -91,7 +88,7 @@ def test_images_are_listed_by_series_and_come_on_their_own_grid(desk):
 def test_what_is_brought_here_is_asked_for_once(desk):
     first = Path(desk.store.get_image_uri(desk.series))
     made = first.stat().st_mtime_ns
-    again = ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "cache")
+    again = STORE.ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "cache")
     assert Path(again.get_image_uri(desk.series)) == first
     assert first.stat().st_mtime_ns == made
 
@@ -114,7 +111,7 @@ def test_a_final_label_is_a_seg_of_the_archive_with_names_and_reader(desk, endin
 def test_another_server_finds_what_was_drawn(desk):
     saved(desk, drawn(), reader="First")
     saved(desk, np.where(drawn() == 1, 1, 0).astype(np.uint8), reader="Second")
-    other = ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "other")
+    other = STORE.ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "other")
     assert [drawing.reader for drawing in other.drawings(desk.series)] == ["First", "Second"]
     (pair,) = other.datalist()
     label = nib.load(pair["label"])
@@ -137,15 +134,15 @@ def test_what_does_not_fit_goes_nowhere(desk):
             saved(desk, labels)
     with pytest.raises(CohortError, match="not of the size"):
         saved(desk, drawn()[1:], ending=".bin")
-    with pytest.raises(ImageNotFoundException):
+    with pytest.raises(NOT_FOUND):
         desk.store.get_image_uri("../../../etc/passwd")
     assert desk.orthanc.find(Modality="SEG") == []
     assert desk.store.get_label_uri(desk.series, "final") == ""
 
 
 def test_names_are_read_as_viewers_send_them():
-    assert names_of(SEGMENTS) == {1: "tumour", 2: "œdème"}
-    assert names_of([{"name": "a"}, {"name": "b"}]) == {1: "a", 2: "b"}
+    assert STORE.names_of(SEGMENTS) == {1: "tumour", 2: "œdème"}
+    assert STORE.names_of([{"name": "a"}, {"name": "b"}]) == {1: "a", 2: "b"}
     for wrong in ([{"idx": 1}], ["a"], [{"name": "a", "idx": "x"}]):
         with pytest.raises(CohortError, match="label_info"):
-            names_of(wrong)
+            STORE.names_of(wrong)

@@ -59,10 +59,10 @@ class Threshold(Task):
 
 
 class Slow(Task):
-    """Two seconds of what a network does: numbers without the interpreter, and the interpreter between them."""
+    """A second of what a network does: numbers without the interpreter, and the interpreter between them."""
 
     def __call__(self, request):
-        end, rounds = time.monotonic() + 2, 0
+        end, rounds = time.monotonic() + 1, 0
         numbers = np.random.default_rng(0).normal(size=(200, 200))
         while time.monotonic() < end:
             numbers = np.tanh(numbers @ numbers)
@@ -170,10 +170,11 @@ def serving_unwrapped(folder: Path) -> Iterator[Server]:
 def _running(line: list[object], folder: Path, port: int, path: str) -> Iterator["subprocess.Popen[bytes]"]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}
     env["PYTHONPATH"] = str(folder / "app")
-    with (folder / "server.logs").open("wb") as log:
+    console = folder.with_name(f"{folder.name}.log")
+    with console.open("wb") as log:
         process = subprocess.Popen([str(part) for part in line], stdout=log, stderr=log, env=env, cwd=folder)
     try:
-        _wait(process, f"http://127.0.0.1:{port}{path}", folder / "server.logs")
+        _wait(process, f"http://127.0.0.1:{port}{path}", console)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -182,7 +183,6 @@ def _running(line: list[object], folder: Path, port: int, path: str) -> Iterator
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(20)
-        (folder / "server.logs").rename(folder.with_name(f"{folder.name}.log"))
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

@@ -41,6 +41,7 @@ def serve(
     open_: Annotated[list[str] | None, typer.Option("--open", help="Opens docs, reload or model for admins.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Cases predicted or explained at a time.")] = 1,
     upload_mb: Annotated[int, typer.Option(min=1, help="Largest request in MB.")] = 512,
+    unpacked_mb: Annotated[int, typer.Option(min=1, help="Largest image in MB once it is unpacked.")] = 2048,
     state: STATE = None,
     conf: Annotated[list[str] | None, typer.Option(help="Further setting of the app, NAME=VALUE; repeatable.")] = None,
     app_folder: Annotated[Path | None, typer.Option("--app", help="Another MONAI Label app.", hidden=True)] = None,
@@ -68,7 +69,7 @@ def serve(
         names=tuple(name or ()),
         origins=tuple(origin or ()),
         open=tuple(open_ or ()),
-        bounds={"workers": workers, "upload": upload_mb * 2**20},
+        bounds={"workers": workers, "upload": upload_mb * 2**20, "unpacked": unpacked_mb * 2**20},
         conf=dict(_pair(text) for text in conf or ()),
         app=app_folder,
     )

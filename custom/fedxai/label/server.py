@@ -52,7 +52,6 @@ def application(settings: ServerSettings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         lifespan=_monailabel,
-        max_body_size=settings.bounds.upload,
         middleware=[
             Middleware(AccessLog),
             Middleware(KnownOrigin, origins=settings.origins, names=_names(settings)),

@@ -122,9 +122,12 @@ def _nrrd(file: IO[bytes], limit: int) -> None:
 def _picture(file: IO[bytes], limit: int) -> None:
     from PIL import Image
 
-    with Image.open(file, formats=("PNG", "JPEG")) as picture:
-        _within(math.prod(picture.size) * 8, limit)
-        picture.load()
+    try:
+        with Image.open(file, formats=("PNG", "JPEG")) as picture:
+            _within(math.prod(picture.size) * 8, limit)
+            picture.load()
+    except Image.DecompressionBombError as error:
+        raise Refusal(413, "The picture has more pixels than this server takes.") from error
 
 
 def _dicom(file: IO[bytes], limit: int) -> None:

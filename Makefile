@@ -5,13 +5,13 @@ RUN ?= runs/demo
 # Two test processes, a file in one of them; each with one thread of PyTorch.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test fast lint bench browser poc poc-down clean
+.PHONY: demo test fast lint bench browser archive poc poc-down clean
 
 demo: $(VENV)/.runtime
 	rm -rf $(RUN)
 	$(BIN)/fedxai run jobs/fedxai --out $(RUN)
 
-test: $(VENV)/.test browser lint
+test: $(VENV)/.test browser archive lint
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow
 
@@ -39,6 +39,13 @@ browser:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; \
 	else echo "left out: tests/e2e/test_report_in_browser.py (bring it with: sudo apt-get install chromium chromium-driver)"; fi
+
+# Tests of the radiologist's desk use a real DICOM archive, Orthanc; each test starts one of its own on loopback.
+archive:
+	@if command -v Orthanc >/dev/null && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq orthanc orthanc-dicomweb >/dev/null; \
+	else echo "left out: tests/label/test_orthanc_*.py, tests/e2e/test_label_ohif.py (bring it with: sudo apt-get install orthanc orthanc-dicomweb)"; fi
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)

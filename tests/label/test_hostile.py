@@ -2,6 +2,7 @@
 """Hostile requests to a live server are refused, change nothing and do not stop it; the same ones harm a bare one."""
 
 import runpy
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,6 +76,7 @@ def test_two_hundred_at_once_are_answered_or_told_to_come_back(unharmed):
         path = "/infer/slow?image=case0" if number % 4 == 0 else "/datastore/?output=all"
         return unharmed.ask("POST" if "infer" in path else "GET", path, role="reader", timeout=120)
 
+    began = time.monotonic()
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(ask, range(200)))
     told = Counter(answer.status_code for answer in answers)
@@ -83,7 +85,8 @@ def test_two_hundred_at_once_are_answered_or_told_to_come_back(unharmed):
     assert refused.headers["Retry-After"] == "5"
     assert "ask again" in one_sentence(refused)
     predicted = [answer for answer in answers if answer.request.method == "POST" and answer.ok]
-    assert 1 <= len(predicted) <= 9
+    assert 1 <= len(predicted) < 50
+    assert len(predicted) <= time.monotonic() - began  # one at a time, a second each
 
 
 def test_no_secret_or_id_of_an_attack_stands_in_the_access_log(server):

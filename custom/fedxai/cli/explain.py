@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fedxai.bundle import Bundle
-    from fedxai.cli.trained import Trained
+    from fedxai.bundle.trained import Trained
     from fedxai.intake.cohort import Cohort
     from fedxai.records import Case, Explanation, Split
     from fedxai.report.explained_folder import ExplainedFolder
@@ -63,7 +63,7 @@ def explain(
 
     Example: `fedxai explain RUN cohorts/site-1 --methods saliency,grad_cam --out DIR`
     """
-    from fedxai.cli.trained import find_trained
+    from fedxai.bundle.trained import find_trained
     from fedxai.errors import SettingsError
     from fedxai.intake.cohort import Cohort
     from fedxai.report.console import print_explanation

@@ -110,7 +110,7 @@ def compare(
 
 def _given(model: str | None) -> dict[str, str]:
     """The settings that name a trained model, and the bundle that it is of."""
-    from fedxai.cli.trained import find_trained
+    from fedxai.bundle.trained import find_trained
 
     if model is None:
         return {}

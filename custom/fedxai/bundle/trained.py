@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedxai.bundle import Bundle
+from fedxai.bundle.open import Bundle
 from fedxai.errors import RunError
 
 if TYPE_CHECKING:

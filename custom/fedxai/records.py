@@ -202,6 +202,7 @@ class ClassSummary(Record):
 
     class_index: Count
     methods: list[MethodSummary]
+    honesty: Honesty | None = None
 
 
 class Explanation(Record):

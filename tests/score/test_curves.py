@@ -31,7 +31,7 @@ def plain_curves(asked, relevance):
         mask = chosen.reshape(1, 1, 12, 12).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
         for name, hidden in (("deletion", mask), ("insertion", ~mask)):
             image = impute(asked.inputs[:1], hidden, asked.noise())
-            curve[name].append(float(asked.network(image).softmax(dim=1)[0, asked.targets[0]]))
+            curve[name].append(float(asked.network(image).softmax(dim=1)[0, asked.question.classes[0]]))
     return {name: float(np.trapezoid(values, SHARES)) for name, values in curve.items()}
 
 

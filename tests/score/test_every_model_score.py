@@ -28,15 +28,22 @@ def network(dims):
     )
 
 
+def segmenter(dims):
+    """Logits of three classes on half the grid."""
+    torch.manual_seed(dims)
+    return nn.Sequential(CONV[dims](2, 6, 3, stride=2, padding=1), nn.ReLU(), CONV[dims](6, 3, 3, padding=1))
+
+
 def question(dims=2, *, cases=3, net=None, method="gradient_x_input"):
     random = torch.Generator().manual_seed(1)
     inputs = torch.rand(3, 2, *(13, 14, 7)[:dims], generator=random)[:cases]
     return Asked(network=net or network(dims), inputs=inputs, targets=torch.tensor([2, 0, 1])[:cases], method=method)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[(network, 2), (network, 3), (segmenter, 2), (segmenter, 3)])
 def scores(request):
-    asked = question(request.param)
+    build, dims = request.param
+    asked = question(dims, net=build(dims))
     asked.others = {"other": torch.rand(asked.relevance.shape).double()}
     return score_model(asked)
 
@@ -66,8 +73,9 @@ def test_the_same_twice_whoever_asks_first(name):
 
 
 @every_score
-def test_a_case_does_not_depend_on_its_batch(name):
-    net = network(2)
+@pytest.mark.parametrize("build", [network, segmenter])
+def test_a_case_does_not_depend_on_its_batch(name, build):
+    net = build(2)
     together = MODEL_SCORES.make(name).value(question(net=net))[:1]
     alone = MODEL_SCORES.make(name).value(question(net=net, cases=1))
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4, nan_ok=True)
@@ -106,11 +114,6 @@ def test_a_network_in_half_precision_is_asked_in_its_own():
     asked = question(net=network(2).bfloat16())
     assert asked.probability(asked.inputs).dtype == torch.float64
     assert asked.relevance.dtype == torch.float64
-
-
-def test_a_network_that_segments_is_refused():
-    with pytest.raises(ExplanationError, match=r"trust tests need a classifier with logits \(B, K\)"):
-        question(net=nn.Conv2d(2, 3, 3, padding=1))
 
 
 def test_an_unknown_model_score_lists_the_known_ones():

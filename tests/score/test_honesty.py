@@ -63,6 +63,7 @@ def test_a_model_that_looks_at_the_mark_is_found_out(batch):
     assert value(result, "occlusion_mass") < 0.05
     assert value(result, "drop_region") == 0.0
     assert value(result, "swap_kept") < 0.1  # the partner in this batch carries the other mark
+    assert result.figures["swap_kept"].n == 11  # the first case has no partner yet
 
 
 def test_grey_keeps_the_mean_and_nothing_else(batch):
@@ -76,7 +77,8 @@ def test_the_limit_and_cases_without_a_region_are_kept_to(batch):
 
 
 def test_a_partner_is_never_the_same_patient(batch):
-    assert battery(Looks(8), {**batch, "group": ["p"] * 12}) is None
+    result = battery(Looks(8), {**batch, "group": ["p"] * 12})
+    assert (result.cases, result.figures["swap_kept"].n, result.figures["drop_region"].n) == (12, 0, 12)
 
 
 def test_the_same_twice_and_the_network_as_it_was(batch):
@@ -102,4 +104,5 @@ def test_a_patient_of_another_shape_is_no_partner(batch):
     asked = HonestyBattery(Looks(8), limit=100)
     for part in (batch, larger):
         asked.add({key: value[:3] for key, value in part.items()})
-    assert asked.result().cases == 4
+    result = asked.result()
+    assert (result.cases, result.figures["swap_kept"].n, result.figures["blank_kept"].n) == (6, 4, 6)

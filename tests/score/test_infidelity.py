@@ -43,14 +43,14 @@ def test_it_is_captums_normalised_infidelity_as_a_share_of_the_mean_square_fall(
         perturb,
         inputs,
         asked.relevance[:, None],
-        target=asked.targets,
+        target=asked.question.classes,
         n_perturb_samples=DRAWS,
         max_examples_per_batch=len(inputs),
         normalize=True,
     )
 
     def logit(images):
-        return network(images).gather(1, asked.targets[:, None]).squeeze(1)
+        return network(images).gather(1, asked.question.classes[:, None]).squeeze(1)
 
     falls = torch.stack([(logit(inputs) - logit(inputs - here)) ** 2 for here in taken]).mean(dim=0)
     torch.testing.assert_close(own, (captums / falls).detach(), rtol=1e-3, atol=1e-4)

@@ -28,7 +28,7 @@ def test_both_noise_scores_are_the_worst_of_three_plain_draws(study, stripes):
     agreements, changes = [], []
     for draw in (1, 2, 3):
         noisy = asked.inputs[:1] + 0.02 * asked.inputs[0].std() * asked.noise(draw)
-        answer = explain_batch(stripes, noisy, targets=asked.targets[:1], methods=["gradient_x_input"])
+        answer = explain_batch(stripes, noisy, targets=asked.question.classes[:1], methods=["gradient_x_input"])
         moved, own = answer.maps["gradient_x_input"][0, 0].double(), asked.relevance[0]
         counts = (own != 0) | (moved != 0)
         agreements.append(spearmanr(own[counts], moved[counts]).statistic)

@@ -11,6 +11,7 @@ from fedxai.errors import ExplanationError
 from fedxai.explain.layer import Layer
 from fedxai.explain.method import METHODS, Method
 from fedxai.explain.probe import Probe
+from fedxai.explain.question import Question
 from fedxai.explain.undisturbed import undisturbed
 from fedxai.explain.windowed import Windowed
 
@@ -20,17 +21,22 @@ class Explained:
     """What :func:`explain_batch` gives back, on the network's device and without graph."""
 
     logits: Tensor  # (B, K), of a segmentation (B, K, *cells)
-    targets: Tensor  # (B,), the explained classes
+    question: Question  # what was explained
     maps: dict[str, Tensor]  # by method: (B, C, *spatial) or (B, 1, *spatial)
     passes: int  # forward + input-backward passes it took
     forwards: int  # forward passes without gradient, beside them
+
+    @property
+    def targets(self) -> Tensor:
+        """The explained classes ``(B,)``."""
+        return self.question.classes
 
 
 def explain_batch(
     network: nn.Module,
     inputs: Tensor,
     *,
-    targets: Tensor | Sequence[int] | int | None = None,
+    targets: Tensor | Sequence[int] | int | Question | None = None,
     methods: Sequence[str | Method],
     target_layer: str | None = None,
     background: Tensor | None = None,
@@ -47,7 +53,7 @@ def explain_batch(
         inputs: ``(B, C, *spatial)`` with 2 or 3 spatial axes, floating point; moved to the network's device, and
             given to it in its precision.
         targets: the class to explain, for all cases or one each; None: the predicted class, in a segmentation the
-            most frequent class above 0.
+            most frequent class above 0. Or the question of an earlier answer, to ask the same again.
         methods: names in the registry, or methods with settings of their own.
         target_layer: module path of the layer that methods with ``needs_layer`` read.
         background: images ``(N, C, *spatial)`` of the site that methods with ``needs_background`` compare with.
@@ -66,17 +72,18 @@ def explain_batch(
     chosen = _methods(methods)
     batch = _inputs(inputs, network)
     layer = _layer(chosen, network, target_layer, space=batch.shape[2:])
+    asked = targets if isinstance(targets, Question) else _targets(targets, batch)
     with undisturbed(network):
         probe = Probe(
             network=network,
             inputs=batch,
-            targets=_targets(targets, batch),
+            targets=asked,
             layer=layer,
             background=_background(chosen, background, batch),
         )
         maps = {method.name: _on_grid(method.name, method.attribute(probe), batch) for method in chosen}
-        logits, classes = probe.here.logits, probe.targets
-    return Explained(logits=logits, targets=classes, maps=maps, passes=probe.passes, forwards=probe.forwards)
+        logits, question = probe.here.logits, probe.here.question
+    return Explained(logits=logits, question=question, maps=maps, passes=probe.passes, forwards=probe.forwards)
 
 
 def device_of(network: nn.Module) -> torch.device | None:

@@ -48,7 +48,7 @@ class Probe:
         network: maps ``(B, C, *spatial)`` to logits ``(B, K)`` or ``(B, K, *cells)``; its parameters need no
             gradient.
         inputs: the batch ``(B, C, *spatial)``, on the network's device, in single precision or better.
-        targets: the explained classes ``(B,)``; None: those predicted.
+        targets: the explained classes ``(B,)``; None: those predicted; or a question that was asked before.
         layer: the target layer, where a method reads one.
         background: images ``(N, C, *spatial)`` to compare with, where a method needs them.
     """
@@ -58,7 +58,7 @@ class Probe:
         *,
         network: nn.Module,
         inputs: Tensor,
-        targets: Tensor | None = None,
+        targets: Tensor | Question | None = None,
         layer: Layer | None = None,
         background: Tensor | None = None,
     ) -> None:
@@ -118,7 +118,9 @@ class Probe:
         if not logits.requires_grad:
             raise ExplanationError("the logits must depend on the input, but the network detaches them from it")
         heard = [layer.heard(outputs, leaf)] if layer else []
-        question = question or Question.about(logits, self._targets)
+        if question is None:
+            given = self._targets
+            question = given if isinstance(given, Question) else Question.about(logits, given)
         explained = question.of(logits)
         with _fitting(inputs):
             gradients = torch.autograd.grad(explained.sum(), [leaf, *heard], allow_unused=True)

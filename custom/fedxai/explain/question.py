@@ -38,17 +38,55 @@ class Question:
                 raise ExplanationError(f"targets must be class indices in 0..{heads - 1}, got {int(outside[0])}")
         if logits.ndim == 2:
             return cls(classes=logits.argmax(dim=1) if targets is None else targets)
-        segmented = logits.argmax(dim=1) if heads > 1 else torch.where(logits[:, 0] > 0, 0, -1)
+        segmented = _segmented(logits)
         classes = _most_frequent(segmented, heads) if targets is None else targets
         return cls(classes=classes, region=segmented == _along(classes, segmented))
 
     def of(self, logits: Tensor) -> Tensor:
         """f of each case ``(B,)``, in single precision or better; the gradient runs through it."""
-        chosen = logits.take_along_dim(_along(self.classes, logits), dim=1).squeeze(1)
+        chosen = self._chosen(logits)
         chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
         if self.region is None:
             return chosen
         return chosen.where(self.region, 0.0).flatten(1).sum(dim=1)
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """``p_c`` of each case ``(B,)``, in a segmentation its mean over R: what hiding voxels takes away.
+
+        NaN where R is empty: what is not segmented cannot be lost.
+        """
+        shares = logits.softmax(dim=1) if logits.shape[1] > 1 else logits.sigmoid()
+        chosen = self._chosen(shares)
+        if self.region is None:
+            return chosen
+        return chosen.where(self.region, 0.0).flatten(1).sum(dim=1) / self.region.flatten(1).sum(dim=1)
+
+    def kept(self, logits: Tensor) -> Tensor:
+        """How much of the answer these logits of changed inputs still give, ``(B,)`` in [0, 1].
+
+        Classification: 1 where c is still the predicted class, else 0. Segmentation: the Dice overlap of R with what
+        is segmented as c now; NaN where R is empty.
+        """
+        if self.region is None:
+            return (logits.argmax(dim=1) == self.classes).double()
+        segmented = _segmented(logits)
+        now, before = (segmented == _along(self.classes, segmented)).flatten(1), self.region.flatten(1)
+        dice = 2 * (now & before).sum(dim=1).double() / (now.sum(dim=1) + before.sum(dim=1))
+        return dice.where(before.any(dim=1), float("nan"))
+
+    def of_case(self, place: int, times: int = 1) -> "Question":
+        """The question about one case of the batch, asked of so many images."""
+        chosen = slice(place, place + 1)
+        region = None if self.region is None else self.region[chosen].expand(times, *self.region.shape[1:])
+        return Question(classes=self.classes[chosen].expand(times), region=region)
+
+    def _chosen(self, values: Tensor) -> Tensor:
+        return values.take_along_dim(_along(self.classes, values), dim=1).squeeze(1)
+
+
+def _segmented(logits: Tensor) -> Tensor:
+    """The class of every place ``(B, *cells)``; -1 where a single channel is not above 0."""
+    return logits.argmax(dim=1) if logits.shape[1] > 1 else torch.where(logits[:, 0] > 0, 0, -1)
 
 
 def _most_frequent(segmented: Tensor, heads: int) -> Tensor:

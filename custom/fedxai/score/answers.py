@@ -9,14 +9,10 @@ from fedxai.explain.undisturbed import undisturbed
 
 
 def logits(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits ``(B, K)`` in float64, of images ``(B, C, *spatial)`` on the network's device.
+    """Logits in float64, ``(B, K)`` or in a segmentation ``(B, K, *cells)``, of images ``(B, C, *spatial)``.
 
-    The images are given to the network in its own precision, as a copy: its first operation may work in place.
+    The images lie on the network's device. They are given to it in its own precision, as a copy: its first operation
+    may work in place.
     """
     with undisturbed(network), torch.no_grad():
         return network(images.to(precision_of(network, images), copy=True)).double()
-
-
-def probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    """Softmax of :func:`logits`."""
-    return logits(network, images).softmax(dim=1)

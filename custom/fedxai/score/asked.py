@@ -8,9 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from fedxai.errors import ExplanationError
-from fedxai.explain import Explained, Method, explain_batch
-from fedxai.score.answers import logits, probabilities
+from fedxai.explain import Explained, Method, Question, explain_batch
+from fedxai.score.answers import logits
 from fedxai.score.regions import Regions
 
 T = TypeVar("T")
@@ -19,11 +18,14 @@ T = TypeVar("T")
 class Asked:
     """What a score of a method and a network may ask for.
 
+    Asked again is the same question: in a segmentation the region that was segmented in the unchanged image, also of
+    another network.
+
     Randomness is drawn once for one image and shared by all cases, so that a case's score does not depend on its
     batch, and anew from ``seed`` by everyone who asks, so that it does not depend on other scores.
 
     Args:
-        network: maps images to logits ``(B, K)``; left as it was.
+        network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
         inputs: images ``(B, C, *spatial)``.
         targets: the explained classes ``(B,)``.
         method: the saliency method, or its name.
@@ -32,7 +34,7 @@ class Asked:
         seed: of everything drawn.
 
     Raises:
-        ExplanationError: when the network does not classify, or nothing can be explained.
+        ExplanationError: when nothing can be explained.
     """
 
     def __init__(
@@ -52,15 +54,10 @@ class Asked:
         self._method = method
         self._ask = {"target_layer": target_layer, "background": background}
         self._known: dict[object, object] = {}
-        self.targets = targets
-        explained = self._explained(inputs, network)
-        if explained.logits.ndim != 2:
-            raise ExplanationError(
-                f"trust tests need a classifier with logits (B, K), got {tuple(explained.logits.shape)}"
-            )
+        explained = self._explained(inputs, network, targets)
         (whole,) = explained.maps.values()
         self.inputs = inputs.detach().as_subclass(Tensor).to(whole)
-        self.targets = explained.targets
+        self.question = explained.question
         self.relevance = whole.double().sum(dim=1)  # (B, *spatial)
         self.others: Mapping[str, Tensor] = {}  # maps (B, *spatial) of the same cases by other methods
         self.spacing: Tensor | None = None  # (B, axes), mm from voxel to voxel; None: voxels are cubes
@@ -76,20 +73,24 @@ class Asked:
         regions = Regions.of(torch.ones_like(self.inputs[:1, :1]))
         return regions.gaussian.reshape(1, *self.grid).expand_as(self.relevance)
 
-    def explain(self, inputs: Tensor, *, network: nn.Module | None = None) -> Tensor:
-        """Maps ``(B, *spatial)`` of other inputs, or by another network, for the same classes."""
-        (whole,) = self._explained(inputs, network or self.network).maps.values()
+    def explain(self, inputs: Tensor, *, network: nn.Module | None = None, moved: bool = False) -> Tensor:
+        """Maps ``(B, *spatial)`` of other inputs, or by another network, for the same question.
+
+        Where the image has ``moved`` on its grid, so has what is segmented in it: only the classes are the same then.
+        """
+        asked = self.question.classes if moved else self.question
+        (whole,) = self._explained(inputs, network or self.network, asked).maps.values()
         return whole.double().sum(dim=1)
 
     def probability(self, inputs: Tensor) -> Tensor:
-        """The probability ``(B,)`` of the explained class at other inputs: one forward pass."""
+        """:meth:`Question.probability` ``(B,)`` at other inputs: one forward pass."""
         self.passes += 1
-        return probabilities(self.network, inputs).gather(1, self.targets[:, None]).squeeze(1)
+        return self.question.probability(logits(self.network, inputs))
 
     def logit(self, inputs: Tensor) -> Tensor:
-        """The logit ``(B,)`` of the explained class at other inputs: one forward pass."""
+        """The explained number ``(B,)`` at other inputs: one forward pass."""
         self.passes += 1
-        return logits(self.network, inputs).gather(1, self.targets[:, None]).squeeze(1)
+        return self.question.of(logits(self.network, inputs))
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """A new source of randomness, on the CPU."""
@@ -105,7 +106,7 @@ class Asked:
             self._known[key] = make()
         return self._known[key]  # pyright: ignore[reportReturnType] - a key stands for one type
 
-    def _explained(self, inputs: Tensor, network: nn.Module) -> Explained:
-        answer = explain_batch(network, inputs, targets=self.targets, methods=[self._method], **self._ask)
+    def _explained(self, inputs: Tensor, network: nn.Module, targets: Tensor | Question) -> Explained:
+        answer = explain_batch(network, inputs, targets=targets, methods=[self._method], **self._ask)
         self.passes += answer.passes + answer.forwards
         return answer

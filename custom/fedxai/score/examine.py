@@ -15,20 +15,17 @@ from torch import Tensor, nn
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Explained, Method, explain_batch
 from fedxai.records import HEADLINE_METHOD, ClassSummary, Explanation, MethodSummary, Split
-from fedxai.score.asked import Asked
-from fedxai.score.honesty import HonestyBattery
-from fedxai.score.model_score import MODEL_SCORES, score_model
+from fedxai.score.costly import CostlyQuestions
+from fedxai.score.model_score import MODEL_SCORES
 from fedxai.score.one_map import centred, chance, score_map
 from fedxai.score.places import PlaceTally, place_chance, place_shares
 from fedxai.score.regions import Regions
-from fedxai.score.sample import Sample
 from fedxai.score.score import SCORES
 from fedxai.score.tally import Tally
 from fedxai.score.trust import verdict
 
 _KEYS = ("image", "label", "region", "has_region", "group")
 _TARGETS = ("predicted", "label")
-_TOGETHER = 8  # cases of the trust tests in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +81,10 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         target_class: explain the ``predicted`` class or the ``label``.
         sink: called once a case, in order, while its batch is in memory.
         seed: of the bootstrap intervals and of everything drawn.
-        trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests; 0: no verdict.
-        honesty_cases: how many cases with a region, the first that come, the honesty battery asks about; 0: none.
+        trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests, of a
+            segmentation so many of each class; 0: no verdict.
+        honesty_cases: how many cases with a region, the first that come, the honesty battery asks about, of a
+            segmentation so many of each class; 0: none.
         search_shortcuts: whether to say, class by class, in which place the relevance lies; one more pass a case,
             because that needs the map of the case's own class.
         background: images ``(N, C, *spatial)`` that some methods compare with.
@@ -104,8 +103,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     ask = {"target_layer": target_layer, "background": background}
     tallies = _tallies(chosen)
     of_class = {index: _tallies(chosen) for index in classes}
-    sample = Sample(trust_cases, seed=seed)
-    battery = HonestyBattery(network, limit=honesty_cases, seed=seed)
+    costly = CostlyQuestions(network, classes=classes, trust_cases=trust_cases, honesty_cases=honesty_cases, seed=seed)
     places = PlaceTally()
     cases = passes = 0
     for batch in batches:
@@ -113,8 +111,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         targets = batch["label"] if target_class == "label" else None
         explained = explain_batch(network, batch["image"], targets=targets, methods=chosen, **ask)
         scores = _score(batch, explained, tallies, of_class)
-        sample.add(batch, explained.targets)
-        battery.add(batch)
+        costly.add(batch, explained.targets)
         if search_shortcuts:
             passes += _add_places(places, network, batch)
         if sink is not None:
@@ -122,21 +119,23 @@ def examine(  # noqa: PLR0913 - the contract between rooms
                 sink(_case(batch, explained, scores, place, index=cases + place))
         cases += len(batch["image"])
         passes += explained.passes + explained.forwards
-    passes += _ask_again(network, sample, chosen, tallies, seed=seed, **ask)
-    summaries = [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in tallies.values()]
-    of_classes = {
-        index: [_summary(tally, trusting=False, seed=seed) for tally in of_class[index].values()] for index in of_class
-    }
-    seconds = time.perf_counter() - start
+    costly.ask(chosen, tallies, of_class, **ask)
+
+    def summarised(by_method: Mapping[str, Tally]) -> list[MethodSummary]:
+        return [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in by_method.values()]
+
     return Explanation(
         split=split,
         cases=cases // max(1, len(classes)),
-        methods=summaries,
-        seconds=seconds,
-        passes=passes + battery.passes,
-        honesty=battery.result(),
+        methods=summarised(tallies),
+        seconds=time.perf_counter() - start,
+        passes=passes + costly.passes,
+        honesty=costly.honesty(),
         places=places.summaries(),
-        classes=[ClassSummary(class_index=index, methods=found) for index, found in of_classes.items()],
+        classes=[
+            ClassSummary(class_index=index, methods=summarised(found), honesty=costly.honesty(index))
+            for index, found in of_class.items()
+        ],
     )
 
 
@@ -168,30 +167,6 @@ def _summary(tally: Tally, *, trusting: bool, seed: int) -> MethodSummary:
     names = [*SCORES, *(MODEL_SCORES if trusting else ())]
     summary = tally.summary(names=names, seed=seed)
     return summary.model_copy(update={"trust": verdict(tally, seed=seed)}) if trusting else summary
-
-
-def _ask_again(
-    network: nn.Module,
-    sample: Sample,
-    methods: Sequence[Method],
-    tallies: Mapping[str, Tally],
-    *,
-    seed: int,
-    **ask: Any,
-) -> int:
-    """Tally the costly scores of the sampled cases; how many passes they took."""
-    passes = 0
-    for batch in sample.batches(_TOGETHER):
-        cases = {"inputs": batch.images, "targets": batch.targets}
-        asked = {method.name: Asked(network=network, method=method, seed=seed, **cases, **ask) for method in methods}
-        for name, one in asked.items():
-            one.others = {other: asked[other].relevance for other in asked if other != name}
-            one.spacing = batch.spacing
-            for score, kinds in score_model(one).items():
-                value, level, centre = ({score: kind.cpu()} for kind in kinds)
-                tallies[name].add(scores=value, chance=level, centred=centre, groups=batch.groups)
-            passes += one.passes
-    return passes
 
 
 def _check(batch: Mapping[str, Any]) -> None:

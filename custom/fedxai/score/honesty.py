@@ -2,18 +2,18 @@
 """The honesty battery: whether a model that scores a high E also decides by what lies in the region."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedxai.explain import explain_batch
+from fedxai.explain import Question, explain_batch
 from fedxai.explain.occlusion import Occlusion
 from fedxai.explain.one_batch import device_of
 from fedxai.records import Figure, Honesty
-from fedxai.score.answers import probabilities
+from fedxai.score.answers import logits
 from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
 from fedxai.score.regions import MARGIN, Regions, spacing_of
@@ -23,17 +23,22 @@ from fedxai.score.score import share_inside
 class HonestyBattery:
     """Questions to a model about cases with a region, each an average over cases with its interval.
 
+    The answer of a classification is the predicted class and its probability. That of a segmentation is what is
+    segmented as the case's class, and the mean probability of that class there; a prediction kept is then the Dice
+    overlap of what is segmented before and after. Both are :class:`~fedxai.explain.Question`'s.
+
     - ``occlusion_mass``: E of the occlusion map (a 64th of the image hidden at a time).
-    - ``drop_region``, ``drop_elsewhere``: fall of the predicted class's probability when the region, or a region of
+    - ``drop_region``, ``drop_elsewhere``: fall of that probability when the region, or a region of
       its shape elsewhere in the body, is filled from its surroundings.
     - ``drop_grey``: the same fall when the region is filled with its own mean, so that shape and place are all
       that is left.
     - ``swap_kept``: share of predictions kept when all outside the region and its margin of 5 mm (by the batch's
-      spacing, else a voxel counts as 1 mm) is another patient's, whose own region is filled from its surroundings.
+      spacing, else a voxel counts as 1 mm) is another patient's, whose own region is filled from its surroundings; not
+      asked where the image before it is the same patient's, or of another size.
     - ``blank_kept``: share kept when all outside is black.
 
     Args:
-        network: maps images to logits ``(B, K)``; left as it was.
+        network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
         limit: at most so many cases are asked about.
         seed: of the places and partners that are drawn.
     """
@@ -43,58 +48,67 @@ class HonestyBattery:
         self._network = network
         self._left = limit
         self._random = np.random.default_rng(seed)
-        self._values: dict[str, list[float]] = defaultdict(list)
-        self._groups: list[str] = []
+        self.values: dict[str, list[float]] = defaultdict(list)
+        self.groups: list[str] = []
         self._partner: tuple[Tensor, str] | None = None
 
-    def add(self, batch: Mapping[str, Any]) -> None:
-        """Ask about the cases of a batch that have a region, one by one, as far as the limit allows."""
+    def add(self, batch: Mapping[str, Any], *, only: int | None = None) -> None:
+        """Ask about the cases of a batch that have a region, one by one, as far as the limit allows.
+
+        Args:
+            batch: as for :func:`~fedxai.score.examine.examine`.
+            only: of a segmentation, the class whose cases are asked about.
+        """
         if self._left <= 0:
             return
         for place in torch.as_tensor(batch["has_region"]).flatten().nonzero().flatten().tolist():
             region = torch.as_tensor(batch["region"][place]).bool()[None]
-            if self._left <= 0 or not region.any():
+            if self._left <= 0 or not region.any() or (only is not None and int(batch["label"][place]) != only):
                 continue
             spacing = spacing_of(batch, place)
             image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
             body = _filled(image, region)
-            if self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape:
-                self._left -= 1
-                self._groups.append(group)
-                self._ask(image, region, body, self._partner[0], spacing)
+            known = self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape
+            partner = self._partner[0] if self._partner and known else None
+            self._left -= 1
+            self.groups.append(group)
+            self._ask(image, region, body, partner, spacing, of_class=only)
             self._partner = (body, group)
 
     def result(self) -> Honesty | None:
         """The figures; None where no case could be asked."""
-        if not self._groups:
-            return None
-        figures: dict[str, Figure] = {}
-        for name, listed in self._values.items():
-            values = np.array(listed)
-            known = np.flatnonzero(np.isfinite(values))
-            figures[name] = case_mean(values[known], [self._groups[index] for index in known])
-        return Honesty(cases=len(self._groups), figures=figures)
+        return figures_of([self])
 
-    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor, spacing: Tensor | None) -> None:
+    def _ask(
+        self,
+        image: Tensor,
+        region: Tensor,
+        body: Tensor,
+        partner: Tensor | None,
+        spacing: Tensor | None,
+        *,
+        of_class: int | None,
+    ) -> None:
         around = Regions.of(region, spacing).grown(MARGIN).reshape(region.shape)
         moved = self._elsewhere(image, around, region)
         elsewhere = _filled(image, moved)
         grey = torch.where(region, image[region.expand_as(image)].mean(), image)
-        swapped = torch.where(around, image, partner)
+        swapped = image if partner is None else torch.where(around, image, partner)
         blank = torch.where(around, image, torch.zeros_like(image))
         questions = torch.cat([image, body, elsewhere, grey, swapped, blank])
-        before, *after = probabilities(self._network, questions.to(device_of(self._network))).cpu()
-        predicted = int(before.argmax())
-        for name, probability in zip(("drop_region", "drop_elsewhere", "drop_grey"), after[:3], strict=True):
-            unknown = name == "drop_elsewhere" and not moved.any()
-            fall = float(before[predicted] - probability[predicted])
-            self._values[name].append(float("nan") if unknown else fall)
-        for name, probability in zip(("swap_kept", "blank_kept"), after[3:], strict=True):
-            self._values[name].append(float(int(probability.argmax()) == predicted))
-        occluded = explain_batch(self._network, image, targets=predicted, methods=[Occlusion()])
+        answers = logits(self._network, questions.to(device_of(self._network))).cpu()
+        question = Question.about(answers[:1], None if of_class is None else torch.tensor([of_class]))
+        before, *after = question.of_case(0, 4).probability(answers[:4])
+        swap, blank = question.of_case(0, 2).kept(answers[4:])
+        values = dict(zip(("drop_region", "drop_elsewhere", "drop_grey"), (before - p for p in after), strict=True))
+        values |= {"swap_kept": swap, "blank_kept": blank}
+        unknown = {"drop_elsewhere": not moved.any(), "swap_kept": partner is None}
+        for name, value in values.items():
+            self.values[name].append(float("nan") if unknown.get(name) else float(value))
+        occluded = explain_batch(self._network, image, targets=question.classes, methods=[Occlusion()])
         self.passes += 1 + occluded.passes + occluded.forwards
         fall = occluded.maps["occlusion"].double().abs().flatten(1).cpu()
-        self._values["occlusion_mass"].append(float(share_inside(fall, region.flatten(1))))
+        self.values["occlusion_mass"].append(float(share_inside(fall, region.flatten(1))))
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
@@ -108,6 +122,19 @@ class HonestyBattery:
             if share > overlap and not bool((moved & around).any()):
                 best, overlap = moved, share
         return best
+
+
+def figures_of(batteries: Sequence[HonestyBattery]) -> Honesty | None:
+    """The figures over the cases of all batteries; None where no case could be asked."""
+    groups = [group for battery in batteries for group in battery.groups]
+    if not groups:
+        return None
+    figures: dict[str, Figure] = {}
+    for name in dict.fromkeys(name for battery in batteries for name in battery.values):
+        values = np.array([value for battery in batteries for value in battery.values[name]])
+        known = np.flatnonzero(np.isfinite(values))
+        figures[name] = case_mean(values[known], [groups[index] for index in known])
+    return Honesty(cases=len(groups), figures=figures)
 
 
 def _filled(image: Tensor, hidden: Tensor) -> Tensor:

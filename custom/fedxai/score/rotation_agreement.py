@@ -33,7 +33,7 @@ class RotationAgreement(ModelScore):
 
     def value(self, asked: Asked) -> Tensor:
         """See the class."""
-        after = asked.explain(turned(asked.inputs, spacing=asked.spacing))
+        after = asked.explain(turned(asked.inputs, spacing=asked.spacing), moved=True)
         return _agreement(asked.relevance, after, asked.spacing)
 
     def chance(self, asked: Asked) -> Tensor:

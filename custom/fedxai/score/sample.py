@@ -13,6 +13,8 @@ from torch import Tensor
 
 from fedxai.score.regions import spacing_of
 
+_IMAGE = 3  # axes of an image (C, H, W)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
@@ -38,9 +40,11 @@ class Sample:
         self._seen = 0
         self._kept: list[tuple[float, int, Sampled]] = []  # a heap: the largest draw first
 
-    def add(self, batch: Mapping[str, Any], targets: Tensor) -> None:
-        """Look at every case of a batch with its explained class."""
+    def add(self, batch: Mapping[str, Any], targets: Tensor, *, only: int | None = None) -> None:
+        """Look at every case of a batch with its explained class, or at those of ``only`` one class."""
         for place, target in enumerate(targets.tolist()):
+            if only is not None and target != only:
+                continue
             draw, self._seen = float(self._draws.random()), self._seen + 1
             if not self._size or (len(self._kept) == self._size and -self._kept[0][0] <= draw):
                 continue
@@ -50,10 +54,13 @@ class Sample:
             (heapq.heappush if len(self._kept) < self._size else heapq.heapreplace)(self._kept, entry)
 
     def batches(self, size: int) -> list["SampledBatch"]:
-        """The kept cases in their order, at most ``size`` together, and together only what has one shape."""
+        """The kept cases in their order: at most ``size`` images of one shape together, a volume by itself."""
         cases = [case for _, _, case in sorted(self._kept, key=lambda entry: entry[1])]
         alike = [list(group) for _, group in groupby(cases, key=lambda case: (case.image.shape, case.spacing is None))]
-        parts = [group[first : first + size] for group in alike for first in range(0, len(group), size)]
+        parts: list[list[Sampled]] = []
+        for group in alike:
+            together = size if group[0].image.ndim == _IMAGE else 1
+            parts += [group[first : first + together] for first in range(0, len(group), together)]
         return [SampledBatch.of(part) for part in parts]
 
 

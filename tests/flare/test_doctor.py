@@ -16,9 +16,9 @@ from fedxai.bundle.approval import approve
 from fedxai.errors import SettingsError
 from fedxai.flare import doctor, policy
 from fedxai.flare.deploy import BUNDLE, keep_jobs
-from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit, edit_json
 from fedxai.intake.phantom import make_phantom
+from fedxai.preflight import Finding
 from fedxai.settings import SITE_FILE, SiteSettings
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fedxai.flare.doctor import Finding
+    from fedxai.preflight import Finding
 
 
 def doctor(

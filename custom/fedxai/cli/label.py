@@ -107,6 +107,31 @@ def token(
         typer.echo(tokens.issue(name, role, days=days))
 
 
+@app.command()
+def doctor(
+    model: MODEL,
+    studies: STUDIES = None,
+    dicomweb: DICOMWEB = None,
+    host: HOST = "127.0.0.1",
+    port: PORT = 8000,
+    auth: AUTH = "token",
+    site: Annotated[Path | None, typer.Option(help="The site's local/ folder with its approved bundles.")] = None,
+    state: STATE = None,
+) -> None:
+    """Preflight of `fedxai label serve`: everything green, or one remedy for each thing that is not.
+
+    Example: `fedxai label doctor --studies STUDIES --model RUN`
+    """
+    from fedxai.bundle.trained import find_trained
+    from fedxai.cli.doctor import show
+    from fedxai.label.doctor import examine
+
+    # Beyond loopback TLS is needed to serve, not to look whether the rest is in order.
+    asked = _settings(_studies(studies, dicomweb), model, state, port=port, auth=auth).model_copy(update={"host": host})
+    findings = examine(asked, lambda: find_trained(model, "best").bundle, site=site)
+    raise typer.Exit(0 if show("fedxai label serve", findings) else 1)
+
+
 def _studies(studies: Path | None, dicomweb: str | None) -> str:
     if (studies is None) == (dicomweb is None):
         raise SettingsError("name what is served: either --studies DIR or --dicomweb URL")

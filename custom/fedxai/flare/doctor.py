@@ -16,9 +16,9 @@ from packaging.requirements import Requirement
 
 from fedxai.errors import FedxaiError
 from fedxai.flare.deploy import listens, processes, session
-from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit
 from fedxai.flare.policy import site_policy
+from fedxai.preflight import Finding
 
 PACKAGE = "fedxai-med"
 FREE_DISK = 5 * 2**30  # a job's messages, logs and models, with room

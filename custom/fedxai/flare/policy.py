@@ -14,10 +14,10 @@ from nvflare.security.security import FLAuthorizer
 from fedxai.bundle import Bundle
 from fedxai.bundle.approval import ApprovedBundles
 from fedxai.errors import SettingsError
-from fedxai.flare.finding import Finding
 from fedxai.flare.kit import Kit
 from fedxai.flare.provision import ALLOWED_CLASSES, AUTHORIZATION, GATE, NOBODY, OUR_CLASSES, WATCHMAN
 from fedxai.intake.check import check_cohorts
+from fedxai.preflight import Finding
 from fedxai.settings import SiteSettings
 
 _GATE_REMEDY = "put the filters that `fedxai deploy init` writes back into local/privacy.json"

@@ -4,12 +4,14 @@
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 from fedxai.errors import RunError
 
 INSTALL = "pip install 'fedxai-med[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
+_STORAGE = "pydicom._storage_sopclass_uids"
 _DRAWING = ("monailabel.transform.post", "monailabel.deepedit.handlers")  # all that import torchvision
 
 
@@ -34,11 +36,16 @@ def old_storage_classes() -> bool:
     https://github.com/razorx89/pydicom-seg/issues/60, seen from MONAI Label in
     https://github.com/Project-MONAI/MONAILabel/issues/1841
     """
-    name = "pydicom._storage_sopclass_uids"
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
+    if _STORAGE in sys.modules or not old_storage_missing():
         return False
-    sys.modules[name] = importlib.import_module("pydicom.uid")
+    sys.modules[_STORAGE] = importlib.import_module("pydicom.uid")
     return True
+
+
+def old_storage_missing() -> bool:
+    """Whether pydicom is one that renamed the module."""
+    found = importlib.util.find_spec("pydicom")
+    return found is not None and not Path(str(found.origin)).with_name("_storage_sopclass_uids.py").is_file()
 
 
 def with_drawing_stub() -> bool:
@@ -49,7 +56,7 @@ def with_drawing_stub() -> bool:
     https://github.com/pytorch/pytorch/issues/122494. The stub is gone afterwards, so that nobody else takes it for
     the real package.
     """
-    if _torchvision_loads():
+    if not torchvision_missing():
         return False
     stub, drawing = ModuleType("torchvision"), ModuleType("torchvision.utils")
     stub.utils = drawing  # pyright: ignore[reportAttributeAccessIssue]
@@ -63,16 +70,17 @@ def with_drawing_stub() -> bool:
     return True
 
 
-def _torchvision_loads() -> bool:
+def torchvision_missing() -> bool:
+    """Whether there is no torchvision that loads beside this PyTorch."""
     if importlib.util.find_spec("torchvision") is None:
-        return False
+        return True
     try:
         importlib.import_module("torchvision.utils")
     except (ImportError, RuntimeError):  # RuntimeError: a build for another PyTorch
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        return False
-    return True
+        return True
+    return False
 
 
 def _no_pictures(*_: Any, **__: Any) -> NoReturn:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one check of the preflight found."""
+"""What one check of a preflight found."""
 
 from dataclasses import dataclass
 

@@ -113,7 +113,7 @@ def test_cases_are_spread_over_the_split(run, cohort, tmp_path):
     assert explain(run, cohort, "--out", tmp_path / "o", "--cases", 2, "--methods", "saliency").exit_code == 0
     listed = [case.image.name for case in Cohort.open(cohort).cases("test")]
     shown = [Path(row["image"]).name for row in lines(tmp_path / "o")]
-    assert shown == [listed[0], listed[len(listed) // 2]]
+    assert shown == [listed[0], listed[-1]], "as the engine chooses between rounds"
 
 
 def test_a_run_its_results_and_the_exported_bundle_give_the_same_and_last_another(run, cohort, tmp_path):

@@ -49,8 +49,14 @@ def explain(
     which: Annotated[Which, typer.Option(help="Which model of a run.")] = Which.best,
     cases: Annotated[int | None, typer.Option(min=1, help="At most so many, spread over the split.")] = None,
     trust_cases: Annotated[
-        int, typer.Option(min=0, help="Cases of the trust tests and the honesty battery, the slowest part; 0: none.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Cases of the trust tests and the honesty battery, the slowest part; of a segmentation so many of "
+            "each class; 0: none.  [default: 16; of a segmentation 4]",
+            show_default=False,
+        ),
+    ] = None,
     gallery: Annotated[int, typer.Option(min=1, help="Cases shown in the gallery.")] = 24,
     save_maps: Annotated[
         bool, typer.Option("--save-maps", help="Also write every map as NIfTI, in 2D as PNG.")
@@ -99,7 +105,7 @@ def explain(
             batch_size=batch_size,
             methods=answering,
             background=background,
-            trust_cases=trust_cases,
+            trust_cases=_trust_cases(trust_cases, trained.bundle),
             seed=seed,
         )
         left_out = [name for name in asked if name not in answering]
@@ -111,6 +117,11 @@ def explain(
 def _questions(bundle: "Bundle") -> int:
     """How often a case is asked about: once for each class of a segmentation above 0."""
     return max(1, len(bundle.question.get("classes", ())))
+
+
+def _trust_cases(asked: int | None, bundle: "Bundle") -> int:
+    """As many as asked for; a volume is asked some two hundred times, so by default fewer of a segmentation."""
+    return asked if asked is not None else (16 if bundle.task == "classification" else 4)
 
 
 def _asked(methods: str | None, trained: "Trained") -> list[str]:
@@ -129,12 +140,12 @@ def _asked(methods: str | None, trained: "Trained") -> list[str]:
 def _chosen(cohort: "Cohort", split: "Split", limit: int | None) -> "list[Case]":
     """At most ``limit`` cases, spread evenly over the split."""
     from fedxai.errors import CohortError
+    from fedxai.train.explained_cases import evenly_spread
 
     listed = cohort.cases(split)
     if not listed:
         raise CohortError(f"{cohort.folder.name}: the {split} split must hold at least one case, got none")
-    count = min(limit or len(listed), len(listed))
-    return [listed[place * len(listed) // count] for place in range(count)]
+    return evenly_spread(listed, limit or len(listed))
 
 
 def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Case]]", device: str) -> "SiteTrainer":
@@ -202,7 +213,6 @@ def _examined(
     from fedxai.score.examine import ExaminedCase, examine
 
     cases, together = len(trainer.cases[split]), _questions(trainer.bundle)
-    trust_cases = trust_cases if trainer.bundle.task == "classification" else 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("explaining", total=cases * together)
 

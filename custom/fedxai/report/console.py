@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fedxai.records import E_SCORE, HEADLINE_METHOD, Explanation, Figure, MethodSummary, RoundSummary, RunSummary
 from fedxai.report.construction import WON, construction_warnings
+from fedxai.report.honesty_table import HONESTY_FIGURES
 from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
@@ -24,6 +25,7 @@ from fedxai.report.reading import (
     shown_method,
 )
 from fedxai.report.shortcut_report import alarm_lines
+from fedxai.report.unanswered import unanswered_lines
 from fedxai.report.verdict import failed_tests, marked, verdict_of
 from fedxai.report.words import UNKNOWN, count, duration, number, plural, size, words
 
@@ -88,7 +90,8 @@ def print_explanation(
 ) -> None:
     """A row a method: E beside its chance level, the trust verdict, the cases behind it; then where the page is.
 
-    Of a segmentation, a row a class and method follows.
+    Of a segmentation, a row a class and method follows. Below stands the honesty battery, where it was asked, and what
+    had no answer.
     """
     terminal = console or Console()
     title = f"Where the model looks: {plural(explanation.cases, 'case')} of the {explanation.split} split"
@@ -109,8 +112,27 @@ def print_explanation(
             marked(verdict_of(method)) + (f": {', '.join(failed)}" if failed else ""),
         )
     terminal.print(table)
+    _print_honesty(explanation, class_names, terminal)
+    for line in unanswered_lines(explanation, class_names):
+        terminal.print(Text(f"Note: {line}"), soft_wrap=True)
     took = f"{count(explanation.passes)} passes, {duration(explanation.seconds)}"
     terminal.print(Text(f"{took}. This folder never leaves the site: {page}"), soft_wrap=True)
+
+
+def _print_honesty(explanation: Explanation, class_names: Sequence[str], terminal: Console) -> None:
+    asked = {class_names[part.class_index]: part.honesty for part in explanation.classes} or {"": explanation.honesty}
+    known = {name: honesty for name, honesty in asked.items() if honesty is not None}
+    if not known:
+        return
+    table = Table(box=SIMPLE_HEAD, title=Text("Does the model decide by the region?"), title_justify="left")
+    table.add_column("")
+    for name, honesty in known.items():
+        cases = plural(honesty.cases, "case")
+        table.add_column(f"{name}, {cases}" if name else cases, justify="right")
+    for figure in HONESTY_FIGURES:
+        values = [honesty.figures.get(figure) for honesty in known.values()]
+        table.add_row(words(figure), *(UNKNOWN if value is None else number(value.value) for value in values))
+    terminal.print(table)
 
 
 def _method_of_round(round_summary: RoundSummary) -> str:

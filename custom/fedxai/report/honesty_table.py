@@ -20,6 +20,7 @@ _MEANINGS = {
     "blank_kept": "The share of answers that stay when all but the region and 5 mm around it is black.",
 }
 _WON = {True: "yes", False: "no", None: "cannot be said"}
+HONESTY_FIGURES = tuple(_MEANINGS)
 HONESTY_MEANINGS = {words(name): meaning for name, meaning in _MEANINGS.items()}
 
 

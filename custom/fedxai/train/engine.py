@@ -24,7 +24,7 @@ from fedxai.explain.windowed import as_inferred
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
-from fedxai.train.explained_cases import Item, by_class, region_batches, spacings
+from fedxai.train.explained_cases import Item, by_class, evenly_spread, region_batches, spacings
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
 from fedxai.train.prepare import RegionBeside, as_item, check_cases, with_regions
@@ -241,8 +241,7 @@ class SiteTrainer:
         Yields:
             what :func:`fedxai.train.explained_cases.region_batches` yields.
         """
-        listed = self.cases[split]
-        chosen = [listed[i] for i in np.unique(np.linspace(0, len(listed) - 1, min(limit, len(listed))).astype(int))]
+        chosen = evenly_spread(self.cases[split], limit)
         yield from region_batches(chosen, self._prepare(split), batch_size=batch_size)
 
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
@@ -13,6 +14,15 @@ from fedxai.train.prepare import as_tensor
 from fedxai.train.segmentation import check_map
 
 Item = Mapping[str, Any]
+
+
+def evenly_spread(cases: Sequence[Case], limit: int) -> list[Case]:
+    """At most ``limit`` cases in their order, the first and the last among them from two on.
+
+    Case ``floor(i (n - 1) / (k - 1))`` of n for i = 0 ... k - 1, k = min(limit, n).
+    """
+    places = np.linspace(0, len(cases) - 1, min(limit, len(cases)))
+    return [cases[place] for place in places.astype(int)]
 
 
 def region_batches(

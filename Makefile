@@ -56,8 +56,10 @@ $(VENV)/.runtime: $(VENV)/bin/python constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+# MONAI Label comes without its dependencies, which would replace PyTorch; what it needs is the extra "label".
 $(VENV)/.test: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint,label]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps monailabel pydicom-seg
 	touch $@
 
 # Server and three sites on 127.0.0.1 over mutual TLS, each site with a phantom cohort of its own.

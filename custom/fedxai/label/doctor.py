@@ -19,6 +19,7 @@ from fedxai.bundle.open import SHIPPED
 from fedxai.errors import FedxaiError
 from fedxai.label import shims
 from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
+from fedxai.label.launch import search_path
 from fedxai.label.settings import ServerSettings
 from fedxai.preflight import Finding
 from fedxai.settings import SiteSettings
@@ -26,8 +27,12 @@ from fedxai.settings import SiteSettings
 PACKAGE = "fedxai-med"
 _WITHOUT_DEPENDENCIES = (Requirement("monailabel==0.8.5"), Requirement("pydicom-seg==0.4.1"))
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".png", ".jpg")
-_DCMQI = "pip install dcmqi, and start the server with its environment's bin folder on PATH"
 _TIMEOUT = 10
+_REMEDIES = {
+    "shims": shims.INSTALL,
+    "tokens": "remove the file and issue the tokens again",
+    "model": "--model must name a run's folder, or a bundle that holds weights",
+}
 
 
 def examine(settings: ServerSettings, model: Callable[[], Bundle], *, site: Path | None = None) -> list[Finding]:
@@ -77,8 +82,8 @@ def shimmed() -> Finding:
 
 def tools() -> Finding:
     """The program that writes DICOM SEG is there; MONAI Label would download it when the server starts."""
-    there = shutil.which("itkimage2segimage")
-    return Finding("tools", "itkimage2segimage" if there else "itkimage2segimage is missing", "" if there else _DCMQI)
+    there = shutil.which("itkimage2segimage", path=search_path())
+    return Finding("tools", f"itkimage2segimage is {'there' if there else 'missing'}", "" if there else shims.INSTALL)
 
 
 def port(settings: ServerSettings) -> Finding:
@@ -158,6 +163,6 @@ def _answer(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except FedxaiError as error:
-        return Finding(name, str(error), "put that right")
+        return Finding(name, str(error), _REMEDIES.get(name, "put that right"))
     except (OSError, requests.RequestException) as error:
         return Finding(name, f"cannot be read ({type(error).__name__})", "check the address and its permissions")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def prepare(settings: ServerSettings) -> Path:
         (settings.state / part).mkdir(mode=0o700, exist_ok=True)
     studies = settings.studies if settings.archive else str(Path(settings.studies).resolve())
     os.environ.update(
+        PATH=search_path(),
         TMPDIR=str(temporary),  # what is uploaded lies in the server's own folder, not in everybody's
         PYTHONPATH=os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(folder)) if part),
         MONAI_LABEL_APP_DIR=str(folder),
@@ -77,6 +79,11 @@ def prepare(settings: ServerSettings) -> Path:
     os.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_EXPIRY", "1")  # else a new study shows after two hours
     os.environ.setdefault("MONAI_LABEL_DICOMWEB_CACHE_PATH", str(settings.state / "archive"))
     return folder
+
+
+def search_path() -> str:
+    """Where programs are looked for: this environment's own too, which need not be activated to serve."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)))
 
 
 def log_config(settings: ServerSettings) -> dict[str, Any]:

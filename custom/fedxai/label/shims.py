@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from fedxai.errors import RunError
 
-INSTALL = "pip install 'fedxai-med[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
+INSTALL = "pip install -c constraints.txt -e '.[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
 _STORAGE = "pydicom._storage_sopclass_uids"
 _DRAWING = ("monailabel.transform.post", "monailabel.deepedit.handlers")  # all that import torchvision
 

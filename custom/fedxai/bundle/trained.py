@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedxai.bundle.open import Bundle
+from fedxai.bundle.open import Bundle, bundle_folder
 from fedxai.errors import RunError
 
 if TYPE_CHECKING:
@@ -36,9 +36,19 @@ def find_trained(name: str, which: str) -> Trained:
         RunError: when the folder is no run, or the run has no such model.
         BundleError: when there is no bundle of that name, or it has no weights that can be read.
     """
-    path = Path(name)
-    bundle = Bundle.open(_exported(path, which) if path.is_dir() and not (path / "configs").is_dir() else name)
+    bundle = Bundle.open(find_exported(name, which))
     return Trained(bundle=bundle, weights=bundle.weights())
+
+
+def find_exported(name: str, which: str) -> Path:
+    """The folder of the bundle that :func:`find_trained` opens.
+
+    Raises:
+        RunError: when the folder is no run, or the run has no such model.
+        BundleError: when there is no bundle of that name.
+    """
+    path = Path(name)
+    return _exported(path, which) if path.is_dir() and not (path / "configs").is_dir() else bundle_folder(name)
 
 
 def _exported(run: Path, which: str) -> Path:

@@ -2,18 +2,20 @@
 """The segmentation job: the main job's executors, another configuration, volumes through FLARE's simulator."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fedxai.bundle import Bundle
+from fedxai.bundle.approval import approve, list_for
 from fedxai.cli import app
 from fedxai.flare.comparison import SystemsComparison
 from fedxai.flare.simulate import run_job
 from fedxai.intake.phantom_3d import make_phantom_3d_sites
 from fedxai.records import RunSummary
-from fedxai.settings import TrainSettings
+from fedxai.settings import BUNDLES_VARIABLE, TrainSettings
 
 CONFIGS = ("config_fed_server.json", "config_fed_client.json")
 KINDS = ("dice", "hd95")
@@ -39,7 +41,23 @@ def cohorts(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(job, cohorts, tmp_path_factory) -> Path:
+def light_bundle(repository, tmp_path_factory):
+    """The job's bundle with a network that learns in seconds what the phantom asks for, approved beside itself."""
+    folder = tmp_path_factory.mktemp("bundles") / "hippocampus_mri_segmentation"
+    shutil.copytree(repository / "bundles" / folder.name, folder)
+    path = folder / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["network_def"].update(strides=[2, 2, 2], num_res_units=0)
+    path.write_text(json.dumps(config))
+    inspection = Bundle.open(folder).inspection
+    approve(inspection, list_for(inspection, None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BUNDLES_VARIABLE, str(folder.parent))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def results(job, cohorts, tmp_path_factory, light_bundle) -> Path:
     return run_job(
         job,
         out=tmp_path_factory.mktemp("run") / "run",
@@ -109,8 +127,8 @@ def test_the_report_speaks_of_dice(results):
 
 @pytest.mark.slow
 def test_the_runs_model_is_explained_at_the_site(results, cohorts, tmp_path):
-    asked = ["explain", str(results), str(cohorts / "site-2"), "--cases", "2", "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, asked)
+    asked = ["explain", str(results), str(cohorts / "site-2"), "--cases", "2", "--trust-cases", "0"]
+    done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert "anterior: Grad-CAM" in done.output
     lines = (tmp_path / "out" / "scores.csv").read_text().splitlines()
@@ -118,10 +136,10 @@ def test_the_runs_model_is_explained_at_the_site(results, cohorts, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_comparison_chooses_and_explains_by_the_same_rules(job, cohorts, tmp_path):
+def test_the_comparison_chooses_and_explains_by_the_same_rules(job, cohorts, tmp_path, light_bundle):
     comparison = SystemsComparison(
         cohorts=cohorts,
-        bundle=Bundle.open("hippocampus_mri_segmentation"),
+        bundle=Bundle.open(light_bundle),
         job=job,
         rounds=1,
         train=TrainSettings(local_epochs=1),

@@ -13,6 +13,7 @@ from fedxai.report.comparison import write_comparison
 from fedxai.report.console import print_summary
 from fedxai.report.measures import CLASSIFICATION, comparison_measures, is_length, run_measures
 from fedxai.report.run_report import write_report
+from fedxai.report.verdict import verdict_of
 from fedxai.report.words import in_a_sentence, words
 
 DICE = {
@@ -97,6 +98,7 @@ def test_the_tables_hold_the_figures_of_the_classes(segmented, tmp_path):
     together = classes[classes["site"] == "all sites"]
     assert len(together) == 2 * len(segmented.final[1].explanation)
     assert set(together["class"]) == {"anterior", "posterior"}
+    assert set(together["trust"]) == set(map(verdict_of, segmented.final[1].explanation))
     assert classes["e"].iloc[0] == segmented.final[1].explanation[0].scores["relevance_mass"].value
 
 

@@ -7,6 +7,7 @@ from fedxai.records import E_SCORE, ClassSummary, Comparison, RunSummary, System
 from fedxai.report.reading import explanations_of, headline_model, value_of
 from fedxai.report.seeds import Read, system_figure
 from fedxai.report.tables import Cell, Column, Table
+from fedxai.report.verdict import verdict_of
 from fedxai.report.words import words
 
 _COLUMNS = (
@@ -36,6 +37,7 @@ def class_table(summary: RunSummary) -> Table:
         {"site": site, **row} for site, classes in answers.items() for row in _rows(classes, summary.bundle.class_names)
     ]
     counts = (
+        Column(key="trust", heading="Trust"),
         Column(key="undefined", heading="Undefined", kind="count"),
         Column(key="scored", heading="Scored", kind="count"),
     )
@@ -80,6 +82,7 @@ def _rows(classes: Sequence[ClassSummary], names: Sequence[str]) -> list[dict[st
             "class": names[part.class_index],
             "method": words(method.method),
             **{key: getattr(method, kind).get(score) for key, (kind, score) in _KEYS.items()},
+            "trust": verdict_of(method),
             "undefined": method.undefined.get(E_SCORE, 0),
             "scored": method.scored,
         }

@@ -39,4 +39,5 @@ def _nothing_asked(methods: Sequence[MethodSummary]) -> int:
 def _unknown(begin: str, honesty: Honesty | None) -> Iterator[str]:
     for name, figure in ({} if honesty is None else honesty.figures).items():
         if figure.n == 0:
-            yield f"{begin} cannot say {words(name)!r}: {_WHY.get(name, 'there is nothing to lose in the cases asked')}."
+            why = _WHY.get(name, "nothing of the answer is there in the cases asked")
+            yield f"{begin} cannot say {words(name)!r}: {why}."

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fedxai explain` on volumes of a segmentation: trust tests and honesty battery class by class."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fedxai.bundle import Bundle
+from fedxai.cli import app
+from fedxai.intake.cohort import Cohort
+from fedxai.intake.volume import Volume
+from fedxai.records import SPLITS, Case, Explanation
+
+NAMES = ["background", "anterior", "posterior"]
+TESTS = {"randomisation", "faithfulness", "robustness", "localisation"}
+
+
+@pytest.fixture(scope="module")
+def model(repository, tmp_path_factory) -> Path:
+    """The hippocampus bundle with a tiny network, fresh weights beside it; it finds both classes somewhere."""
+    home = tmp_path_factory.mktemp("bundle")
+    folder = home / "source" / "tiny"
+    shutil.copytree(repository / "bundles" / "hippocampus_mri_segmentation", folder)
+    path = folder / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["network_def"].update(channels=[4, 8], strides=[2])
+    for step in config["train"]["deterministic_transforms"]:
+        if step["_target_"] == "SpatialPadd":
+            step["spatial_size"] = [16, 16, 16]
+    config["validate"]["inferer"]["roi_size"] = [16, 16, 16]
+    path.write_text(json.dumps(config))
+    explain = folder / "configs" / "explain.json"
+    explain.write_text(explain.read_text().replace("model.1.submodule.2", "model.1"))
+    bundle = Bundle.open(folder)
+    return bundle.export(home, bundle.network(seed=1).state_dict())
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    """Volumes of two bright boxes side by side, one a patient; the last is larger than the others."""
+    folder = tmp_path_factory.mktemp("cohort") / "site-1"
+    splits = {split: [] for split in SPLITS}
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(7):
+        shape = (14, 20, 13) if number == 6 else (14, 12, 13)
+        labels = np.zeros(shape, dtype=np.uint8)
+        labels[3:6, 3:8, 3:8], labels[6:9, 3:8, 3:8] = 1, 2
+        image = (np.random.default_rng(number).random(shape) * 100 + 200 * labels).astype(np.float32)
+        case = Case(
+            image=folder / "images" / Volume(voxels=image, affine=np.eye(4)).write_into(folder / "images"),
+            label=folder / "labels" / Volume(voxels=labels, affine=np.eye(4)).write_into(folder / "labels"),
+            group=f"p{number}",
+        )
+        splits[SPLITS[(number > 1) + (number > 2)]].append(case)
+    Cohort.write(folder, name="v", description="", modality="MRI", class_names=NAMES, splits=splits)
+    return folder
+
+
+def explained(model: Path, cohort: Path, out: Path, *words: str) -> tuple[Explanation, str]:
+    result = CliRunner().invoke(app, ["explain", str(model), str(cohort), "--out", str(out), *words])
+    assert result.exit_code == 0, result.output
+    return Explanation.model_validate_json((out / "explanation.json").read_text(encoding="utf-8")), result.output
+
+
+def test_every_class_has_its_verdict_and_its_battery(model, cohort, tmp_path):
+    words = ("--trust-cases", "2", "--methods", "gradient_x_input,saliency")
+    explanation, output = explained(model, cohort, tmp_path / "o", *words)
+    assert [part.class_index for part in explanation.classes] == [1, 2]
+    for part in explanation.classes:
+        for method in part.methods:
+            assert {test.name for test in method.trust} == TESTS
+        assert part.honesty.cases == 2
+        assert part.honesty.figures["swap_kept"].n <= 1, "the first case has no partner"
+    assert explanation.honesty.cases == 4
+    assert "Does the model decide by the region?" in output
+    assert "anterior, 2 cases" in output
+    assert "not run" not in output
+
+
+def test_what_no_case_could_answer_is_said_once_with_its_reason(model, cohort, tmp_path):
+    words = ("--trust-cases", "1", "--methods", "saliency", "--cases", "1")
+    _, output = explained(model, cohort, tmp_path / "o", *words)
+    lines = [line for line in output.splitlines() if line.startswith("Note: anterior")]
+    assert len(lines) >= 1
+    assert len(lines) == len(set(lines))
+    told = [line for line in lines if "Kept, outside swapped" in line or "nothing is segmented as it" in line]
+    assert len(told) == 1
+
+
+def test_without_trust_cases_nothing_is_asked_again(model, cohort, tmp_path):
+    explanation, output = explained(model, cohort, tmp_path / "o", "--trust-cases", "0", "--methods", "saliency")
+    assert explanation.honesty is None
+    assert [part.methods[0].trust for part in explanation.classes] == [[], []]
+    assert "Does the model decide" not in output

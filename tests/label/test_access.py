@@ -2,10 +2,11 @@
 """Whose a token is: those that a site issues, and those of an identity provider on loopback."""
 
 import json
+import runpy
 import stat
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -19,8 +20,8 @@ from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
 from fedxai.label.settings import OpenIdSettings, ServerSettings
 from fedxai.settings import checked
 
-AUDIENCE = "fedxai-label"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PROVIDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("provider.py"))))
+AUDIENCE, KEY, claims, signed = PROVIDER.AUDIENCE, PROVIDER.KEY, PROVIDER.claims, PROVIDER.signed
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -96,54 +97,13 @@ def test_roles_include_those_below():
 
 @pytest.fixture(scope="module")
 def issuer():
-    """An identity provider: discovery, keys, and a token for one name and password."""
-    jwk = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key())), "kid": "1", "use": "sig", "alg": "RS256"}
-
-    class Provider(BaseHTTPRequestHandler):
-        def do_GET(self):
-            home = f"http://127.0.0.1:{self.server.server_port}"
-            found = {"issuer": home, "jwks_uri": f"{home}/keys", "token_endpoint": f"{home}/token"}
-            self.say({"keys": [jwk]} if self.path == "/keys" else found)
-
-        def do_POST(self):
-            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            good = "username=dr&password=right" in form
-            self.say({"access_token": "given"} if good else {"error": "invalid_grant"}, 200 if good else 401)
-
-        def say(self, found, status=200):
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(found).encode())
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with PROVIDER.providing() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def openid(issuer):
     return OpenId(checked(OpenIdSettings, {"issuer": issuer, "audience": AUDIENCE}, what="test"))
-
-
-def claims(issuer: str, **changed: object) -> dict[str, object]:
-    found = {
-        "iss": issuer,
-        "aud": AUDIENCE,
-        "sub": "1",
-        "exp": time.time() + 600,
-        "preferred_username": "dr.lee",
-        "realm_access": {"roles": ["offline_access", "monailabel-annotator"]},
-    }
-    return {name: value for name, value in {**found, **changed}.items() if value is not None}
-
-
-def signed(payload: dict[str, object], key: object = KEY, algorithm: str = "RS256") -> str:
-    return jwt.encode(payload, key, algorithm=algorithm, headers={"kid": "1"})
 
 
 def test_a_valid_token_of_the_provider_is_its_persons(openid, issuer):
@@ -227,6 +187,20 @@ def test_both_kinds_of_tokens_are_taken(openid, issuer, tokens):
     assert backend.person(signed(claims(issuer))).name == "dr.lee"
     with pytest.raises(Rejected):
         backend.person("neither")
+
+
+@pytest.mark.slow
+def test_monai_labels_own_check_rejects_the_same_valid_token(issuer, monkeypatch):
+    from fedxai.label import shims
+
+    shims.apply()
+    from monailabel.endpoints.user import auth
+
+    monkeypatch.setattr(auth.settings, "MONAI_LABEL_AUTH_ENABLE", True)
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    monkeypatch.setattr(auth, "get_public_key", lambda realm: public)
+    with pytest.raises(jwt.DecodeError):  # the reason why tokens are checked here
+        auth.from_token(signed(claims(issuer)))
 
 
 @pytest.mark.parametrize(

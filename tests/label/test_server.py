@@ -15,12 +15,20 @@ import numpy as np
 import pytest
 
 LIVE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("live.py"))))
+PROVIDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("provider.py"))))
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with LIVE.serving(tmp_path_factory.mktemp("served") / "site", "--origin", "https://viewer.example") as running:
+def issuer():
+    with PROVIDER.providing() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(issuer, tmp_path_factory):
+    more = ("--origin", "https://viewer.example", "--openid-issuer", issuer, "--openid-audience", PROVIDER.AUDIENCE)
+    with LIVE.serving(tmp_path_factory.mktemp("served") / "site", *more) as running:
         yield running
 
 
@@ -157,6 +165,20 @@ def test_a_revoked_token_ends_at_once(server):
     assert server.ask("GET", "/info/", role=None, headers=headers).status_code == 200
     tokens.revoke("Dr Leaving")
     assert server.ask("GET", "/info/", role=None, headers=headers).status_code == 401
+
+
+def test_a_person_of_the_identity_provider_may_do_what_their_role_allows(server, issuer):
+    def asked(method: str, path: str, **changed: object) -> int:
+        token = PROVIDER.signed(PROVIDER.claims(issuer, **changed))
+        return server.ask(method, path, role=None, headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert asked("GET", "/info/") == 200
+    assert asked("DELETE", "/scoring/") == 200
+    assert asked("GET", "/logs/") == 403
+    assert asked("GET", "/info/", aud="another") == 401
+    assert asked("GET", "/info/", exp=1) == 401
+    given = {"username": "dr", "password": "right"}
+    assert server.ask("POST", "/auth/token", role=None, data=given).json()["access_token"] == "given"
 
 
 def test_the_access_log_says_who_did_what_without_ids_or_queries(server):

@@ -76,3 +76,12 @@ def test_a_folder_with_another_comparison_is_refused(compare, results):
     make, _ = compare
     with pytest.raises(SettingsError, match="comparison with other settings"):
         make(rounds=3)
+
+
+def test_centralised_takes_as_many_steps_as_all_sites_together(compare, tmp_path):
+    make, _ = compare
+    train = TrainSettings(local_steps=2, batch_size=2, threads=1)
+    comparison = make(train=train, rounds=2, out=tmp_path)
+    systems = dict(comparison._systems(0))
+    [centralised], [federated] = systems["centralised"](), systems["federated"]()
+    assert centralised.steps == federated.steps == 2 * 2 * 3

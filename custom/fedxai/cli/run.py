@@ -14,6 +14,8 @@ GUIDANCE = Annotated[
     list[str] | None, typer.Option(help="Reward looking at the regions: relevance, energy; repeat for both.")
 ]
 EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training cases in a round.")]
+STEPS = Annotated[int | None, typer.Option(min=1, help="Optimisation steps of a site in a round, instead of passes.")]
+BATCH = Annotated[int | None, typer.Option(min=1, help="Cases a step; default: the bundle's own.")]
 
 
 def run(
@@ -25,6 +27,8 @@ def run(
     local_epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over a site's cases in a round; default: the job's own.")
     ] = None,
+    local_steps: STEPS = None,
+    batch_size: BATCH = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
     guidance: GUIDANCE = None,
@@ -49,7 +53,13 @@ def run(
     from fedxai.report.console import print_summary
 
     settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed, "resume": resume or None, **_given(model)}
-    train = {"seed": seed, "local_epochs": local_epochs, "guidance": _guidance(guidance)}
+    train = {
+        "seed": seed,
+        "local_epochs": local_epochs,
+        "local_steps": local_steps,
+        "batch_size": batch_size,
+        "guidance": _guidance(guidance),
+    }
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("starting the sites", total=None)
 
@@ -77,6 +87,8 @@ def compare(
     rounds: Annotated[int, typer.Option(min=1, help="Federated rounds.")] = 10,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     local_epochs: EPOCHS = 1,
+    local_steps: STEPS = None,
+    batch_size: BATCH = None,
     guidance: GUIDANCE = None,
     job: Annotated[Path, typer.Option(help="The FLARE job that is FedXAI-Med.")] = Path("jobs/fedxai"),
 ) -> None:
@@ -90,14 +102,15 @@ def compare(
     from fedxai.bundle import Bundle
     from fedxai.flare.comparison import SystemsComparison
     from fedxai.report.comparison import write_comparison
-    from fedxai.settings import TrainSettings
+    from fedxai.settings import TrainSettings, checked
 
+    train = {"local_epochs": local_epochs, "local_steps": local_steps, "batch_size": batch_size}
     comparison = SystemsComparison(
         cohorts=cohorts,
         bundle=Bundle.open(bundle),
         job=job,
         rounds=rounds,
-        train=TrainSettings(local_epochs=local_epochs),  # pyright: ignore[reportCallIssue]
+        train=checked(TrainSettings, train, what="train"),
         guidance=_guidance(guidance),
         out=out,
     )

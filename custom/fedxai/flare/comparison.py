@@ -40,8 +40,9 @@ class SystemsComparison:
     """Trains the four systems with the same optimisation steps, seeds and test cases.
 
     Every system starts from the same seeded weights, trains ``rounds`` times ``local_epochs`` passes over each
-    training case, chooses its best model by its own validation cases, and is tested on the test cases of all sites
-    together. Steps are counted: a local-only model takes its site's share of them. Without guidance plain federated
+    training case (or ``local_steps`` steps; centralised then as many as all sites together), chooses its best model by
+    its own validation cases, and is tested on the test cases of all sites together. Steps are counted: a local-only
+    model takes its site's share of them. Without guidance plain federated
     and FedXAI-Med differ in where explanations are made, not in how weights are averaged, so their diagnostic figures
     agree; with guidance FedXAI-Med alone trains under it.
 
@@ -107,7 +108,8 @@ class SystemsComparison:
         yield "FedXAI-Med", lambda: [self._fedxai(seed)]
 
     def _centralised(self, seed: int) -> SystemResult:
-        trainer = self._trainer(POOLED, self._pooled(), seed)
+        together = self.train.local_steps and self.train.local_steps * len(self.cohorts)
+        trainer = self._trainer(POOLED, self._pooled(), seed, local_steps=together)
         trained = train_rounds({POOLED: trainer}, rounds=self.rounds, key_metric=self.key_metric)
         moved = [self._everything_moved()]
         return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
@@ -182,8 +184,8 @@ class SystemsComparison:
             seconds=seconds,
         )
 
-    def _trainer(self, site: str, cases: Mapping[Split, list[Case]], seed: int) -> SiteTrainer:
-        settings = self.train.model_copy(update={"seed": seed})
+    def _trainer(self, site: str, cases: Mapping[Split, list[Case]], seed: int, **changes: Any) -> SiteTrainer:
+        settings = self.train.model_copy(update={"seed": seed, **changes})
         return SiteTrainer(bundle=self.bundle, cases=cases, site=site, settings=settings)
 
     def _pooled(self) -> dict[Split, list[Case]]:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 Role = Literal["reader", "annotator", "admin"]
 ROLES: tuple[Role, ...] = ("reader", "annotator", "admin")  # each may do what those before it may
-CHALLENGE = 'Basic realm="fedxai label", charset="UTF-8", Bearer'
+CHALLENGE = 'Basic realm="fedxai label", charset="UTF-8"'  # and no Bearer: Chromium then asks for nothing
 REFUSED = "This needs a valid token; ask the site engineer for one (`fedxai label token`)."
 
 

@@ -3,6 +3,7 @@
 
 import os
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, BackgroundTasks, File, Form, Query, Request, UploadFile
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -16,6 +17,7 @@ from fedxai.label.settings import ServerSettings
 from fedxai.label.uploads import IMAGES, examined, examined_archive
 
 _MOST_FILES = 2000
+_SERVER = "MONAILABEL_SERVER_URL"
 
 
 def routers(settings: ServerSettings, backend: TokenBackend | None, openid: OpenId | None) -> list[APIRouter]:
@@ -61,8 +63,11 @@ def _readers(settings: ServerSettings) -> APIRouter:
         return {"username": person.name, "email": None, "name": person.name, "roles": [person.role]}
 
     @router.get("/ohif/{path:path}")
-    def viewer(path: str) -> Any:
-        return ohif.get_ohif(path)
+    def viewer(request: Request, path: str) -> Any:
+        page = ohif.get_ohif(path)
+        # OHIF's panel asks this server, not port 8000 of the same host.
+        page.set_cookie(_SERVER, quote(str(request.base_url), safe=""), samesite="strict")
+        return page
 
     @router.put("/session/")
     def open_session(

@@ -16,6 +16,7 @@ from fedxai.errors import CohortError
 from fedxai.intake.volume import Volume
 from fedxai.label import shims
 from fedxai.label.archive import Archive
+from fedxai.report.dicom_saliency import SaliencyMap
 
 pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
 
@@ -138,6 +139,31 @@ def test_what_does_not_fit_goes_nowhere(desk):
         desk.store.get_image_uri("../../../etc/passwd")
     assert desk.orthanc.find(Modality="SEG") == []
     assert desk.store.get_label_uri(desk.series, "final") == ""
+
+
+def test_saliency_bands_are_not_taken_for_what_was_drawn(desk):
+    file = desk.folder / "drawn.nrrd"
+    labels = drawn()
+    labels[10:15, 2:9, 5] = 3
+    _write(Volume(voxels=labels, affine=SERIES.affine()), file)
+    segments = [*SEGMENTS, {"name": "saliency high", "idx": 3}]
+    desk.store.save_label(desk.series, str(file), "final", {"label_info": segments, "user": "R"})
+    (instance,) = desk.orthanc.find(Modality="SEG")
+    seg = pydicom.dcmread(io.BytesIO(desk.orthanc.file(instance)))
+    assert [segment.SegmentLabel for segment in seg.SegmentSequence] == ["tumour", "œdème"]
+    (drawing,) = desk.store.drawings(desk.series)
+    assert np.array_equal(drawing.labels, drawn())
+
+
+def test_saliency_goes_to_the_archive_beside_its_series(desk):
+    values = np.random.default_rng(0).normal(size=(20, 24, 9))
+    model = "0123456789abcdef" * 4
+    saliency = SaliencyMap(values=values, affine=SERIES.affine(), method="occlusion", target="t", model=model)
+    uid = desk.store.store_saliency(desk.series, saliency)
+    (instance,) = desk.orthanc.find(SeriesInstanceUID=uid)
+    stored = pydicom.dcmread(io.BytesIO(desk.orthanc.file(instance)))
+    assert np.array_equal(stored.pixel_array, values.astype(np.float32).transpose(2, 1, 0))
+    assert desk.store.list_images() == [desk.series]
 
 
 def test_names_are_read_as_viewers_send_them():

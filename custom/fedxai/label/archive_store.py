@@ -4,6 +4,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -13,13 +14,16 @@ import numpy as np
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
+from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import SUFFIX, Volume
 from fedxai.intake.volume_file import read_volume
 from fedxai.label.archive import Archive, Series, drawing_of, read_series
+from fedxai.label.bands import is_band
 from fedxai.report.dicom_region import Drawing, region_as_seg
+from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
 _log = logging.getLogger(__name__)
 _RAW = ".bin"  # how OHIF sends a label map: bytes alone, in the order of the series' voxels
@@ -108,7 +112,7 @@ class ArchiveDatastore(LocalDatastore):
             label_info: ``label_info`` lists the segments as viewers do (``name``, ``idx``), ``user`` is the reader.
 
         Raises:
-            CohortError: nothing was drawn, a value has no name, or the map does not fit the image.
+            CohortError: nothing was drawn but saliency bands, a value has no name, or the map does not fit the image.
             RunError: the archive refuses it.
         """
         image = read_volume(Path(self.get_image_uri(image_id)), what="image")
@@ -122,10 +126,11 @@ class ArchiveDatastore(LocalDatastore):
             return super().save_label(image_id, str(file), label_tag, info)
 
     def _to_archive(self, image_id: str, labels: Volume, info: Mapping[str, Any]) -> str:
+        drawn, names = drawn_by_hand(labels.voxels.astype(np.uint8), names_of(info.get("label_info") or []))
         drawing = Drawing(
-            labels=labels.voxels.astype(np.uint8),
+            labels=drawn,
             affine=labels.affine,
-            names=names_of(info.get("label_info") or []),
+            names=names,
             reader=str(info.get("user") or info.get("annotator") or UNKNOWN_READER),  # user: by token, not by claim
         )
         return self._archive.store(region_as_seg(drawing, self.series(image_id).headers()))
@@ -139,7 +144,19 @@ class ArchiveDatastore(LocalDatastore):
         """
         image = read_volume(Path(self.get_image_uri(image_id)), what="image")
         series = self.series(image_id)
-        return [drawing_of(seg, series, image) for seg in self._archive.segmentations(image_id)]
+        found = (drawing_of(seg, series, image) for seg in self._archive.segmentations(image_id))
+        kept = ((drawing, *drawn_by_hand(drawing.labels, drawing.names)) for drawing in found)
+        return [replace(drawing, labels=labels, names=names) for drawing, labels, names in kept if labels.any()]
+
+    def store_saliency(self, image_id: str, saliency: SaliencyMap) -> str:
+        """Put a map of a series, on its grid, into the archive as a DICOM parametric map; its SeriesInstanceUID.
+
+        Raises:
+            ImageNotFoundException: the archive has no such series of images.
+            CohortError: the map lies on another grid.
+            RunError: the archive refuses it.
+        """
+        return self._archive.store(saliency_as_map(saliency, self.series(image_id).headers()))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and newest final label map, what was drawn elsewhere (OHIF, a workstation) included."""
@@ -160,6 +177,24 @@ class ArchiveDatastore(LocalDatastore):
             Volume(voxels=drawing.labels, affine=drawing.affine).write(file)
             info = {"label_info": segments, "annotator": drawing.reader}
             super().save_label(image_id, str(file), DefaultLabelTag.FINAL, info)
+
+
+def open_store(url: str, cache: Path) -> ArchiveDatastore:
+    """The datastore of a DICOMweb archive, logged in with MONAI_LABEL_DICOMWEB_USERNAME and ..._PASSWORD if set."""
+    import requests
+    from monailabel.config import settings
+
+    session = requests.Session()
+    name, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
+    session.auth = (name, password) if name and password else None
+    return ArchiveDatastore(Archive(url, session=session), cache)
+
+
+def drawn_by_hand(labels: NDArray[np.uint8], names: Mapping[int, str]) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """A label map and its names without the saliency bands, which viewers save with what was drawn."""
+    bands = [value for value, name in names.items() if is_band(name)]
+    kept = {value: name for value, name in names.items() if value not in bands}
+    return np.where(np.isin(labels, bands), 0, labels).astype(np.uint8), kept
 
 
 def names_of(segments: Sequence[Mapping[str, Any]]) -> dict[int, str]:

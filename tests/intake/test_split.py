@@ -16,6 +16,8 @@ from fedxai.intake.scanner import site_scanners
 from fedxai.intake.split import make_sites
 from fedxai.intake.stored import voxel_type
 from fedxai.intake.volume import Volume
+from fedxai.intake.volume_file import read_volume
+from fedxai.intake.volume_scanner import site_volume_scanners
 from fedxai.records import SPLITS, Case
 
 WAYS = ("iid", "label-skew", "quantity", "acquisition")
@@ -139,13 +141,13 @@ def test_what_cannot_fill_every_site_is_refused_and_leaves_nothing(pooled, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def _volumes(folder, types, *, mapped):
+def _volumes(folder, types, *, mapped, shape=(4, 5, 3)):
     """A cohort of one volume a patient, stored in the given types, for segmentation or with classes."""
     splits = {split: [] for split in SPLITS}
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
     for i, name in enumerate(types):
-        voxels = np.random.default_rng(i).integers(0, 200, (4, 5, 3)).astype(name)
+        voxels = np.random.default_rng(i).integers(0, 200, shape).astype(name)
         image = folder / "images" / Volume(voxels=voxels, affine=np.eye(4)).write_into(folder / "images")
         labels = Volume(voxels=(voxels > 100).astype(np.uint8), affine=np.eye(4))
         label = folder / "labels" / labels.write_into(folder / "labels") if mapped else i % 2
@@ -176,10 +178,33 @@ def test_sites_of_a_segmentation_cohort_bring_their_label_maps(tmp_path):
     assert all(case.label.is_relative_to(tmp_path / "sites") for case in dealt)
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_volumes_are_pictured_again_with_their_masks(tmp_path, mapped):
+    cohort = _volumes(tmp_path / "all", ["int16"] * 12, mapped=mapped, shape=(9, 8, 6))
+    plain = make_sites(cohort, tmp_path / "iid", sites=3, by="iid")
+    made = make_sites(cohort, tmp_path / "sites", sites=3, by="acquisition")
+    scanners = site_volume_scanners(3, seed=0)
+    assert sorted(scanner.thickness for scanner in scanners) == [1, 2, 3]
+    for scanner, name in zip(scanners, made, strict=True):
+        before, after = Cohort.open(plain[name]), Cohort.open(made[name])
+        assert scanner.describe() in after.description
+        assert [c.group for c in before.cases("test")] == [c.group for c in after.cases("test")]
+        for old, new in zip(before.cases("training"), after.cases("training"), strict=True):
+            seen = read_volume(new.image, what="image")
+            assert seen.grid == (9, 8, 6 // scanner.thickness)
+            assert voxel_type(new.image) == "int16"
+            assert new.image.name != old.image.name
+            if mapped:
+                label = read_volume(new.label, what="label")
+                assert np.array_equal(label.affine, seen.affine)
+                assert set(np.unique(label.voxels)) == {0, 1}
+            else:
+                assert new.label == old.label
+
+
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("acquisition", "must have a classification cohort of images"),
         ("label-skew", "must have cases of classes, not label maps"),
         ("voxel-type", "must have 2 to 2 types for 2 sites, got 1"),
     ],

@@ -3,6 +3,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.cohort import DATALIST, Cohort
 from fedxai.intake.patients import deal, group_labels
-from fedxai.intake.pixels import read_image, read_region
+from fedxai.intake.pictured import picture_again
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.scanner import Scanner, site_scanners
 from fedxai.intake.stored import is_volume, voxel_type
-from fedxai.intake.writing import CaseWriter, new_folder
+from fedxai.intake.volume_scanner import VolumeScanner, site_volume_scanners
+from fedxai.intake.writing import new_folder
 from fedxai.records import SPLITS, Case, Split
 
 By = Literal["iid", "label-skew", "quantity", "acquisition", "voxel-type"]
@@ -40,7 +42,8 @@ def make_sites(
     - ``iid``: every site gets the same share of every class.
     - ``label-skew``: the share of class c at the sites is drawn, ``p_c ~ Dirichlet(alpha, ..., alpha)``.
     - ``quantity``: one draw ``p ~ Dirichlet(alpha, ..., alpha)`` for all classes: sizes differ, not the mix.
-    - ``acquisition``: iid, and each site pictures its cases with a scanner of its own; images only, not volumes.
+    - ``acquisition``: iid, and each site pictures its cases with a scanner of its own: contrast, sharpness, noise and
+      size; of volumes also an uneven field and thicker slices, their label maps and regions moved alike.
     - ``voxel-type``: what is stored as float32, uint8, ... goes to sites of its own, in proportion; within a type iid.
       It tells apart what came by different exports.
 
@@ -67,7 +70,7 @@ def make_sites(
     alpha = _checked_alpha(by, alpha, sites)
     _check_kind(cohort, by)
     homes = _homes(cohort, sites, by, alpha, seed)
-    scanners = site_scanners(sites, seed=seed) if by == "acquisition" else [None] * sites
+    scanners = _scanners(cohort, sites, seed) if by == "acquisition" else [None] * sites
     names = [f"site-{i + 1}" for i in range(sites)]
     with new_folder(out) as folder:
         for i in track(range(sites), "Writing sites"):
@@ -94,11 +97,18 @@ def _checked_alpha(by: By, alpha: float | None, sites: int) -> float:
 
 
 def _check_kind(cohort: Cohort, by: By) -> None:
-    first = next(case for cases in cohort.splits().values() for case in cases)
-    if by == "acquisition" and (is_volume(first.image) or cohort.task == "segmentation"):
-        raise SettingsError("--by acquisition must have a classification cohort of images; use iid or voxel-type.")
+    if by == "acquisition" and cohort.task == "segmentation" and not _of_volumes(cohort):
+        raise SettingsError("--by acquisition must have volumes, or images with classes; use iid or quantity.")
     if by == "label-skew" and cohort.task == "segmentation":
         raise SettingsError("--by label-skew must have cases of classes, not label maps; use quantity.")
+
+
+def _of_volumes(cohort: Cohort) -> bool:
+    return is_volume(next(case for cases in cohort.splits().values() for case in cases).image)
+
+
+def _scanners(cohort: Cohort, sites: int, seed: int) -> Sequence[Scanner | VolumeScanner]:
+    return site_volume_scanners(sites, seed=seed) if _of_volumes(cohort) else site_scanners(sites, seed=seed)
 
 
 def _patient(case: Case, split: Split) -> str:
@@ -183,18 +193,14 @@ def _deal_out(
 
 
 def _write_site(
-    cohort: Cohort, chosen: dict[Split, list[Case]], folder: Path, how: str, scanner: Scanner | None
+    cohort: Cohort, chosen: dict[Split, list[Case]], folder: Path, how: str, scanner: Scanner | VolumeScanner | None
 ) -> None:
     if scanner is None:
         splits: dict[Split, list[Case]] = {
             split: [_copy(case, folder) for case in cases] for split, cases in chosen.items()
         }
     else:
-        writer = CaseWriter(folder=folder)
-        for split, cases in chosen.items():
-            for case in cases:
-                _picture_again(case, split, writer, scanner)
-        splits = writer.splits
+        splits = picture_again(chosen, folder, scanner)
     Cohort.write(
         folder,
         name=f"{cohort.name} {folder.name}",
@@ -224,19 +230,4 @@ def _copy(case: Case, folder: Path) -> Case:
         image=copied(case.image, "images"),
         label=copied(case.label, "labels") if isinstance(case.label, Path) else case.label,
         region=None if case.region is None else copied(case.region, "regions"),
-    )
-
-
-def _picture_again(case: Case, split: Split, writer: CaseWriter, scanner: Scanner) -> None:
-    pixels = read_image(case.image, what=f"image {case.image.name}")
-    region = None
-    if case.region is not None:
-        region = read_region(case.region, what=f"region {case.region.name}", size=pixels.shape)
-    writer.add(
-        scanner.image(pixels, seed=int.from_bytes(_digest(pixels.tobytes())[:8], "big")),
-        split=split,
-        label=case.class_index,
-        group=case.group,
-        region=None if region is None else scanner.region(region),
-        tabular=case.tabular,
     )

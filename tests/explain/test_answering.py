@@ -56,3 +56,25 @@ def test_an_unknown_method_is_refused_with_the_known_ones(pooled):
     able, refused = answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["saliency", "magic"])
     assert able == ["saliency"]
     assert "choose from" in refused["magic"]
+
+
+def test_a_network_is_tried_once_in_the_passes_that_its_methods_share(pooled):
+    asked = []
+    pooled[0].register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
+    methods = ["saliency", "gradient_x_input", "grad_cam"]
+    image = torch.rand(1, 1, 8, 8, 8)
+    first = answering(pooled, image, methods=methods, target_layer="1")
+    assert (first, len(asked)) == ((methods, {}), 1)
+    with torch.no_grad():
+        pooled[4].weight.zero_()  # another round's weights
+    assert answering(pooled, image, methods=methods, target_layer="1") == first
+    assert len(asked) == 1
+    answering(pooled, torch.rand(1, 1, 9, 8, 8), methods=methods, target_layer="1")
+    assert len(asked) == 2
+
+
+def test_what_was_answered_once_cannot_be_changed_by_whoever_got_it(pooled):
+    able, refused = answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["saliency"])
+    able.clear()
+    refused["saliency"] = "no"
+    assert answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["saliency"]) == (["saliency"], {})

@@ -2,7 +2,6 @@
 """A site's list of approved bundles: what may run there, by digest; nothing else does."""
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +10,7 @@ from fedxai.bundle.inspection import Inspection
 from fedxai.bundle.open import SHIPPED, Bundle
 from fedxai.errors import BundleError
 from fedxai.settings import SiteSettings, checked
+from fedxai.whole_file import write_whole
 
 LIST_FILE = "approved_bundles.json"
 
@@ -76,9 +76,7 @@ def approve(inspection: Inspection, file: Path) -> Approval:
     )
     kept = [entry for entry in ApprovedBundles.read(file).bundles if entry.name != approval.name]
     listed = ApprovedBundles(bundles=tuple(sorted([*kept, approval], key=lambda entry: entry.name)))
-    partial = file.with_suffix(".partial")
-    partial.write_text(listed.model_dump_json(indent=4) + "\n", encoding="utf-8")
-    os.replace(partial, file)
+    write_whole(file, (listed.model_dump_json(indent=4) + "\n").encode())
     return approval
 
 

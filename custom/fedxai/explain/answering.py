@@ -2,11 +2,17 @@
 """Which methods can explain a network: tried once on one image, so that one that cannot does not stop the others."""
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain.one_batch import explain_batch
+from fedxai.explain.windowed import Windowed
+
+_Answer = tuple[list[str], dict[str, str]]
+# what a network can be asked follows from its layers, so new weights in it, round after round, need no new trial
+_tried: "WeakKeyDictionary[nn.Module, dict[object, _Answer]]" = WeakKeyDictionary()
 
 
 def answering(
@@ -19,6 +25,9 @@ def answering(
 ) -> tuple[list[str], dict[str, str]]:
     """The methods that give a map of this image, and by name the reason of each that does not.
 
+    All are tried in one go, with the passes that they share, and one by one only where that fails; a network is tried
+    once for the same methods, layer and size of image.
+
     Args:
         network: as for :func:`~fedxai.explain.explain_batch`; left as it was.
         image: one image ``(1, C, *spatial)``, of the size of the others.
@@ -29,15 +38,37 @@ def answering(
     Raises:
         ExplanationError: when none of them can.
     """
-    able, refused = [], {}
-    for name in methods:
-        try:
-            explain_batch(network, image, methods=[name], target_layer=target_layer, background=background)
-            able.append(name)
-        except ExplanationError as error:
-            refused[name] = str(error)
+    inner = network.network if isinstance(network, Windowed) else network
+    known = _tried.setdefault(inner, {})
+    key = (type(network), tuple(methods), target_layer, tuple(image.shape), background is None)
+    if key not in known:
+        known[key] = _try(network, image, methods, target_layer=target_layer, background=background)
+    able, refused = known[key]
     if not able:
         raise ExplanationError(
             f"none of the asked methods can explain this network: {next(iter(refused.values()), '')}"
         )
+    return list(able), dict(refused)
+
+
+def _try(
+    network: nn.Module,
+    image: Tensor,
+    methods: Sequence[str],
+    *,
+    target_layer: str | None,
+    background: Tensor | None,
+) -> _Answer:
+    ask = {"target_layer": target_layer, "background": background}
+    try:
+        explain_batch(network, image, methods=methods, **ask)
+        return list(methods), {}
+    except ExplanationError:  # one of them at least; which, the next turn tells
+        able, refused = [], {}
+    for name in methods:
+        try:
+            explain_batch(network, image, methods=[name], **ask)
+            able.append(name)
+        except ExplanationError as error:
+            refused[name] = str(error)
     return able, refused

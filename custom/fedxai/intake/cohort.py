@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from fedxai.errors import CohortError
 from fedxai.records import SPLITS, Case, CaseCounts, Holding, Split, Task
+from fedxai.whole_file import write_whole
 
 DATALIST = "dataset.json"
 
@@ -89,9 +90,7 @@ class Cohort:
         }
         cohort = cls(folder=folder, datalist=datalist)
         cohort._refuse_leaks()
-        unfinished = folder / f".{DATALIST}.part"
-        unfinished.write_text(json.dumps(datalist, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(folder / DATALIST)
+        write_whole(folder / DATALIST, (json.dumps(datalist, indent=1) + "\n").encode())
         return cohort
 
     @property

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fedxai.errors import CohortError
 from fedxai.intake.pixels import Pixels, encode_png
-from fedxai.intake.whole_file import write_whole
 from fedxai.records import Split
+from fedxai.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from nibabel import affines, orientations
 from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
-from fedxai.intake.whole_file import write_whole
+from fedxai.whole_file import write_whole
 
 Voxels: TypeAlias = NDArray[Any]
 Affine: TypeAlias = NDArray[np.float64]

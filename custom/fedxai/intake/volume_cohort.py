@@ -17,6 +17,7 @@ from fedxai.intake.resample import check_mask, onto_grid
 from fedxai.intake.site_key import SiteKey
 from fedxai.intake.volume import SUFFIX, Volume
 from fedxai.records import Case, Split
+from fedxai.whole_file import write_whole
 
 KINDS = ("images", "labels", "regions")
 _JOURNAL = "journal.jsonl"
@@ -218,9 +219,7 @@ class Journal:
                 return
 
     def _write(self, records: Iterable[Stored]) -> None:
-        unfinished = self._path.with_suffix(".part")
-        unfinished.write_text("".join(json.dumps(asdict(record)) + "\n" for record in records), encoding="utf-8")
-        unfinished.replace(self._path)
+        write_whole(self._path, "".join(json.dumps(asdict(record)) + "\n" for record in records).encode())
 
 
 def _label_map(label: Volume, image: Volume) -> Volume:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """An optimiser's state, kept from round to round in memory or in files, so that a fresh process goes on with it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from fedxai.whole_file import whole_file
 
 _KEPT = 3  # rounds: the one under way, the one before, and the one that a run with a corrupt state goes back to
 
@@ -42,16 +43,16 @@ class OptimizerState:
             self._kept = (round_, state)
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, _of_round(self._file, round_))
+        with whole_file(_of_round(self._file, round_)) as unfinished:
+            torch.save(state, unfinished)
         _of_round(self._file, round_ - _KEPT).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """A run begins anew: what an earlier one left is none of its business."""
         self._kept = None
         if self._file is not None:
-            for path in self._file.parent.glob(f"{self._file.stem}.*{self._file.suffix}"):
+            left = f"{self._file.stem}.*{self._file.suffix}"
+            for path in (*self._file.parent.glob(left), *self._file.parent.glob(f".{left}.*.part")):
                 path.unlink(missing_ok=True)
 
     def _left_by(self, round_: int) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import requests
 from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
 
 FEDXAI = Path(sys.executable).with_name("fedxai")
-PATIENCE = 120.0
+PATIENCE = 400.0  # of a start that takes seven seconds, on a machine that others use too
 ROLES = ("reader", "annotator", "admin")
 UNWRAPPED = """
 from fedxai.label import shims

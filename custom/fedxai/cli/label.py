@@ -21,6 +21,7 @@ STUDIES = Annotated[Path | None, typer.Option(help="Folder of NIfTI, NRRD, PNG o
 DICOMWEB = Annotated[str | None, typer.Option(help="URL of a DICOMweb archive instead of a folder.")]
 HOST = Annotated[str, typer.Option(help="Address to listen on; beyond loopback with TLS only.")]
 PORT = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+SITE = Annotated[Path | None, typer.Option(help="The site's local/ folder, whose list says which bundles may run.")]
 AUTH = Annotated[str, typer.Option(help="token: every request needs one; none: only on loopback.")]
 
 
@@ -42,6 +43,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Cases predicted or explained at a time.")] = 1,
     upload_mb: Annotated[int, typer.Option(min=1, help="Largest request in MB.")] = 512,
     unpacked_mb: Annotated[int, typer.Option(min=1, help="Largest image in MB once it is unpacked.")] = 2048,
+    site: SITE = None,
     state: STATE = None,
     conf: Annotated[list[str] | None, typer.Option(help="Further setting of the app, NAME=VALUE; repeatable.")] = None,
     app_folder: Annotated[Path | None, typer.Option("--app", help="Another MONAI Label app.", hidden=True)] = None,
@@ -70,7 +72,7 @@ def serve(
         origins=tuple(origin or ()),
         open=tuple(open_ or ()),
         bounds={"workers": workers, "upload": upload_mb * 2**20, "unpacked": unpacked_mb * 2**20},
-        conf=dict(_pair(text) for text in conf or ()),
+        conf={**({"site": str(site.resolve())} if site else {}), **dict(_pair(text) for text in conf or ())},
         app=app_folder,
     )
     serve(settings)
@@ -115,7 +117,7 @@ def doctor(
     host: HOST = "127.0.0.1",
     port: PORT = 8000,
     auth: AUTH = "token",
-    site: Annotated[Path | None, typer.Option(help="The site's local/ folder with its approved bundles.")] = None,
+    site: SITE = None,
     state: STATE = None,
 ) -> None:
     """Preflight of `fedxai label serve`: everything green, or one remedy for each thing that is not.

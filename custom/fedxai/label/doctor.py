@@ -13,16 +13,13 @@ import requests
 from packaging.requirements import Requirement
 
 from fedxai.bundle import Bundle
-from fedxai.bundle.approval import ApprovedBundles, simulator_takes
-from fedxai.bundle.inspection import Inspection
-from fedxai.bundle.open import SHIPPED
 from fedxai.errors import FedxaiError
 from fedxai.label import shims
 from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
 from fedxai.label.launch import search_path
+from fedxai.label.model_watch import admit
 from fedxai.label.settings import ServerSettings
 from fedxai.preflight import Finding
-from fedxai.settings import SiteSettings
 
 PACKAGE = "fedxai-med"
 _WITHOUT_DEPENDENCIES = (Requirement("monailabel==0.8.5"), Requirement("pydicom-seg==0.4.1"))
@@ -31,7 +28,7 @@ _TIMEOUT = 10
 _REMEDIES = {
     "shims": shims.INSTALL,
     "tokens": "remove the file and issue the tokens again",
-    "model": "--model must name a run's folder, or a bundle that holds weights",
+    "model": "--model must name a run, or a bundle with weights, that `fedxai bundle approve` has approved",
 }
 
 
@@ -41,7 +38,7 @@ def examine(settings: ServerSettings, model: Callable[[], Bundle], *, site: Path
     Args:
         settings: what would be served.
         model: opens the model; what it refuses becomes a finding.
-        site: the site's ``local/`` folder, whose list says which bundles may run; None: the list beside the bundle.
+        site: the site's ``local/`` folder, whose list says which bundles may run; None: bundles of this checkout.
     """
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("versions", versions),
@@ -117,18 +114,13 @@ def tokens(settings: ServerSettings) -> Finding:
 
 
 def approved(bundle: Bundle, site: Path | None) -> Finding:
-    """The model's bundle was read and may run here."""
-    inspection = bundle.inspection
-    what = f"{bundle.name} {bundle.digest[:12]}"
-    if inspection.refusal:
-        return Finding("model", inspection.refusal, "fedxai bundle check DIR shows all of it")
-    listed = site / SiteSettings.read(site).approved_bundles if site else None
-    if ApprovedBundles.read(listed).holds(inspection) if listed else _ours(inspection):
-        return Finding("model", f"{what}, approved")
-    where = " --site LOCAL" if site else ""
-    return Finding(
-        "model", f"{what} is not approved", f"fedxai bundle check DIR, then fedxai bundle approve DIR{where}"
-    )
+    """The model's bundle was read and may run here.
+
+    Raises:
+        BundleError: when it may not.
+    """
+    admit(bundle.inspection, site)
+    return Finding("model", f"{bundle.name} {bundle.digest[:12]}, approved")
 
 
 def studies(settings: ServerSettings) -> Finding:
@@ -144,12 +136,6 @@ def studies(settings: ServerSettings) -> Finding:
     with images[0].open("rb") as file:
         file.read(1)
     return Finding("studies", f"{len(images)} images")
-
-
-def _ours(inspection: Inspection) -> bool:
-    """Whether the simulator would take it, or it is a bundle of this checkout that a run trained."""
-    shipped = SHIPPED / inspection.name
-    return simulator_takes(inspection) or (shipped.is_dir() and Inspection(shipped).digest == inspection.digest)
 
 
 def _version(name: str) -> str | None:

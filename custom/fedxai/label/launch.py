@@ -26,15 +26,18 @@ def serve(settings: ServerSettings) -> None:
 
     Raises:
         RunError: when the studies or the app are missing.
+        FedxaiError: when the app refuses the model.
     """
     import uvicorn
 
     prepare(settings)
-    from fedxai.label.server import application
+    from fedxai.label.server import application, load_app
 
+    served = application(settings)
+    load_app()  # before uvicorn: what the app refuses, for instance the model, is then said in one sentence
     os.chdir(settings.state / "work")  # MONAI Label takes a name that exists in the working folder for a file's
     uvicorn.run(
-        application(settings),
+        served,
         host=settings.host,
         port=settings.port,
         log_config=log_config(settings),

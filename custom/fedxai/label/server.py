@@ -80,6 +80,13 @@ def application(settings: ServerSettings) -> ASGIApp:
     return app
 
 
+def load_app() -> None:
+    """Make MONAI Label's app now; it is made once for the process."""
+    from monailabel.interfaces.utils.app import app_instance
+
+    app_instance()
+
+
 @contextlib.asynccontextmanager
 async def _monailabel(app: FastAPI) -> AsyncIterator[None]:
     """MONAI Label's own start and end: it makes the app, and looks after sessions."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedxai.errors import SettingsError
 
@@ -53,7 +53,18 @@ class TrainSettings(_Settings):
         GuidanceSettings(),  # pyright: ignore[reportCallIssue]
         description="Terms that reward looking at the region.",
     )
+    mixed_precision: bool = Field(
+        False, description="Compute the network of a training step in bfloat16; weights and evaluation stay float32."
+    )
     cache_cases: int = Field(2048, ge=0, description="At most this many prepared cases are held in memory.")
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> "TrainSettings":
+        if self.mixed_precision and "energy" in self.guidance.terms:
+            raise ValueError(
+                "mixed_precision must be off under the energy term, whose gradient of a gradient needs float32"
+            )
+        return self
 
 
 class ExplainSettings(_Settings):

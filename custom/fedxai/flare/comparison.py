@@ -34,6 +34,7 @@ from fedxai.train.evaluation import KEY_METRIC
 from fedxai.train.federation import train_rounds
 
 POOLED = "pooled"
+_EXPLAINED = 5  # times in a run, besides the final models
 
 
 class SystemsComparison:
@@ -136,6 +137,7 @@ class SystemsComparison:
             settings={
                 "bundle": self.bundle.name,
                 "num_rounds": self.rounds,
+                "explain_every": max(2, self.rounds // _EXPLAINED),
                 "seed": seed,
                 "key_metric": self.key_metric,
             },

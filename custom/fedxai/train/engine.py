@@ -27,6 +27,7 @@ from fedxai.train.evaluation import evaluate_logits
 from fedxai.train.explained_cases import Item, by_class, evenly_spread, region_batches, spacings
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
+from fedxai.train.precision import InBfloat16
 from fedxai.train.prepare import RegionBeside, as_item, check_cases, with_regions
 from fedxai.train.segmentation import SegmentationTally
 from fedxai.train.watch import bring_schedule, watch_losses, watch_maps
@@ -139,6 +140,8 @@ class SiteTrainer:
         if self.settings.keep_optimizer:
             self._optimizer_state.restore(optimizer, round_)
         bring_schedule(parser, trainer, epochs=round_ * self.settings.local_epochs)
+        if self.settings.mixed_precision:
+            trainer.inferer = InBfloat16(trainer.inferer)
         losses = watch_losses(trainer, stop)
         if self.bundle.task == "segmentation":
             watch_maps(trainer, len(self.bundle.class_names))

@@ -120,7 +120,7 @@ class Guidance:
         return handle.remove
 
     def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._heard.append(output)
+        self._heard.append(output.float())
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         image, label = default_prepare_batch(batch, device, non_blocking, **kwargs)  # pyright: ignore

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models and cases for the tests of the reading room: small, untrained where only places matter."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,23 @@ def cohort_3d(tmp_path_factory):
         task: make_phantom_3d(root / task, site="site-2", index=1, task=task, cases=12)
         for task in ("classification", "segmentation")
     }
+
+
+@pytest.fixture(scope="session")
+def reading_app():
+    """Makes the app on copies of some images, in this process, without a server around it."""
+    from fedxai.label import shims
+
+    shims.apply()
+    from fedxai.label.app.main import FedxaiLabelApp
+
+    def make(folder: Path, *, model: Path, images: list[Path], **conf: str):
+        studies = folder / "studies"
+        studies.mkdir(parents=True)
+        for image in images:
+            shutil.copy(image, studies)
+        (folder / "app").mkdir()
+        conf = {"device": "cpu", **conf, "model": str(model)}
+        return FedxaiLabelApp(app_dir=str(folder / "app"), studies=str(studies), conf=conf)
+
+    return make

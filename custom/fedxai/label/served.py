@@ -2,7 +2,7 @@
 """A trained network and the means to ask it about one image, prepared as in training; answers go back to its grid."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms import Compose, MapTransform
+from monai.transforms import MapTransform
 from monai.transforms.utils import allow_missing_keys_mode, convert_applied_interp_mode
 from numpy.typing import NDArray
 from torch import Tensor
@@ -46,7 +46,7 @@ class Prepared:
     def spacing(self) -> list[float] | None:
         """Mm from voxel to voxel; None for a picture, which does not say."""
         known = None if is_picture(self.path) else spacings(self.image, self.image.ndim - 1)
-        return known and known[0]
+        return known[0] if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Served:
             raise BundleError(f"the weights of bundle {bundle.name} don't fit its network; export it again") from error
         self._parser = bundle.parser({"device": device, "network": self._network})
         _keep_places(self._parser.config)
-        self._transform: Compose = self._parser.get_parsed_content("validate#preprocessing")
+        self._transform: Any = self._parser.get_parsed_content("validate#preprocessing")
         for step in self._transform.flatten().transforms:
             if isinstance(step, MapTransform):
                 step.allow_missing_keys = True  # at the bedside there is no label
@@ -97,6 +97,10 @@ class Served:
         """Which model this is, as it stands in every answer."""
         known = self.bundle.identity
         return {"name": known.name, "version": known.version, "digest": known.digest, "weights": self.digest}
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """The network's tensors, by name."""
+        return {name: value.detach().cpu().numpy().copy() for name, value in self._network.state_dict().items()}
 
     @property
     def segments(self) -> bool:
@@ -227,7 +231,7 @@ class Served:
         return inside if bool(inside.any()) else None
 
     @contextmanager
-    def _asking(self) -> Any:
+    def _asking(self) -> Iterator[None]:
         with self._one_at_a_time:
             yield
 
@@ -256,7 +260,7 @@ def _with_modes(operations: Sequence[Any], dims: int, nearest: bool) -> list[Any
 
 
 @contextmanager
-def _readable() -> Any:
+def _readable() -> Iterator[None]:
     """A file that MONAI cannot read or prepare is one sentence."""
     try:
         yield

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reading desk: the served model, the images of the site, and what readers said of them."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, stack
+
+from fedxai.errors import CohortError, ExplanationError
+from fedxai.explain import METHODS
+from fedxai.intake.volume import Volume
+from fedxai.label.feedback import Feedback, Said
+from fedxai.label.grids import read_image, write_mask
+from fedxai.label.model_watch import ModelWatch
+from fedxai.label.readers import common, label_map, regions
+from fedxai.label.served import Looked, Prepared, Served
+from fedxai.score import chance, score_map
+from fedxai.score.regions import Regions
+
+_BACKGROUND = 16
+Scores = dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """Where the model looks in one image, and what is known of it."""
+
+    method: str
+    looked: Looked
+    prepared: Prepared
+    probabilities: Tensor  # (K,), of a segmentation (K, *spatial)
+    scores: Scores  # empty without a region; E is relevance_mass
+    chance: Scores  # what a map that knows nothing scores there
+
+
+class Desk:
+    """Asks the served model about the site's images.
+
+    Args:
+        watch: the model.
+        feedback: what readers said.
+        images: ids of the site's images, by which a background of some methods is drawn.
+        path_of: the file of an image.
+    """
+
+    def __init__(
+        self,
+        *,
+        watch: ModelWatch,
+        feedback: Feedback,
+        images: Callable[[], Sequence[str]],
+        path_of: Callable[[str], str],
+    ) -> None:
+        self.watch, self.feedback = watch, feedback
+        self._images, self._path_of = images, path_of
+        self._background: tuple[str, tuple[int, ...], Tensor] | None = None
+
+    def served(self) -> Served:
+        """The model that is served now.
+
+        Raises:
+            FedxaiError: there has been none yet.
+        """
+        return self.watch.current()
+
+    def methods(self) -> list[str]:
+        """All saliency methods, those that the bundle names first."""
+        named = [name for name in self.served().bundle.explain.methods if name in METHODS]
+        return [*named, *(name for name in METHODS if name not in named)]
+
+    def path(self, image: str) -> Path:
+        """The file of an image.
+
+        Raises:
+            CohortError: there is none.
+        """
+        found = self._path_of(image)
+        if not found:
+            raise CohortError("This server has no such image.")
+        return Path(found)
+
+    def look(
+        self, served: Served, image: Path, method: str, *, target: int | None = None, image_id: str | None = None
+    ) -> Answered:
+        """Explain one image; scored where a reader drew on it.
+
+        Raises:
+            ExplanationError: the method is unknown, cannot explain this network, or puts out what is not finite.
+            CohortError: the image cannot be prepared.
+        """
+        prepared = served.prepare(image)
+        background = self._compared_with(served, prepared) if METHODS.make(method).needs_background else None
+        looked = served.look(prepared, method, target=target, background=background)
+        if not bool(looked.relevance.isfinite().all()):
+            raise ExplanationError(f"{method} gives a map that is not finite for this image; choose another method")
+        if image_id:
+            with self.region(served, image_id, image) as file:
+                prepared = served.prepare(image, region=file, target=looked.target) if file else prepared
+        scores, level = scored(looked, prepared)
+        return Answered(
+            method=method,
+            looked=looked,
+            prepared=prepared,
+            probabilities=served.logits(prepared).softmax(dim=0),
+            scores=scores,
+            chance=level,
+        )
+
+    def checked(self, said: Said) -> Said:
+        """What was said, with the class's name as the model writes it.
+
+        Raises:
+            CohortError: the model tells no classes.
+            ExplanationError: there is no class of that name.
+        """
+        if said.label is None:
+            return said
+        served = self.served()
+        place = served.class_of(said.label)
+        if served.segments or place is None:
+            raise CohortError("this model segments and tells no class; correct it by drawing")
+        return said.model_copy(update={"label": served.bundle.class_names[place]})
+
+    @contextmanager
+    def region(self, served: Served, image_id: str, image: Path) -> Iterator[Path | None]:
+        """A file of what readers drew together, as a cohort would keep it: a mask, of a segmentation a label map."""
+        drawn = label_map(self.feedback, image_id, served.bundle.class_names) if served.segments else None
+        masks = list(regions(self.feedback, image_id).values())
+        if not masks:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="fedxai-") as folder:
+            affine = read_image(image).affine
+            if drawn is None:
+                yield write_mask(common(masks), image, affine, Path(folder) / "region")
+            else:
+                file = Path(folder) / "label.nii.gz"
+                Volume(voxels=drawn, affine=affine).write(file)
+                yield file
+
+    def _compared_with(self, served: Served, prepared: Prepared) -> Tensor:
+        """At most 16 prepared images of the site, spread over its list, as large as this one."""
+        grid = tuple(prepared.image.shape)
+        key = (served.bundle.digest, grid)
+        if self._background is None or self._background[:2] != key:
+            listed = sorted(self._images())
+            places = np.unique(np.linspace(0, len(listed) - 1, min(_BACKGROUND, len(listed))).astype(int))
+            others = [served.prepare(self.path(listed[place])).image.as_tensor() for place in places]
+            fitting = [image for image in others if tuple(image.shape) == grid]
+            self._background = (*key, stack(fitting or [prepared.image.as_tensor()]))
+        return self._background[2]
+
+
+def scored(looked: Looked, prepared: Prepared) -> tuple[Scores, Scores]:
+    """By score, its value and what a uniform map reaches; nothing without a region."""
+    if prepared.region is None:
+        return {}, {}
+    known = Regions.of(prepared.region[None], prepared.spacing)
+    values, levels = score_map(looked.relevance[None], known), chance(known)
+    return tuple({name: _known(float(value[0])) for name, value in kind.items()} for kind in (values, levels))  # pyright: ignore
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of what readers drew are those of the room of scores; strategies give the image that needs a reader most."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fedxai.errors import CohortError, ExplanationError
+from fedxai.label.bands import bands
+from fedxai.label.feedback import Drawn, Said
+from fedxai.label.grids import read_image
+from fedxai.label.scoring import overlaps
+from fedxai.score import score_map
+
+BRAIN = "brain_mri_tumor_classification"
+
+
+@pytest.fixture
+def app(untrained, cohort_2d, tmp_path, reading_app):
+    images = [case.image for case in cohort_2d.cases("training")[:5]]
+    return reading_app(tmp_path / "room", model=untrained(BRAIN), images=images)
+
+
+def draw(app, image, where, reader="Dr A", name="lesion"):
+    volume = read_image(app.desk.path(image))
+    labels = np.zeros(volume.grid, dtype=np.uint8)
+    labels[where] = 1
+    app.feedback.add(image, reader, Said(), Drawn(labels=labels, affine=volume.affine, names={name: 1}))
+
+
+def test_scores_are_means_of_each_images_own(app):
+    images = sorted(app.datastore().list_images())[:3]
+    for image in images:
+        draw(app, image, np.s_[40:80, 50:90])
+    answer = app.scoring({"method": "explanations", "methods": ["saliency", "grad_cam"]})
+    assert (answer["images"], set(answer["methods"])) == (3, {"saliency", "grad_cam"})
+    served, values, ious = app.watch.current(), [], []
+    for image in images:
+        answered = app.desk.look(served, app.desk.path(image), "saliency", image_id=image)
+        region, relevance = answered.prepared.region, answered.looked.relevance
+        values.append(float(score_map(relevance[None], region[None])["relevance_mass"]))
+        high = bands(relevance) == 3
+        ious.append(float((high & region).sum() / (high | region).sum()))
+    found = answer["methods"]["saliency"]
+    assert found["relevance_mass"]["value"] == pytest.approx(np.mean(values), abs=1e-4)
+    assert found["iou saliency high"]["value"] == pytest.approx(np.mean(ious), abs=1e-4)
+    assert found["chance"]["value"] == pytest.approx(40 * 40 / 128**2, rel=0.1)
+    kept = json.loads((app.feedback.folder / images[0] / "scores.json").read_text())
+    assert kept["methods"]["saliency"][0]["relevance_mass"] == pytest.approx(values[0], abs=1e-6)
+    assert kept["model"] == served.identity
+
+
+def test_without_a_drawing_there_is_nothing_to_score(app):
+    with pytest.raises(CohortError, match="nothing to score"):
+        app.scoring({"method": "explanations"})
+    with pytest.raises(ExplanationError, match="choose from"):
+        app.scoring({"method": "explanations", "methods": "tea_leaves"})
+
+
+def test_bands_that_are_the_region_overlap_it_wholly():
+    relevance = torch.zeros(1, 20, 20)
+    relevance[0, :4, :3] = 1
+    assert overlaps(relevance, relevance > 0) == {f"iou saliency {name}": 1.0 for name in ("low", "mid", "high")}
+    assert overlaps(relevance, relevance == 0)["iou saliency high"] == 0.0
+
+
+def test_the_most_uncertain_image_is_the_one_of_highest_entropy(app):
+    served = app.watch.current()
+    entropy = {}
+    for image in app.datastore().list_images():
+        p = served.logits(served.prepare(app.desk.path(image))).double().softmax(dim=0).numpy()
+        entropy[image] = -(p * np.log(p)).sum() / math.log(len(p))
+    chosen = app.next_sample({"strategy": "highest_uncertainty"})
+    assert chosen["id"] == max(entropy, key=entropy.get)
+    assert chosen["weight"] == pytest.approx(max(entropy.values()), abs=1e-6)
+
+
+def test_the_least_explained_image_is_the_one_of_most_spread_relevance_then_of_lowest_e(app):
+    images = app.datastore().list_images()
+    served, method = app.watch.current(), app.desk.methods()[0]
+
+    def gini(image):
+        relevance = app.desk.look(served, app.desk.path(image), method).looked.relevance
+        return float(score_map(relevance[None], torch.ones_like(relevance[None], dtype=torch.bool))["gini"])
+
+    assert app.next_sample({"strategy": "lowest_explainability"})["id"] == min(images, key=gini)
+    for image in images:
+        draw(app, image, np.s_[20:110, 20:110])
+    far = images[2]
+    draw(app, far, np.s_[0:3, 0:3])  # the reader saw it again, and moved the region where nothing is
+    assert app.next_sample({"strategy": "lowest_explainability"})["id"] == far
+
+
+def test_disagreement_asks_for_a_second_reader_where_saliency_is_furthest(app):
+    assert app.next_sample({"strategy": "saliency_disagrees_with_region"}) == {}
+    near, far, twice = app.datastore().list_images()[:3]
+    draw(app, near, np.s_[20:110, 20:110])
+    draw(app, far, np.s_[0:4, 0:4])
+    for reader in ("Dr A", "Dr B"):
+        draw(app, twice, np.s_[0:2, 0:2], reader)
+    assert app.next_sample({"strategy": "saliency_disagrees_with_region"})["id"] == far
+
+
+def test_strategies_are_listed_and_random_is_among_them(app):
+    assert set(app.info()["strategies"]) == {
+        *("random", "lowest_explainability", "highest_uncertainty", "saliency_disagrees_with_region"),
+    }
+    assert app.next_sample({"strategy": "random"})["id"] in app.datastore().list_images()

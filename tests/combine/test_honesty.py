@@ -5,8 +5,9 @@ from fedxai.combine.honesty import by_construction, pooled_honesty
 from fedxai.records import Figure, Honesty
 
 
-def honesty(mass, here=0.2, there=0.0, n=10):
-    values = {"occlusion_mass": mass, "drop_region": here, "drop_elsewhere": there}
+def honesty(mass, here=0.2, there=0.0, *, grey=0.1, n=10):
+    values = {"occlusion_mass": mass, "occlusion_ceiling": 0.36}
+    values |= {"drop_region": here, "drop_grey": grey, "drop_elsewhere": there}
     return Honesty(cases=n, figures={name: Figure(value=value, n=n) for name, value in values.items()})
 
 
@@ -15,17 +16,19 @@ def figure(value):
 
 
 @pytest.mark.parametrize(
-    ("e", "mass", "here", "there", "verdict"),
+    ("e", "mass", "here", "grey", "there", "verdict"),
     [
-        (0.10, 0.08, 0.11, 0.00, False),  # the plain network of the notes
-        (0.49, 0.23, 0.20, 0.00, False),  # local evidence with energy loss
-        (0.80, 0.23, 0.27, 0.00, True),  # a hard gate that is not dilated: E is the gate's precision
-        (0.30, 0.20, 0.01, 0.02, True),  # what is in the region does not matter more than elsewhere
-        (0.03, 0.00, 0.00, 0.00, False),  # no claim, nothing won
+        (0.10, 0.08, 0.11, 0.04, 0.00, False),  # a plain network
+        (0.49, 0.23, 0.20, 0.03, 0.00, False),  # local evidence with energy loss
+        (0.80, 0.23, 0.27, 0.12, 0.00, False),  # a gate whose pixels are read: .23 is most of what windows can show
+        (0.80, 0.23, 0.27, 0.00, 0.00, True),  # a hard gate: shape and place give the answer, E is its precision
+        (0.80, 0.08, 0.27, 0.12, 0.00, True),  # maps inside, evidence elsewhere
+        (0.30, 0.20, 0.01, 0.03, 0.02, True),  # what is in the region does not matter more than elsewhere
+        (0.03, 0.00, 0.00, 0.00, 0.00, False),  # no claim, nothing won
     ],
 )
-def test_a_model_that_wins_by_construction_is_named(e, mass, here, there, verdict):
-    assert by_construction(figure(e), figure(0.017), honesty(mass, here, there)) is verdict
+def test_a_model_that_wins_by_construction_is_named(e, mass, here, grey, there, verdict):
+    assert by_construction(figure(e), figure(0.017), honesty(mass, here, there, grey=grey)) is verdict
 
 
 def test_nothing_is_said_without_the_figures():

@@ -185,6 +185,7 @@ def model_summary(which: str, round_: int) -> ModelSummary:
 def honesty(cases: int) -> Honesty:
     values = {
         "occlusion_mass": 0.24,
+        "occlusion_ceiling": 0.6,
         "drop_region": 0.31,
         "drop_elsewhere": 0.02,
         "drop_grey": 0.22,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fedxai.combine.summaries import pooled_by_name
 from fedxai.records import E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSummary
 
+RESTS_ON = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")
 CLAIM = 2.0  # E at least so many times its chance level claims something
-SHARE = 1 / 3  # and occlusion must agree with at least this share of it
+SHARE = 1 / 3  # and occlusion must agree with at least this share of what its windows can show of it
 
 
 def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
@@ -20,16 +21,19 @@ def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
 def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     """Whether a model wins its E by construction and not by looking; None where that cannot be said.
 
-    E is a claim when it is at least twice its chance level. It is won by construction when occlusion gives less
-    than a third of it to the region, or when filling the region moves the prediction no more than filling another
-    place of the same shape does.
+    E is a claim when it is at least twice its chance level. It is won by construction when
+
+    - occlusion gives the region less than a third of E times the occlusion ceiling, which is about what it gives
+      where the share E of the evidence lies in the region and windows are as coarse as they are; or
+    - filling the region moves the prediction no more than filling another place of the same shape does; or
+    - filling it with its own mean does not either: then its shape and place decide, as behind a hard gate.
     """
-    known = [honesty.figures.get(name) for name in ("occlusion_mass", "drop_region", "drop_elsewhere")]
+    known = [honesty.figures.get(name) for name in RESTS_ON]
     values = [figure.value for figure in known if figure is not None and figure.value is not None]
     if e.value is None or not chance.value or len(values) < len(known):
         return None
-    mass, here, there = values
-    return e.value >= CLAIM * chance.value and (mass < SHARE * e.value or here <= there)
+    mass, ceiling, here, grey, there = values
+    return e.value >= CLAIM * chance.value and (mass < SHARE * e.value * ceiling or min(here, grey) <= there)
 
 
 def won_by_construction(methods: Sequence[MethodSummary], honesty: Honesty | None) -> bool | None:

@@ -12,7 +12,15 @@ from fedxai.score.places import place_names
 from fedxai.train.evaluation import METRICS
 from fedxai.train.segmentation import figure_name
 
-HONESTY = ("occlusion_mass", "drop_region", "drop_elsewhere", "drop_grey", "swap_kept", "blank_kept")
+HONESTY = (
+    "occlusion_mass",
+    "occlusion_ceiling",
+    "drop_region",
+    "drop_elsewhere",
+    "drop_grey",
+    "swap_kept",
+    "blank_kept",
+)
 
 
 @cache

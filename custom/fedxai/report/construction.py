@@ -6,6 +6,7 @@ from fedxai.report.reading import distinct_models, method_named, named, score_of
 from fedxai.report.words import number
 
 WON = "E is won by construction"
+_RESTS_ON = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")
 
 
 def construction_warnings(summary: RunSummary) -> list[str]:
@@ -17,12 +18,10 @@ def _evidence(model: ModelSummary) -> str:
     """The figures that the verdict rests on, as a sentence each; nothing where the battery left none."""
     if model.honesty is None:
         return ""
-    mass, here, there = (
-        number(value_of(model.honesty.figures.get(name)))
-        for name in ("occlusion_mass", "drop_region", "drop_elsewhere")
-    )
+    mass, ceiling, here, grey, there = (number(value_of(model.honesty.figures.get(name))) for name in _RESTS_ON)
     e = number(value_of(score_of(method_named(model.explanation, HEADLINE_METHOD))))
     return (
-        f" E is {e} by its maps and {mass} by hiding parts of the image. Filling the region lowers the "
-        f"probability of the answer by {here}, filling another place by {there}."
+        f" E is {e} by its maps and {mass} by hiding parts of the image, which could show {ceiling}. Filling the "
+        f"region lowers the probability of the answer by {here}, with its own mean by {grey}, filling another place "
+        f"by {there}."
     )

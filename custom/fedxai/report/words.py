@@ -38,6 +38,7 @@ _WORDS = {
     "layer_cam": "LayerCAM",
     "guided_backprop": "Guided backpropagation",
     "occlusion_mass": "Occlusion mass",
+    "occlusion_ceiling": "Its ceiling",
     "drop_region": "Drop, region filled",
     "drop_elsewhere": "Drop, elsewhere filled",
     "drop_grey": "Drop, region grey",

@@ -19,6 +19,8 @@ from fedxai.score.imputation import impute
 from fedxai.score.regions import MARGIN, Regions, spacing_of
 from fedxai.score.score import share_inside
 
+_PARTS = 16
+
 
 class HonestyBattery:
     """Questions to a model about cases with a region, each an average over cases with its interval.
@@ -27,7 +29,9 @@ class HonestyBattery:
     segmented as the case's class, and the mean probability of that class there; a prediction kept is then the Dice
     overlap of what is segmented before and after. Both are :class:`~fedxai.explain.Question`'s.
 
-    - ``occlusion_mass``: E of the occlusion map (a 64th of the image hidden at a time).
+    - ``occlusion_mass``: E of the occlusion map, a 256th of an image (a 64th of a volume) hidden at a time.
+    - ``occlusion_ceiling``: the occlusion mass of a model that adds up the region's pixels and sees nothing else.
+      It is below 1, because a window that hides some of the region also hides what is around.
     - ``drop_region``, ``drop_elsewhere``: fall of that probability when the region, or a region of
       its shape elsewhere in the body, is filled from its surroundings.
     - ``drop_grey``: the same fall when the region is filled with its own mean, so that shape and place are all
@@ -105,10 +109,12 @@ class HonestyBattery:
         unknown = {"drop_elsewhere": not moved.any(), "swap_kept": partner is None}
         for name, value in values.items():
             self.values[name].append(float("nan") if unknown.get(name) else float(value))
-        occluded = explain_batch(self._network, image, targets=question.classes, methods=[Occlusion()])
+        occluded = explain_batch(self._network, image, targets=question.classes, methods=[_occlusion(image)])
         self.passes += 1 + occluded.passes + occluded.forwards
-        fall = occluded.maps["occlusion"].double().abs().flatten(1).cpu()
-        self.values["occlusion_mass"].append(float(share_inside(fall, region.flatten(1))))
+        reached = explain_batch(_AddsUp(), region.float(), targets=0, methods=[_occlusion(image)])
+        for name, explained in (("occlusion_mass", occluded), ("occlusion_ceiling", reached)):
+            fall = explained.maps["occlusion"].double().abs().flatten(1).cpu()
+            self.values[name].append(float(share_inside(fall, region.flatten(1))))
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
@@ -135,6 +141,20 @@ def figures_of(batteries: Sequence[HonestyBattery]) -> Honesty | None:
         known = np.flatnonzero(np.isfinite(values))
         figures[name] = case_mean(values[known], [groups[index] for index in known])
     return Honesty(cases=len(groups), figures=figures)
+
+
+class _AddsUp(nn.Module):
+    """A model whose logit is the sum of its input: given the region, it sees the region's pixels and nothing else."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flatten(1).sum(dim=1, keepdim=True)
+
+
+def _occlusion(image: Tensor) -> Occlusion:
+    """Windows of a sixteenth of an image's shorter side; those of a volume are the method's own, for their number."""
+    if image.ndim > 4:
+        return Occlusion()
+    return Occlusion(window=max(1, min(image.shape[2:]) // _PARTS))
 
 
 def _filled(image: Tensor, hidden: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ beside those of a plain one of the same network.
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,17 +83,30 @@ def compare(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
 def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, seed: int, arm: str) -> dict[str, Any]:
     """Train one arm; the test figures of its best model (by validation AUC)."""
     name, terms = ARMS[arm]
-    bundle = Bundle.open(name)
-    guidance = checked(GuidanceSettings, {"terms": terms}, what="guidance")
-    settings = checked(TrainSettings, {"local_epochs": 2, "seed": seed, "guidance": guidance}, what="train")
     kept = masked(sites, asked, seed)
-    pooled = pool(kept)
     if how == "centralised":
-        kept = {"pooled": pooled}
+        kept = {"pooled": pool(kept)}
+    about = {"arm": arm, "how": how, "seed": seed, "masks": asked.masks, "mask_sites": asked.mask_sites}
+    settings = guided(terms, seed=seed)
+    found = examined(kept, pool(sites), name, settings, rounds=max(1, asked.epochs // 2), battery=asked.battery)
+    return {**about, "epochs": asked.epochs, **found}
+
+
+def guided(terms: Sequence[str], *, seed: int) -> TrainSettings:
+    """How sites train: two passes over their cases a round, under these terms."""
+    guidance = checked(GuidanceSettings, {"terms": terms}, what="guidance")
+    return checked(TrainSettings, {"local_epochs": 2, "seed": seed, "guidance": guidance}, what="train")
+
+
+def examined(
+    sites: Mapping[str, Cases], pooled: Cases, name: str, settings: TrainSettings, *, rounds: int, battery: int
+) -> dict[str, Any]:
+    """Train a bundle by FedAvg over the sites; the figures of its best model on the test cases of ``pooled``."""
+    bundle = Bundle.open(name)
     trainers = {
-        site: SiteTrainer(bundle=bundle, cases=cases, site=site, settings=settings) for site, cases in kept.items()
+        site: SiteTrainer(bundle=bundle, cases=cases, site=site, settings=settings) for site, cases in sites.items()
     }
-    trained = train_rounds(trainers, rounds=max(1, asked.epochs // 2))
+    trained = train_rounds(trainers, rounds=rounds)
     tester = SiteTrainer(bundle=bundle, cases=pooled, site="pooled", settings=settings)
     evaluation = tester.evaluate("test", trained.best, intervals=False).metrics
     explanation = examine(
@@ -102,17 +115,11 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
         split="test",
         methods=["gradient_x_input"],
     ).methods[0]
-    battery = HonestyBattery(tester.network, limit=asked.battery)
-    for batch in tester.explanation_batches("test", limit=asked.battery + 1, batch_size=16):
-        battery.add(batch)
-    honesty = battery.result()
+    asking = HonestyBattery(tester.network, limit=battery)
+    for batch in tester.explanation_batches("test", limit=battery, batch_size=16):
+        asking.add(batch)
+    honesty = asking.result()
     return {
-        "arm": arm,
-        "how": how,
-        "seed": seed,
-        "masks": asked.masks,
-        "mask_sites": asked.mask_sites,
-        "epochs": asked.epochs,
         "auc": evaluation["macro_auc"].value or 0.0,
         "accuracy": evaluation["accuracy"].value or 0.0,
         "E": explanation.scores["relevance_mass"].value or 0.0,

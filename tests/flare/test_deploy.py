@@ -70,9 +70,16 @@ def test_a_stale_file_that_names_a_strangers_process_harms_nobody(deployment):
     assert deploy.down(deployment) == []
 
 
-def test_what_runs_is_not_started_twice(deployment, runs):
-    runs(STUBBORN)
-    with pytest.raises(RunError, match="site-1 of this deployment runs already"):
+def test_what_runs_is_not_started_twice(deployment, runs, monkeypatch):
+    process = runs(STUBBORN)
+    started = []
+    monkeypatch.setattr(deploy, "start", started.append)
+    with pytest.raises(RunError, match="site-1, site-2, site-3 did not connect in time"):
+        deploy.up(deployment, patience=0)
+    assert [kit.name for kit in started] == ["localhost", "site-2", "site-3"]
+    assert process.is_running(), "what ran before is not stopped because another part did not come"
+    monkeypatch.setattr(deploy, "processes", lambda kit: [process])
+    with pytest.raises(RunError, match="of this deployment run already"):
         deploy.up(deployment)
 
 

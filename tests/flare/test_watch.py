@@ -5,7 +5,7 @@ import pytest
 from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection
 
 from fedxai.errors import SettingsError
-from fedxai.flare.watch import follow, look, newest_job
+from fedxai.flare.watch import again, follow, look, newest_job
 
 RUNNING = {"ExplainedScatterAndGather": {"current_round": 1, "num_rounds": 3, "tasks": {"train": ["site-2", "site-1"]}}}
 
@@ -26,6 +26,9 @@ class Server:
         if isinstance(self.stats, Exception):
             raise self.stats
         return {"server": self.stats}
+
+    def clone_job(self, job):
+        return f"{job} again"
 
     def list_jobs(self, limit):
         return self.metas
@@ -69,3 +72,14 @@ def test_the_newest_job_is_the_one_submitted_last():
     empty = Server()
     with pytest.raises(SettingsError, match="the server has no job"):
         newest_job(empty)
+
+
+@pytest.mark.parametrize("status", ["ABANDONED", "FINISHED:ABNORMAL", "FINISHED:EXECUTION_EXCEPTION"])
+def test_an_interrupted_job_is_submitted_again(status):
+    assert again(Server({"status": status}), "j") == "j again"
+
+
+@pytest.mark.parametrize(("status", "why"), [("RUNNING", "is RUNNING"), ("FINISHED:COMPLETED", "did all it was asked")])
+def test_a_job_that_runs_or_is_complete_is_not(status, why):
+    with pytest.raises(SettingsError, match=why):
+        again(Server({"status": status}), "j")

@@ -63,26 +63,26 @@ def keep_jobs(server: Kit) -> None:
 
 
 def up(deployment: Path, *, patience: float = 120, on_step: Step = lambda line: None) -> list[str]:
-    """Start server and sites with FLARE's own scripts and wait until every site is connected.
+    """Start what does not run of server and sites with FLARE's own scripts, and wait until every site is connected.
 
     Returns:
         The names of the sites.
 
     Raises:
-        RunError: when one is not there in time; what was started is stopped again.
+        RunError: when all run already, or one is not there in time; what was started is stopped again.
     """
     parts = _parts(deployment)
-    running = [kit.name for kit in parts if processes(kit)]
-    if running:
-        raise RunError(f"{', '.join(running)} of this deployment runs already; stop it with `fedxai deploy down`")
+    absent = [kit for kit in parts if not processes(kit)]
+    if not absent:
+        raise RunError("server and sites of this deployment run already; stop them with `fedxai deploy down`")
     try:
-        for kit in parts:
+        for kit in absent:
             on_step(f"starting {kit.name}")
             start(kit)
         sites = [kit.name for kit in parts if kit.kind == "site"]
         _wait_until_connected(person(deployment, "project_admin"), sites, time.monotonic() + patience)
     except BaseException:
-        _stop(_family(parts), 15)
+        _stop(_family(absent), 15)
         raise
     return sites
 

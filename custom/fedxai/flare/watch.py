@@ -52,6 +52,23 @@ def newest_job(session: Session) -> str:
     return max(jobs, key=lambda job: job["submit_time"])["job_id"]
 
 
+def again(session: Session, job: str) -> str:
+    """Submit an interrupted job once more: its study goes on after the last finished round.
+
+    Returns:
+        The new job's id; FLARE takes up no job of a server that was killed.
+
+    Raises:
+        SettingsError: when the job still runs or did all it was asked, or the server knows none of that id.
+    """
+    seen = look(session, job)
+    if not seen.ended:
+        raise SettingsError(f"job {job} is {seen.status}, so nothing is to be resumed; abort_job in the console ends it")
+    if seen.completed:
+        raise SettingsError(f"job {job} did all it was asked, so nothing is to be resumed; submit it anew")
+    return session.clone_job(job)
+
+
 def follow(session: Session, job: str, *, every: float = 2.0) -> Iterator[Progress]:
     """Look at a job every so many seconds until it has ended.
 

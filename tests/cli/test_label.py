@@ -74,7 +74,7 @@ def test_the_preflight_gives_one_remedy_for_each_thing_that_is_missing(tmp_path)
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.split()[:1] in (["ok"], ["no"])}
     assert [name for name, line in lines.items() if line.split()[0] == "no"] == ["tokens", "model", "studies"]
     assert "fedxai label token --name NAME" in lines["tokens"]
-    assert "a bundle that holds weights" in lines["model"]
+    assert "or a bundle with weights" in lines["model"]
 
 
 def test_the_readme_says_the_line_that_installs_it(repository):

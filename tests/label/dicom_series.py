@@ -42,6 +42,7 @@ def write_series(
     patient: str = "PHANTOM-1",
     spacing: Sequence[float] = SPACING,
     thickness: float = THICKNESS,
+    start: Sequence[float] = START,
 ) -> list[Path]:
     """One file a slice, written last slice first."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,15 +56,36 @@ def write_series(
         ds.SOPInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = generate_uid(), series, frame
         ds.SeriesNumber, ds.SeriesDescription, ds.InstanceNumber = 1, "phantom", k + 1
         ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
-        ds.ImagePositionPatient = [round(float(x), 6) for x in np.asarray(START) + k * thickness * normal]
+        ds.ImagePositionPatient = [round(float(x), 6) for x in np.asarray(start) + k * thickness * normal]
         ds.ImageOrientationPatient = list(orientation)
         ds.PixelSpacing, ds.SliceThickness = list(spacing), thickness
         ds.SpacingBetweenSlices = thickness
-        _pixels(ds, voxels[k])
+        _pixels(ds, voxels[k], int(voxels.max()))
         path = folder / f"{len(voxels) - k:04d}.dcm"
         ds.save_as(path, enforce_file_format=True)
         files.append(path)
     return files
+
+
+def write_volume(folder: Path, image: Any, *, axes: str = "LPS", patient: str = "PHANTOM-1") -> list[Path]:
+    """A NIfTI image as a series whose columns, rows and slices run as ``axes`` says; voxels and places stay."""
+    import nibabel as nib
+
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    turned = image.as_reoriented(turn)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ turned.affine
+    across, down, deep = np.linalg.norm(lps[:3, :3], axis=0)
+    return write_series(
+        folder,
+        np.asarray(turned.dataobj).astype(np.int16).transpose(2, 1, 0),
+        orientation=[float(x) for x in [*(lps[:3, 0] / across), *(lps[:3, 1] / down)]],
+        patient=patient,
+        spacing=(float(down), float(across)),
+        thickness=float(deep),
+        start=[float(x) for x in lps[:3, 3]],
+    )
 
 
 def affine(orientation: Sequence[float] = OBLIQUE) -> NDArray[np.float64]:
@@ -88,11 +110,11 @@ def _patient(patient: str, study: str) -> Dataset:
     return ds
 
 
-def _pixels(ds: Any, pixels: NDArray[np.int16]) -> None:
+def _pixels(ds: Any, pixels: NDArray[np.int16], brightest: int) -> None:
     ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit, ds.PixelRepresentation = 15, 1
     ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = 1, 0, "US"
-    ds.WindowCenter, ds.WindowWidth = 1000, 2200
+    ds.WindowCenter, ds.WindowWidth = brightest // 2, max(brightest, 1)
     ds.PixelData = np.ascontiguousarray(pixels).astype("<i2").tobytes()

@@ -179,17 +179,6 @@ class ArchiveDatastore(LocalDatastore):
             super().save_label(image_id, str(file), DefaultLabelTag.FINAL, info)
 
 
-def open_store(url: str, cache: Path) -> ArchiveDatastore:
-    """The datastore of a DICOMweb archive, logged in with MONAI_LABEL_DICOMWEB_USERNAME and ..._PASSWORD if set."""
-    import requests
-    from monailabel.config import settings
-
-    session = requests.Session()
-    name, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
-    session.auth = (name, password) if name and password else None
-    return ArchiveDatastore(Archive(url, session=session), cache)
-
-
 def drawn_by_hand(labels: NDArray[np.uint8], names: Mapping[int, str]) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """A label map and its names without the saliency bands, which viewers save with what was drawn."""
     bands = [value for value, name in names.items() if is_band(name)]

@@ -36,7 +36,3 @@ def client_of(server, folder: Path):
     from monailabel.client import MONAILabelClient
 
     return MONAILabelClient(server.url, tmpdir=str(folder), client_id="workstation")
-
-
-def identity_of(image: Path) -> str:
-    return image.name.removesuffix(".gz").rpartition(".")[0]

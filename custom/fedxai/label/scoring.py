@@ -38,7 +38,7 @@ class Explanations(ScoringMethod):
         super().__init__("E, pointing game and overlap of the saliency bands with what readers drew")
         self._desk = desk
 
-    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label.
 
         Args:

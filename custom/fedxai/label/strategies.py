@@ -40,7 +40,7 @@ class _Worst(Strategy):
         self._desk = desk
         self._known: dict[tuple[str, str, str], float] = {}
 
-    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label: the image's id and weight; None when there is no candidate."""
         candidates = sorted(self.candidates(datastore))
         limit = min(int(request.get("cases") or MOST), len(candidates))

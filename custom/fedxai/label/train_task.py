@@ -53,7 +53,7 @@ class FineTuning(TrainTask):
         """How far the last training came; kept in a file, because it runs in a process of its own."""
         return _read(self._folder / "fine_tuning.json")
 
-    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label.
 
         Args:
@@ -104,7 +104,7 @@ class NextRound(TrainTask):
         asked = _read(self._file)
         return asked and {**asked, "answered": asked["weights"] != self._desk.served().digest}
 
-    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label: leaves the request beside the app, for the site engineer."""
         del request, datastore
         feedback = self._desk.feedback

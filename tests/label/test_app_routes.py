@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reader rates, corrects and comments without drawing, under the name that the server knows."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fedxai.errors import CohortError, ExplanationError
+from fedxai.label.access import LOCAL
+from fedxai.label.refusals import NotFound
+
+REQUEST = SimpleNamespace(user=LOCAL)
+
+
+@pytest.fixture
+def routes(untrained, cohort_2d, tmp_path, reading_app, monkeypatch):
+    images = [case.image for case in cohort_2d.cases("test")[:1]]
+    app = reading_app(tmp_path / "room", model=untrained("brain_mri_tumor_classification"), images=images)
+    monkeypatch.setattr("monailabel.interfaces.utils.app.app_instance", lambda: app)
+    from fedxai.label.app import routes
+
+    return SimpleNamespace(routes=routes, image=app.datastore().list_images()[0], feedback=app.feedback)
+
+
+def test_what_is_said_is_kept_and_shown_under_the_readers_name(routes):
+    told = routes.routes.say(REQUEST, routes.image, {"agreement": 3, "label": "GLIOMA", "comment": "at the rim"})
+    assert (told["reader"], told["label"]) == (LOCAL.name, "glioma")
+    shown = routes.routes.of_image(routes.image)
+    assert shown["opinions"] == [told]
+    assert len(shown["steps"]) == 4
+    assert routes.routes.of_all()["readers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({}, CohortError),
+        ({"agreement": 7}, CohortError),
+        ({"reader": "somebody else"}, CohortError),
+        ({"label": "no such class"}, ExplanationError),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_and_nothing_kept(routes, told, error):
+    with pytest.raises(error):
+        routes.routes.say(REQUEST, routes.image, told)
+    assert routes.feedback.images() == []
+
+
+def test_an_image_that_is_not_there_is_not_found(routes):
+    with pytest.raises(NotFound):
+        routes.routes.say(REQUEST, "../elsewhere", {"agreement": 1})
+    with pytest.raises(NotFound):
+        routes.routes.of_image("elsewhere")

@@ -108,6 +108,9 @@ class SiteSettings(_Settings):
         ReleasePolicy(),  # pyright: ignore[reportCallIssue]
         description="What may leave the site at all.",
     )
+    metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = Field(
+        None, description="Server only: port on 127.0.0.1 where Prometheus may read a running job; none: closed."
+    )
 
     @classmethod
     def read(cls, folder: Path) -> "SiteSettings":

@@ -12,7 +12,7 @@ NAME = "brain_mri_tumor_classification"
 
 
 def first(model: str | None) -> torch.nn.Module:
-    return BundlePersistor(NAME, seed=0, model=model)._network()
+    return BundlePersistor(NAME, seed=0, model=model)._network(Bundle.open(NAME))
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 
-from fedxai.flare import asking
+from fedxai.bundle import Bundle
+from fedxai.flare import asking, survey_workflow
 from fedxai.flare.failure import FAILURE
 from fedxai.flare.survey_workflow import SurveyController
 from fedxai.intake.cohort import Cohort
@@ -24,6 +25,7 @@ def survey(tmp_path, monkeypatch):
         controller._engine = SimpleNamespace(get_clients=lambda: clients)
         panics: list[str] = []
         monkeypatch.setattr(asking, "run_folder", lambda fl_ctx: tmp_path)
+        monkeypatch.setattr(survey_workflow, "server_bundle", lambda name, fl_ctx: Bundle.open(name))
         monkeypatch.setattr(controller, "_ask", lambda *args, **kwargs: (answers, failures))
         monkeypatch.setattr(controller, "system_panic", lambda reason, fl_ctx: panics.append(reason))
         monkeypatch.delenv("FEDXAI_COHORTS", raising=False)

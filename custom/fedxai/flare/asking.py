@@ -19,10 +19,12 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.workflows.scatter_and_gather import ScatterAndGather
 
-from fedxai.errors import FedxaiError, RunError
+from fedxai.errors import FedxaiError, ReleaseError, RunError, SettingsError
+from fedxai.flare.admission import Admission, server_settings
 from fedxai.flare.failure import FailureNote
 from fedxai.flare.home import LEDGER, home, run_folder
 from fedxai.flare.messages import read_summary, reason_of
+from fedxai.flare.metrics import Endpoint, RunCollector
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.witness import record_arrival
 from fedxai.intake.cohort import site_cohorts
@@ -53,6 +55,9 @@ class AskingController(ScatterAndGather):
         self._recorder: Recorder | None = None
         self._folder = Path()
         self._failure: FailureNote | None = None
+        self._admission: Admission | None = None
+        self._refusals = 0
+        self._endpoint: Endpoint | None = None
 
     @property
     def recorder(self) -> Recorder:
@@ -64,6 +69,8 @@ class AskingController(ScatterAndGather):
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Leave the sentence that ended the job, whoever ended it."""
         super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.END_RUN and self._endpoint is not None:
+            self._endpoint.close()
         if event_type != EventType.FATAL_SYSTEM_ERROR:
             return
         reason = str(fl_ctx.get_prop(FLContextKey.EVENT_DATA))
@@ -72,6 +79,16 @@ class AskingController(ScatterAndGather):
                 self._ended_early(reason)
         except (OSError, FedxaiError) as error:
             self.logger.error(f"the server cannot write its results: {error}")
+
+    def _open_metrics(self, fl_ctx: FLContext) -> None:
+        """Let Prometheus read the run where the server's settings name a port; a run never ends for its sake."""
+        try:
+            port = server_settings(fl_ctx)[0].metrics_port
+            if port is not None:
+                collector = RunCollector(self.recorder, rounds=self._num_rounds, refused=lambda: self._refusals)
+                self._endpoint = Endpoint(collector, port)
+        except SettingsError as error:
+            self.logger.warning(f"no figures for Prometheus: {error}")
 
     def _ended_early(self, reason: str) -> None:
         """What a workflow leaves besides the sentence."""
@@ -101,11 +118,30 @@ class AskingController(ScatterAndGather):
         except OSError as error:
             self.system_panic(f"the server cannot write its results: {error.strerror}", fl_ctx)
 
-    def _arrived(self, site: str, task: str, round_: int, result: Shareable, fl_ctx: FLContext) -> None:
-        """Enter an answer into the server's ledger and into the notebook."""
-        job = str(fl_ctx.get_job_id())
-        payload = record_arrival(self._server_ledger(fl_ctx), result, site=site, task=task, round_=round_, job=job)
+    def _arrived(
+        self, site: str, task: str, round_: int, result: Shareable, fl_ctx: FLContext, weights: Any = None
+    ) -> ReleaseError | None:
+        """Judge an answer, and enter it into the server's ledger and into the notebook.
+
+        Returns:
+            Why it is refused, if it is.
+        """
+        refused = self._refused(site, task, result, weights, fl_ctx) if reason_of(result) is None else None
+        job, ledger = str(fl_ctx.get_job_id()), self._server_ledger(fl_ctx)
+        payload = record_arrival(ledger, result, site=site, task=task, round_=round_, job=job, refused=refused)
         self.recorder.received(site, payload.kind, payload.size)
+        self._refusals += refused is not None
+        return refused
+
+    def _refused(self, site: str, task: str, result: Shareable, weights: Any, fl_ctx: FLContext) -> ReleaseError | None:
+        if self._admission is None:
+            self._admission = Admission(self.recorder.bundle, server_settings(fl_ctx)[0])
+        try:
+            self._admission.check(result, task, site=site, weights=weights)
+        except ReleaseError as error:
+            self.log_error(fl_ctx, f"{site}'s answer to {task} is refused: {error}", fire_event=False)
+            return error
+        return None
 
     def _ask(
         self, task: str, message: Shareable, kind: type[R], fl_ctx: FLContext, *, everybody: bool = False
@@ -114,15 +150,19 @@ class AskingController(ScatterAndGather):
         answers: dict[str, R] = {}
         failures: dict[str, str] = {}
         start = time.monotonic()
+        round_ = int(message.get_header(AppConstants.CURRENT_ROUND))
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             site, result = client_task.client.name, client_task.result
             self._slowest[task] = max(self._slowest.get(task, 0.0), time.monotonic() - start)
+            refused = None
             with self._panicking(fl_ctx):
-                self._arrived(site, task, int(message.get_header(AppConstants.CURRENT_ROUND)), result, fl_ctx)
+                refused = self._arrived(site, task, round_, result, fl_ctx)
             try:
                 if reason := reason_of(result):
                     raise RunError(reason)
+                if refused:
+                    raise refused
                 answers[site] = read_summary(result, kind)
             except FedxaiError as error:
                 failures[site] = str(error)

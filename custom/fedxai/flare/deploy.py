@@ -31,23 +31,23 @@ Step = Callable[[str], None]
 
 
 def settle(deployment: Path, *, cases: int = PHANTOM_CASES, bundle: str = BUNDLE) -> None:
-    """Give the server a job store of its own, and every site a phantom cohort and an approved bundle.
+    """Give the server a job store of its own, every site a phantom cohort, and all of them an approved bundle.
 
     Args:
         deployment: the provisioner's workspace.
         cases: size of each phantom cohort.
-        bundle: name of the bundle that every site approves as it lies here.
+        bundle: name of the bundle that server and sites approve as it lies here.
     """
     parts = _parts(deployment)
     for kit in parts:
+        inspection = Bundle.open(bundle).inspection
+        approve(inspection, list_for(inspection, kit.folder / "local"))
         if kit.kind == "server":
             keep_jobs(kit)
     for index, kit in enumerate(kit for kit in parts if kit.kind == "site"):
         cohort = deployment.resolve() / "cohorts" / kit.name
         make_phantom(cohort, site=kit.name, index=index, cases=cases)
         edit_json(kit.folder / "local" / SITE_FILE, lambda values, path=cohort: values.update(cohort=str(path)))
-        inspection = Bundle.open(bundle).inspection
-        approve(inspection, list_for(inspection, kit.folder / "local"))
 
 
 def keep_jobs(server: Kit) -> None:

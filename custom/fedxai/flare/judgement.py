@@ -30,7 +30,7 @@ KINDS: dict[str, type[Record]] = {
     "explain": Explanation,
 }
 _BARE = ("survey", "statistics")  # tasks that bring no weights
-_META = {MetaKey.NUM_STEPS_CURRENT_ROUND, MetaKey.INITIAL_METRICS, SITE_ROUND}
+META = {MetaKey.NUM_STEPS_CURRENT_ROUND, MetaKey.INITIAL_METRICS, SITE_ROUND}
 _ROLES = ("round", "last", "best", None)
 
 
@@ -91,7 +91,7 @@ class Judgement:
     def _update(self, kind: object, data: object, meta: Any) -> Shareable:
         if kind != "WEIGHT_DIFF" or not self._weights:
             raise ReleaseError("content", "an update must be a weight difference to the weights of its task")
-        if type(meta) is not dict or set(meta) != _META:
+        if type(meta) is not dict or set(meta) != META:
             raise ReleaseError("content", "the meta of an update must be its cases and the figures of its round")
         expected = {name: tensor for name, tensor in self._weights.items() if tensor.dtype.kind == "f"}
         tensors = rebuilt_tensors(data, expected, what="update")

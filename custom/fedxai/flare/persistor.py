@@ -13,6 +13,7 @@ from torch import nn
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, FedxaiError
+from fedxai.flare.admission import server_bundle
 
 
 class BundlePersistor(PTFileModelPersistor):
@@ -32,14 +33,13 @@ class BundlePersistor(PTFileModelPersistor):
 
     def _initialize(self, fl_ctx: FLContext) -> None:
         try:
-            self.model = self._network()
+            self.model = self._network(server_bundle(self._bundle_name, fl_ctx))
         except FedxaiError as error:
             self.system_panic(str(error), fl_ctx)
             return
         super()._initialize(fl_ctx)
 
-    def _network(self) -> nn.Module:
-        bundle = Bundle.open(self._bundle_name)
+    def _network(self, bundle: Bundle) -> nn.Module:
         network = bundle.network(seed=self._seed)
         if self._model is None:
             return network

@@ -35,7 +35,7 @@ def site_policy(kit: Kit) -> list[tuple[str, Check]]:
         ("signed jobs", lambda: signed_jobs(kit)),
     ]
     if kit.kind == "server":
-        return [*checks, ("job store", lambda: job_store(kit))]
+        return [*checks, ("job store", lambda: job_store(kit)), ("bundles", lambda: bundles(kit))]
     return [
         *checks,
         ("gate", lambda: gate(kit)),

@@ -11,9 +11,9 @@ from nvflare.apis.shareable import Shareable
 from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
 
-from fedxai.bundle import Bundle
 from fedxai.combine.statistics import pooled_cases, pooled_classes, pooled_histogram, proposal
 from fedxai.errors import RunError
+from fedxai.flare.admission import server_bundle
 from fedxai.flare.asking import AskingController, check_sites
 from fedxai.flare.recorder import Recorder
 from fedxai.records_statistics import DataSurvey, SiteStatistics
@@ -46,7 +46,9 @@ class SurveyController(AskingController):
         self._abort = abort_signal
         with self._panicking(fl_ctx):
             note = self._failure_note(fl_ctx)
-            self._recorder = Recorder(bundle=Bundle.open(self._bundle_name), job="survey", settings={}, key_metric="")
+            self._recorder = Recorder(
+                bundle=server_bundle(self._bundle_name, fl_ctx), job="survey", settings={}, key_metric=""
+            )
             answers = self._statistics(fl_ctx)
             if not abort_signal.triggered:
                 self._write(answers, self._folder)

@@ -63,7 +63,7 @@ def again(session: Session, job: str) -> str:
     """
     seen = look(session, job)
     if not seen.ended:
-        raise SettingsError(f"job {job} is {seen.status}, so nothing is to be resumed; abort_job in the console ends it")
+        raise SettingsError(f"job {job} is {seen.status}, and only a job that ended can be resumed")
     if seen.completed:
         raise SettingsError(f"job {job} did all it was asked, so nothing is to be resumed; submit it anew")
     return session.clone_job(job)

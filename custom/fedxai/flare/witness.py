@@ -9,7 +9,7 @@ from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecompose
 from nvflare.fuel.utils import fobs
 from pydantic import ValidationError
 
-from fedxai.errors import UpdateError
+from fedxai.errors import ReleaseError, UpdateError
 from fedxai.flare.messages import read_dxo, reason_of
 from fedxai.privacy.chain import Head
 from fedxai.privacy.ledger import Ledger
@@ -66,8 +66,26 @@ def head_of(message: Shareable) -> Head | None:
         raise UpdateError("the header with the place of the site's ledger breaks its schema") from error
 
 
-def record_arrival(ledger: Ledger, message: Shareable, *, site: str, task: str, round_: int, job: str) -> Payload:
+def record_arrival(
+    ledger: Ledger,
+    message: Shareable,
+    *,
+    site: str,
+    task: str,
+    round_: int,
+    job: str,
+    refused: ReleaseError | None = None,
+) -> Payload:
     """Enter a site's answer into the server's ledger, with the place of the site's own; what can't be read as refused.
+
+    Args:
+        ledger: the server's.
+        message: the answer.
+        site: who answers.
+        task: what was asked.
+        round_: in which round.
+        job: of which job.
+        refused: why the answer is not taken, if it is not.
 
     Raises:
         LedgerError: when it cannot be written.
@@ -79,5 +97,13 @@ def record_arrival(ledger: Ledger, message: Shareable, *, site: str, task: str, 
         payload = Payload(kind="unreadable", size=0, digest="")
         ledger.record(kind=payload.kind, size=0, decision="refused", reason="unreadable", **where)
         return payload
-    ledger.record(kind=payload.kind, size=payload.size, digest=payload.digest, decision="received", head=head, **where)
+    ledger.record(
+        kind=payload.kind,
+        size=payload.size,
+        digest=payload.digest,
+        decision="refused" if refused else "received",
+        reason=refused.rule if refused else None,
+        head=head,
+        **where,
+    )
     return payload

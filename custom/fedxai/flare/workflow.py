@@ -16,8 +16,8 @@ from nvflare.app_common.abstract.model import ModelLearnableKey
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
 
-from fedxai.bundle import Bundle
 from fedxai.errors import RunError
+from fedxai.flare.admission import server_bundle
 from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.asking import AskingController, check_sites
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
@@ -126,7 +126,7 @@ class ExplainedScatterAndGather(AskingController):
             raise RunError(f"component 'aggregator' must be a FedAvgAggregator, got {type(self.aggregator).__name__}")
         self._selector = selector
         self._recorder = Recorder(
-            bundle=Bundle.open(self._bundle_name),
+            bundle=server_bundle(self._bundle_name, fl_ctx),
             job=str(meta.get(JobMetaKey.JOB_NAME, "fedxai")),
             settings={"rounds": self._num_rounds, "sites": len(sites), **self._settings},
             key_metric=selector.key_metric,
@@ -134,6 +134,7 @@ class ExplainedScatterAndGather(AskingController):
         digest = self._recorder.bundle.digest
         self._study = Study(fl_ctx, name=self._study_name, resume=self._resume, digest=digest)
         self._events = Events(self._folder / "events")
+        self._open_metrics(fl_ctx)
         root = cohorts_root(self._cohorts)
         if root is not None:  # named only where sites are simulated
             check_sites(root, sites)
@@ -174,7 +175,9 @@ class ExplainedScatterAndGather(AskingController):
         reason = reason_of(result)
         with self._panicking(fl_ctx):
             round_ = result.get_cookie(AppConstants.CONTRIBUTION_ROUND, self._current_round)
-            self._arrived(client_name, "train", round_, result, fl_ctx)
+            if refused := self._arrived(client_name, "train", round_, result, fl_ctx, self._weights()):
+                self.recorder.absent(client_name, f"{type(refused).__name__}: {refused}")
+                return False
         accepted = super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
         if accepted:
             self.recorder.accepted(client_name, read_site_round(result))

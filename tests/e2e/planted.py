@@ -59,7 +59,9 @@ class Executor(TrainExecutor):
         fill(site.name, round_)
         reply = super()._train(site, message, abort_signal)
         hold(site.name, round_)
-        if mark("nan", site.name, round_).is_file():
+        spoilt = mark("nan", site.name, round_)
+        if spoilt.is_file():
+            spoilt.unlink()
             tensors = reply["DXO"]["data"]
             name = next(iter(tensors))
             tensors[name] = np.full_like(tensors[name], np.nan)

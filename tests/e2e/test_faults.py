@@ -15,12 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from nvflare.fuel.flare_api.flare_api import Session
 
+from fedxai.errors import RunError
 from fedxai.flare import deploy
 from fedxai.flare.kit import Kit, edit_json, kits, person
 from fedxai.flare.pack import pack_job
 from fedxai.flare.provision import provision
-from fedxai.flare.watch import Progress, again, follow
+from fedxai.flare.watch import Progress, again, follow, look
 from fedxai.privacy.audit import verify
 from fedxai.records import RunSummary
 
@@ -29,7 +31,6 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(os.geteuid()), reason="small disks are mounted, which only root may"),
 ]
-SITES = ("site-1", "site-2", "site-3")
 
 
 class Line:
@@ -167,6 +168,18 @@ def ground(repository, tmp_path_factory) -> Iterator[Ground]:
             line.close()
 
 
+@pytest.fixture(autouse=True)
+def nothing_lingers(ground) -> Iterator[None]:
+    """A test that failed leaves neither its faults nor its job to the next."""
+    yield
+    for left in ground.marks.iterdir():
+        left.unlink()
+    with contextlib.suppress(RunError), deploy.session(ground.lead) as session:
+        for job in session.list_jobs(limit=0):
+            if job["status"] == "RUNNING":
+                session.abort_job(job["job_id"])
+
+
 @pytest.fixture(scope="module")
 def bad_week(ground) -> RunSummary:
     """A run in which something else goes wrong in every round but the first and the last."""
@@ -286,9 +299,7 @@ def crash(ground: Ground, name: str, *killed: str, rounds: int, damage: bool = F
     return resumed, last
 
 
-def following(session, job: str) -> bool:
-    from fedxai.flare.watch import look
-
+def following(session: Session, job: str) -> bool:
     return not look(session, job).ended
 
 

@@ -3,14 +3,15 @@
 
 import contextlib
 import os
+import runpy
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -31,66 +32,13 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(bool(os.geteuid()), reason="small disks are mounted, which only root may"),
 ]
-
-
-class Line:
-    """A way to the server that can be dropped: a proxy of bytes on loopback."""
-
-    def __init__(self, port: int, server: int) -> None:
-        self._server, self._up, self._ends = server, threading.Event(), set[socket.socket]()
-        self._up.set()
-        self._listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def drop(self) -> None:
-        """Cut what is connected and refuse what comes."""
-        self._up.clear()
-        for end in list(self._ends):
-            self._close(end)
-
-    def restore(self) -> None:
-        """Let connections through again."""
-        self._up.set()
-
-    def close(self) -> None:
-        """Take the line away."""
-        self.drop()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if not self._up.is_set():
-                    near.close()
-                    continue
-                try:
-                    far = socket.create_connection(("localhost", self._server))
-                except OSError:
-                    near.close()
-                    continue
-                self._ends |= {near, far}
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
-
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        self._close(source)
-        self._close(target)
-
-    def _close(self, end: socket.socket) -> None:
-        self._ends.discard(end)
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        end.close()
+Line = runpy.run_path(str(Path(__file__).with_name("line.py")))["Line"]
 
 
 class Ground:
     """A running deployment, its faults, and its lead."""
 
-    def __init__(self, folder: Path, marks: Path, line: Line, repository: Path) -> None:
+    def __init__(self, folder: Path, marks: Path, line: Any, repository: Path) -> None:
         self.folder, self.marks, self.line, self.repository = folder, marks, line, repository
         self.lead = person(folder, "lead")
 

@@ -104,9 +104,11 @@ def _stored(inside: NDArray[np.bool_], affine: NDArray[np.float64], case: Case, 
 
 def _matched(studies: Path, said: list[str], cohort: Cohort) -> dict[str, tuple[Split, int]]:
     """Of each image its place in the cohort, as far as it is there."""
-    cases = [(split, place, case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)]
-    by_name: dict[str, tuple[Split, int]] = {_identity(case.image): (split, place) for split, place, case in cases}
-    found = {image: by_name[image] for image in said if image in by_name}
+    cases: list[tuple[Split, int, Case]] = [
+        (split, place, case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)
+    ]
+    by_name = {_identity(case.image): (split, place) for split, place, case in cases}
+    found: dict[str, tuple[Split, int]] = {image: by_name[image] for image in said if image in by_name}
     rest = {image: file for image in said if image not in found for file in _files(studies, image)}
     if rest:
         by_content = {_content(case.image): (split, place) for split, place, case in cases}

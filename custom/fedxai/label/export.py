@@ -24,6 +24,7 @@ from fedxai.records import Case, Count, Record, Split
 
 _HOMES = (".", "volumes")  # where images lie: a folder of studies, or what was brought from an archive
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".png", ".jpg", ".jpeg")
+_Place = tuple[Split, int]  # of a case: its split, and where in it
 
 
 class Exported(Record):
@@ -102,16 +103,16 @@ def _stored(inside: NDArray[np.bool_], affine: NDArray[np.float64], case: Case, 
     return path
 
 
-def _matched(studies: Path, said: list[str], cohort: Cohort) -> dict[str, tuple[Split, int]]:
+def _matched(studies: Path, said: list[str], cohort: Cohort) -> dict[str, _Place]:
     """Of each image its place in the cohort, as far as it is there."""
-    cases: list[tuple[Split, int, Case]] = [
-        (split, place, case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)
+    cases: list[tuple[_Place, Case]] = [
+        ((split, place), case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)
     ]
-    by_name = {_identity(case.image): (split, place) for split, place, case in cases}
-    found: dict[str, tuple[Split, int]] = {image: by_name[image] for image in said if image in by_name}
+    by_name = {_identity(case.image): place for place, case in cases}
+    found = {image: by_name[image] for image in said if image in by_name}
     rest = {image: file for image in said if image not in found for file in _files(studies, image)}
     if rest:
-        by_content = {_content(case.image): (split, place) for split, place, case in cases}
+        by_content = {_content(case.image): place for place, case in cases}
         found |= {image: by_content[key] for image, file in rest.items() if (key := _content(file)) in by_content}
     return found
 

@@ -59,7 +59,7 @@ $(VENV)/.runtime: $(VENV)/bin/python constraints.txt pyproject.toml
 
 # MONAI Label comes without its dependencies, which would replace PyTorch; what it needs is the extra "label".
 $(VENV)/.test: $(VENV)/.runtime
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint,label]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint,label,metrics]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps monailabel pydicom-seg
 	touch $@
 

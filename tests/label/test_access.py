@@ -4,7 +4,6 @@
 import json
 import runpy
 import stat
-import time
 from pathlib import Path
 from types import SimpleNamespace
 

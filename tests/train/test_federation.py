@@ -27,15 +27,17 @@ def test_two_rounds_equal_the_papers_equations(trainers):
     plain = trainers("site-1", "site-3")
     n = {site: trainer.training_cases for site, trainer in plain.items()}
     assert n["site-1"] != n["site-3"]
-    weights = plain["site-1"].weights()
+    weights = start = plain["site-1"].weights()
     for round_ in range(2):
         local = {}
         for site, trainer in plain.items():
             difference = trainer.train(weights, round_=round_, rounds=2).difference
             local[site] = {name: weights[name] + difference[name] for name in weights}
         weights = {name: sum(n[site] / sum(n.values()) * local[site][name] for site in n) for name in weights}
-    for name in weights:  # the two sums round differently, and AdamW's first steps (1.5e-3) make 1e-8 into some 1e-6
-        np.testing.assert_allclose(found.last[name], weights[name], rtol=1e-5, atol=1e-5)
+    # The two sums round differently, and AdamW's first steps turn 1e-8 into a whole step where a gradient is about 0:
+    # so the movement as a whole is compared. The mean without n_k / n differs by several hundredths of it.
+    moved, apart = (np.concatenate([(weights[k] - other[k]).ravel() for k in weights]) for other in (start, found.last))
+    assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(moved)
 
 
 def test_one_site_and_one_step_is_one_centralised_step(trainers):

@@ -39,7 +39,7 @@ _FIELDS: dict[type[Record], str] = {  # what the rules below look at; a field th
     MethodSummary: "method scored unscored undefined scores chance centred trust",
     Honesty: "cases figures",
     PlaceSummary: "class_index n patients undefined shares chance",
-    ClassSummary: "class_index methods",
+    ClassSummary: "class_index methods honesty",
     Explanation: "split cases methods seconds passes honesty places classes left_out agreement",
     SiteRound: "name training_loss validation steps seconds explanation",
     Survey: "cases holding classes bundle_digest",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The honesty battery: whether a model that scores a high E also decides by what lies in the region."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -112,9 +113,12 @@ class HonestyBattery:
         occluded = explain_batch(self._network, image, targets=question.classes, methods=[_occlusion(image)])
         self.passes += 1 + occluded.passes + occluded.forwards
         reached = explain_batch(_AddsUp(), region.float(), targets=0, methods=[_occlusion(image)])
-        for name, explained in (("occlusion_mass", occluded), ("occlusion_ceiling", reached)):
-            fall = explained.maps["occlusion"].double().abs().flatten(1).cpu()
-            self.values[name].append(float(share_inside(fall, region.flatten(1))))
+        mass, ceiling = (
+            float(share_inside(found.maps["occlusion"].double().abs().flatten(1).cpu(), region.flatten(1)))
+            for found in (occluded, reached)
+        )
+        self.values["occlusion_mass"].append(mass)
+        self.values["occlusion_ceiling"].append(ceiling if math.isfinite(mass) else mass)
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""

@@ -5,37 +5,22 @@ Everything here that crosses a hospital's wall holds counts and rounded scalars,
 no case ids, no file names, no free text (DESIGN.md, contracts 5 and 6).
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import StringConstraints
 
 from fedxai.errors import CohortError
+from fedxai.figures import Count, Digest, Figure, Name, Record, Scalar
 
 SCHEMA_VERSION = "1.0"
-DECIMALS = 4
 SPLITS = ("training", "validation", "test")
 HEADLINE_METHOD = "gradient_x_input"  # Eq. 4
 E_SCORE = "relevance_mass"  # Eq. 5 with |S|
 
 Split = Literal["training", "validation", "test"]
 Task = Literal["classification", "segmentation"]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-def _finite_or_none(value: Any) -> Any:
-    """NaN and infinity mean "undefined": they become None, so that no JSON ever holds them."""
-    if value is None:
-        return None
-    number = float(value)
-    return round(number, DECIMALS) if math.isfinite(number) else None
-
-
-Scalar = Annotated[float | None, BeforeValidator(_finite_or_none)]
-Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +54,6 @@ class Case:
         """The image, the label map and the region, as far as the case has them."""
         paths = (self.image, self.label, self.region)
         return [path for path in paths if isinstance(path, Path)]
-
-
-class Record(BaseModel):
-    """A frozen, closed record: unknown fields are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figure(Record):
-    """A scalar rounded to 4 decimals, its n, and its 95 % interval; ``None`` where undefined."""
-
-    value: Scalar
-    n: Count
-    low: Scalar = None
-    high: Scalar = None
 
 
 class Evaluation(Record):
@@ -155,7 +125,7 @@ class MethodSummary(Record):
 class Honesty(Record):
     """The honesty battery: whether the model decides by what lies in the region (``fedxai.score.honesty``).
 
-    ``figures``: occlusion_mass, drop_region, drop_elsewhere, drop_grey, swap_kept, blank_kept.
+    ``figures``: occlusion_mass, occlusion_ceiling, drop_region, drop_elsewhere, drop_grey, swap_kept, blank_kept.
     """
 
     cases: Count
@@ -195,6 +165,16 @@ class ShortcutSearch(Record):
     alarms: list[ShortcutAlarm]
     tests: Count
     notes: list[str]
+
+
+class SiteAgreement(Record):
+    """How far the places where the model looks for one class at one site are those of the other sites together."""
+
+    site: Name
+    class_index: Count
+    agreement: Figure  # in [0, 1], 1: the same profile (fedxai.combine.site_agreement)
+    alike: Scalar  # what 95 % of sites with the others' profile exceed
+    chance: Scalar  # the agreement of maps that know nothing
 
 
 class ClassSummary(Record):
@@ -316,6 +296,7 @@ class ModelSummary(Record):
     honesty: Honesty | None = None  # n-weighted over the sites
     classes: list[ClassSummary] = []  # of a segmentation, n-weighted over the sites
     shortcuts: ShortcutSearch | None = None  # None: no site said where the relevance lies
+    site_agreement: list[SiteAgreement] = []  # empty: fewer than two sites said so
     by_construction: bool | None = None  # E of gradient x input is won by construction; None: cannot be said
 
 

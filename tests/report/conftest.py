@@ -177,6 +177,7 @@ def model_summary(which: str, round_: int) -> ModelSummary:
             "explanations": {name: value.model_dump() for name, value in explanations.items()},
             "honesty": honesty(120).model_dump(),
             "shortcuts": shortcuts(int(which == "best")).model_dump(),
+            "site_agreement": [site_agreement("site-1", 0.97), site_agreement("site-3", 0.71)],
             "by_construction": False,
         }
     )
@@ -193,6 +194,10 @@ def honesty(cases: int) -> Honesty:
         "blank_kept": 0.71,
     }
     return Honesty(cases=cases, figures={name: figure(value, cases) for name, value in values.items()})
+
+
+def site_agreement(site: str, value: float) -> dict[str, Any]:
+    return {"site": site, "class_index": 1, "agreement": figure(value, 30), "alike": 0.93, "chance": 0.99}
 
 
 def shortcuts(alarms: int) -> ShortcutSearch:

@@ -4,7 +4,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from fedxai.errors import RunError
-from fedxai.records import DECIMALS, SPLITS, CaseCounts, Figure, Task
+from fedxai.figures import DECIMALS
+from fedxai.records import SPLITS, CaseCounts, Figure, Task
 from fedxai.records_statistics import HistogramBin, Preprocessing, SiteStatistics, Window, edge
 
 LOW, HIGH = 0.5, 99.5  # percentiles of the window

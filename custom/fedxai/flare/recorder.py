@@ -11,6 +11,7 @@ from fedxai.bundle import Bundle
 from fedxai.combine.choice import both_rules
 from fedxai.combine.honesty import pooled_honesty, won_by_construction
 from fedxai.combine.shortcut_alarm import find_shortcuts
+from fedxai.combine.site_agreement import site_agreements
 from fedxai.combine.summaries import pooled_classes, pooled_confusion, pooled_methods, pooled_metrics, pooled_outgoing
 from fedxai.combine.weights import global_mean
 from fedxai.privacy.ledger import privacy_score
@@ -211,6 +212,7 @@ class Recorder:
                 honesty=honesty,
                 classes=pooled_classes(list(explanations.values())),
                 shortcuts=self._shortcuts(explanations),
+                site_agreement=site_agreements({site: answer.places for site, answer in explanations.items()}),
                 by_construction=won_by_construction(methods, honesty),
             )
         )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the best model was chosen: by its metric alone, and with the floor on E."""
 
-from fedxai.records import DECIMALS, Choice, RunSummary
+from fedxai.figures import DECIMALS
+from fedxai.records import Choice, RunSummary
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.words import UNKNOWN, number, words
 

@@ -19,6 +19,7 @@ from fedxai.report.reading import (
     shown_method,
 )
 from fedxai.report.shortcut_report import shortcut_table
+from fedxai.report.site_agreement_table import site_agreement_table
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.trust_tables import trust_tables
 from fedxai.report.words import words
@@ -27,7 +28,8 @@ from fedxai.report.words import words
 def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
     tables = [_models(summary), choice_table(summary), _sites(summary), *trust_tables(summary), _methods(summary)]
-    tables += [class_table(summary), honesty_table(summary), shortcut_table(summary), _confusion(summary)]
+    tables += [class_table(summary), honesty_table(summary), shortcut_table(summary)]
+    tables += [site_agreement_table(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
 
@@ -42,6 +44,7 @@ TABLE_NAMES = (
     "classes",
     "honesty",
     "shortcuts",
+    "site_agreement",
     "confusion",
     "rounds",
     "site_rounds",

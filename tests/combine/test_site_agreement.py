@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agreement between sites: hand-made profiles, and what drawing cases alone makes of it."""
+
+import numpy as np
+import pytest
+
+from fedxai.combine.site_agreement import DIRECTION, RANGE, site_agreements
+from fedxai.records import Figure, PlaceSummary
+
+PROFILE = {"region": 0.4, "ring": 0.2, "corner_0_0": 0.05, "corner_4_4": 0.05, "border_0_2": 0.1, "rest": 0.2}
+CHANCE = {"region": 0.05, "ring": 0.1, "corner_0_0": 0.04, "corner_4_4": 0.04, "border_0_2": 0.07, "rest": 0.7}
+
+
+def summary(profile=PROFILE, *, half=0.02, n=40, index=0, chance=CHANCE):
+    return PlaceSummary(
+        class_index=index,
+        n=n,
+        patients=n,
+        undefined=0,
+        shares={k: Figure(value=v, n=n, low=max(0.0, v - half), high=v + half) for k, v in profile.items()},
+        chance={k: Figure(value=v, n=n) for k, v in chance.items()},
+    )
+
+
+def found(**sites):
+    return {part.site: part for part in site_agreements({name: [one] for name, one in sites.items()})}
+
+
+def test_it_says_what_it_is():
+    assert (DIRECTION, RANGE) == ("higher", (0.0, 1.0))
+
+
+def test_the_same_profile_agrees_and_its_interval_stays_in_range():
+    for part in found(a=summary(), b=summary(), c=summary()).values():
+        assert part.agreement.value == part.agreement.high == 1
+        assert part.alike < 1
+        assert part.chance == 1
+
+
+def test_relevance_that_moved_is_counted_by_hand():
+    """0.2 of the relevance went from the region to a border piece: 1 - (0.2 + 0.2) / 2."""
+    moved = {**PROFILE, "region": 0.2, "border_0_2": 0.3}
+    parts = found(a=summary(moved), b=summary(), c=summary())
+    assert parts["a"].agreement.value == pytest.approx(0.8)
+    assert parts["a"].agreement.value < parts["a"].alike
+    assert parts["b"].agreement.value == pytest.approx(0.9)  # half of the others have moved
+
+
+def test_corners_are_one_kind_of_place_whatever_corner_it_is():
+    turned = {**PROFILE, "corner_0_0": 0.1, "corner_4_4": 0.0}
+    assert found(a=summary(turned), b=summary())["a"].agreement.value == pytest.approx(1.0)
+
+
+def test_the_others_count_by_their_cases():
+    moved = {**PROFILE, "region": 0.2, "rest": 0.4}
+    parts = found(a=summary(), b=summary(moved, n=30), c=summary(n=10))
+    assert parts["a"].agreement.value == pytest.approx(1 - 0.2 * 30 / 40)
+    assert parts["a"].agreement.n == 40
+
+
+def test_the_interval_is_the_delta_methods():
+    moved = {**PROFILE, "region": 0.1, "rest": 0.5}
+    part = found(a=summary(moved, half=0.03), b=summary(half=0.04))["a"]
+    half = 0.5 * np.sqrt(6 * (0.03**2 + 0.04**2))
+    assert part.agreement.high - part.agreement.value == pytest.approx(half, abs=2e-4)
+    assert part.agreement.value - part.agreement.low == pytest.approx(half, abs=2e-4)
+
+
+def test_chance_is_the_agreement_of_uniform_maps():
+    larger = {**CHANCE, "region": 0.25, "rest": 0.5}
+    part = found(a=summary(chance=larger), b=summary())["a"]
+    assert (part.chance, part.agreement.value) == (pytest.approx(0.8), 1)
+
+
+def test_sites_that_differ_by_the_drawing_of_cases_alone_seldom_fall_below_alike():
+    rng = np.random.default_rng(0)
+    below = asked = 0
+    for _ in range(200):
+        sites = {}
+        for site in "abcd":
+            cases = rng.dirichlet([8, 4, 1, 1, 2, 4], size=30)
+            half = 1.96 * cases.std(axis=0, ddof=1) / np.sqrt(30)
+            profile = dict(zip(PROFILE, cases.mean(axis=0), strict=True))
+            one = summary(profile, n=30)
+            pairs = zip(one.shares.items(), half, strict=True)
+            shares = {name: share.model_copy(update={"high": share.value + h}) for (name, share), h in pairs}
+            sites[site] = one.model_copy(update={"shares": shares})
+        for part in found(**sites).values():
+            asked += 1
+            below += part.agreement.value < part.alike
+    assert below / asked < 0.08
+
+
+@pytest.mark.parametrize("gap", [{"value": None}, {"high": None}])
+def test_a_profile_with_a_gap_is_left_out(gap):
+    one = summary()
+    held = {**one.shares, "ring": one.shares["ring"].model_copy(update=gap)}
+    parts = found(a=one.model_copy(update={"shares": held}), b=summary(), c=summary())
+    assert set(parts) == {"b", "c"}
+
+
+def test_one_site_and_none_agree_with_nobody():
+    assert site_agreements({"a": [summary()]}) == []
+    assert site_agreements({}) == []
+    assert site_agreements({"a": [summary(index=0)], "b": [summary(index=1)]}) == []

@@ -88,7 +88,13 @@ def up(deployment: Path, *, patience: float = 120, on_step: Step = lambda line: 
 
 
 def start(kit: Kit) -> None:
-    """Start a server or site in the background with its own ``startup/start.sh``; it writes to ``console.log``."""
+    """Start a server or site in the background with its own ``startup/start.sh``; it writes to ``console.log``.
+
+    Nothing may run for it. What it was is forgotten first: FLARE's script refuses to start beside any process of that
+    number, also beside one that was killed and that nobody has collected yet, or beside a stranger.
+    """
+    for name in _PIDS:
+        (kit.folder / name).unlink(missing_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with (kit.folder / CONSOLE).open("ab") as log:
         subprocess.run(

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError
+from fedxai.figures import DECIMALS
 from fedxai.records import (
-    DECIMALS,
     CaseCounts,
     ClassSummary,
     Digest,

@@ -5,7 +5,6 @@ import contextlib
 import os
 import runpy
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,14 +15,13 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from nvflare.fuel.flare_api.flare_api import Session
 
 from fedxai.errors import RunError
 from fedxai.flare import deploy
 from fedxai.flare.kit import Kit, edit_json, kits, person
 from fedxai.flare.pack import pack_job
 from fedxai.flare.provision import provision
-from fedxai.flare.watch import Progress, again, follow, look
+from fedxai.flare.watch import again, follow
 from fedxai.privacy.audit import verify
 from fedxai.records import RunSummary
 
@@ -61,14 +59,6 @@ class Ground:
         mark = self.marks / f"{what}_{who}_{round_}"
         mark.write_text(content)
         return mark
-
-    def kill(self, *names: str) -> None:
-        """SIGKILL to all processes of those kits at once, as when the machine loses its power."""
-        for process in [process for name in names for process in deploy.processes(self.kit(name))]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        for name in names:
-            wait_for(lambda name=name: not deploy.processes(self.kit(name)), f"{name} is gone")
 
     def result(self, job: str) -> RunSummary:
         with deploy.session(self.lead) as session:
@@ -184,23 +174,6 @@ def test_a_line_dropped_for_half_a_minute_costs_nothing_when_the_patience_is_lon
     assert [len(round_.sites) for round_ in ground.result(job).rounds] == [3, 3]
 
 
-def test_a_server_killed_while_it_aggregates_goes_on_after_the_last_finished_round(ground):
-    job, last = crash(ground, "killed", "localhost", rounds=2)
-    assert last.completed, last
-    result = ground.result(job)
-    assert [len(round_.sites) for round_ in result.rounds] == [3, 3]
-    assert "The run was interrupted, and went on after round 1." in result.notes
-
-
-def test_server_and_site_killed_and_the_newest_state_damaged_costs_one_round_more(ground):
-    job, last = crash(ground, "both", "localhost", "site-3", rounds=3, damage=True)
-    assert last.completed, last
-    assert (
-        "The run was interrupted, and went on after round 1; the newer state after round 2 was damaged."
-        in ground.result(job).notes
-    )
-
-
 def test_a_full_disk_at_the_server_ends_the_job_with_one_sentence_and_it_goes_on_when_there_is_room(ground):
     studies = ground.kit("localhost").folder / "fedxai" / "studies"
     with deploy.session(ground.lead) as session:
@@ -225,30 +198,6 @@ def test_at_the_end_no_process_is_left_and_no_file_is_half_written(ground):
     for part in kits(ground.folder):
         if part.kind != "person":
             assert verify(part.folder / "fedxai" / "ledger.jsonl").intact, part.name
-
-
-def crash(ground: Ground, name: str, *killed: str, rounds: int, damage: bool = False) -> tuple[str, Progress]:
-    """Kill what is named while the server aggregates the last round, start it again, and submit the job again."""
-    held = ground.mark("hold", "server", rounds)
-    with deploy.session(ground.lead) as session:
-        job = session.submit_job(str(ground.job(name, rounds=rounds)))
-        wait_for((ground.marks / f"reached_{held.name}").is_file, "the server aggregates")
-    ground.kill(*killed)
-    held.unlink()
-    states = sorted((ground.kit("localhost").folder / "fedxai" / "studies" / name).iterdir())
-    assert [int(state.name[6:12]) for state in states] == list(range(max(1, rounds - 2), rounds))
-    if damage:
-        states[-1].write_bytes(states[-1].read_bytes()[:-1000])
-    deploy.up(ground.folder)
-    with deploy.session(ground.lead) as session:
-        wait_for(lambda: not following(session, job), "FLARE says that the job is over")
-        resumed = again(session, job)
-        *_, last = follow(session, resumed, every=0.5)
-    return resumed, last
-
-
-def following(session: Session, job: str) -> bool:
-    return not look(session, job).ended
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
-from fedxai.intake.whole_file import write_whole
 from fedxai.label.feedback import FOLDER, Feedback
 from fedxai.label.grids import is_picture, read_image, write_mask
 from fedxai.label.readers import Rule, agreed_label, common, label_map, regions
 from fedxai.records import Case, Count, Record, Split
+from fedxai.whole_file import write_whole
 
 _HOMES = (".", "volumes")  # where images lie: a folder of studies, or what was brought from an archive
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".png", ".jpg", ".jpeg")

@@ -17,9 +17,9 @@ from pydantic import Field, ValidationError
 from fedxai.errors import CohortError
 from fedxai.intake.volume import Volume
 from fedxai.intake.volume_file import read_volume
-from fedxai.intake.whole_file import write_whole
 from fedxai.label.bands import is_band
 from fedxai.records import Record
+from fedxai.whole_file import write_whole
 
 FOLDER = "feedback"
 AGREEMENT = ("disagree", "rather disagree", "rather agree", "agree")  # steps 1 to 4: did it look where it should?

@@ -12,12 +12,12 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from fedxai.errors import SettingsError
 from fedxai.intake.cohort import Cohort
-from fedxai.intake.whole_file import write_whole
 from fedxai.label.desk import Desk
 from fedxai.records import E_SCORE
 from fedxai.score.examine import examine
 from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer, Weights
+from fedxai.whole_file import write_whole
 
 FINE_TUNING, NEXT_ROUND = "fine_tuning", "next_federated_round"
 _EXPLAINED = 32

@@ -4,8 +4,8 @@
 The rooms, from the nouns upwards: ``records`` and ``settings`` (what travels, what is set), ``bundle`` (a MONAI
 bundle), ``intake`` (files become a cohort), ``explain`` (a prediction becomes a map), ``privacy`` (what left),
 ``combine`` (many answers become one), ``report`` (what people read), ``train`` (a site improves the model),
-``score`` (a map gets a number), ``flare`` (where NVIDIA FLARE calls us), ``cli`` (where a person calls us).
-Nothing heavy is imported until it is used.
+``score`` (a map gets a number), ``flare`` (where NVIDIA FLARE calls us), ``label`` (where MONAI Label calls us),
+``cli`` (where a person calls us). Nothing heavy is imported until it is used.
 """
 
 from importlib import import_module

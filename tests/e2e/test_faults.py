@@ -44,7 +44,7 @@ class Ground:
         return next(found for found in kits(self.folder) if found.name == name)
 
     def job(self, name: str, *, rounds: int, patience: int = 8) -> Path:
-        """The packed job with little to do, whose executor and aggregator can be struck."""
+        """The packed job with little to do, whose executor can be struck."""
         job = pack_job(
             self.repository / "jobs" / "fedxai",
             self.folder.parent / "jobs" / name,
@@ -52,7 +52,6 @@ class Ground:
             train={"local_steps": 1},
         )
         edit_json(job / "app" / "config" / "config_fed_client.json", plant_at_site)
-        edit_json(job / "app" / "config" / "config_fed_server.json", plant_at_server)
         return job
 
     def mark(self, what: str, who: str, round_: int, content: str = "") -> Path:
@@ -214,10 +213,6 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def plant_at_site(config: dict) -> None:
     config["components"][0]["args"]["explain"] = {"final_cases": 2, "trust_cases": 0, "honesty_cases": 0, "gallery": 0}
     config["executors"][0]["executor"]["path"] = "planted.Executor"
-
-
-def plant_at_server(config: dict) -> None:
-    next(c for c in config["components"] if c["id"] == "aggregator")["path"] = "planted.Aggregator"
 
 
 def allow_planted(resources: dict) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MODELS = ("best", "last")
-_RESULTS = (".", "fedxai", "server/*/fedxai")  # the results folder itself, a job's folder, a run's folder
+RESULTS = (".", "fedxai", "server/*/fedxai")  # the results folder itself, a job's folder, a run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def find_exported(name: str, which: str) -> Path:
 
 def _exported(run: Path, which: str) -> Path:
     """The one bundle in the run's ``best/`` or ``last/``."""
-    homes = {home.name: home for part in _RESULTS for kind in _MODELS for home in run.glob(f"{part}/{kind}")}
+    homes = {home.name: home for part in RESULTS for kind in _MODELS for home in run.glob(f"{part}/{kind}")}
     exported = {
         kind: bundle.parent for kind, home in sorted(homes.items()) for bundle in sorted(home.glob("*/configs"))
     }

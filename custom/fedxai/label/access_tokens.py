@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from fedxai.errors import SettingsError
 from fedxai.label.access import Person, Rejected, Role
 from fedxai.settings import checked
+from fedxai.whole_file import whole_file
 
 TOKEN_FILE = "tokens.json"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
@@ -107,12 +107,10 @@ class TokenFile:
         return FileLock(self._file.with_suffix(".lock"))
 
     def _write(self, issued: list[Issued]) -> None:
-        partial = self._file.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump([one.model_dump(mode="json") for one in issued], out, indent=2)
-        os.replace(partial, self._file)
+        with whole_file(self._file) as unfinished:
+            unfinished.unlink(missing_ok=True)
+            unfinished.touch(mode=0o600, exist_ok=False)
+            unfinished.write_text(json.dumps([one.model_dump(mode="json") for one in issued], indent=2), "utf-8")
 
 
 def digest(token: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from fedxai.bundle.trained import RESULTS
 from fedxai.errors import RunError
 from fedxai.records import E_SCORE, Figure, MethodSummary, Record, RunSummary
 from fedxai.report.reading import (
@@ -19,7 +20,6 @@ from fedxai.report.reading import (
 )
 
 ALL = "all sites"
-_RESULTS = (".", "fedxai", "server/*/fedxai")
 _METRICS = ("macro_auc", "accuracy", "balanced_accuracy", "mean_dice")
 
 
@@ -44,7 +44,7 @@ def read_run(folder: Path) -> RunSummary:
     Raises:
         RunError: the folder is no run, or its summary cannot be read.
     """
-    files = [file for part in _RESULTS for file in sorted(folder.glob(f"{part}/summary.json"))]
+    files = [file for part in RESULTS for file in sorted(folder.glob(f"{part}/summary.json"))]
     if not files:
         raise RunError(f"{folder.name!r} is no run: it has no summary.json")
     try:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor, stack
 
 from fedxai.errors import CohortError, ExplanationError
@@ -21,6 +20,7 @@ from fedxai.label.readers import common, label_map, regions
 from fedxai.label.served import Looked, Prepared, Served
 from fedxai.score import chance, score_map
 from fedxai.score.regions import Regions
+from fedxai.train.explained_cases import evenly_spread
 
 _BACKGROUND = 16
 Scores = dict[str, float | None]
@@ -148,9 +148,8 @@ class Desk:
         grid = tuple(prepared.image.shape)
         key = (served.bundle.digest, grid)
         if self._background is None or self._background[:2] != key:
-            listed = sorted(self._images())
-            places = np.unique(np.linspace(0, len(listed) - 1, min(_BACKGROUND, len(listed))).astype(int))
-            others = [served.prepare(self.path(listed[place])).image.as_tensor() for place in places]
+            chosen = evenly_spread(sorted(self._images()), _BACKGROUND)
+            others = [served.prepare(self.path(image)).image.as_tensor() for image in chosen]
             fitting = [image for image in others if tuple(image.shape) == grid]
             self._background = (*key, stack(fitting or [prepared.image.as_tensor()]))
         return self._background[2]

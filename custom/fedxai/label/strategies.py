@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -16,6 +15,7 @@ from fedxai.errors import FedxaiError
 from fedxai.label.desk import Desk
 from fedxai.label.scoring import overlaps
 from fedxai.score import score_map
+from fedxai.train.explained_cases import evenly_spread
 
 MOST = 32  # images that one question looks at
 
@@ -43,9 +43,8 @@ class _Worst(Strategy):
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label: the image's id and weight; None when there is no candidate."""
         candidates = sorted(self.candidates(datastore))
-        limit = min(int(request.get("cases") or MOST), len(candidates))
-        places = np.unique(np.linspace(0, len(candidates) - 1, limit).astype(int)) if limit else []
-        weighed = [(self._weight(candidates[place]), candidates[place]) for place in places]
+        chosen = evenly_spread(candidates, int(request.get("cases") or MOST))
+        weighed = [(self._weight(image), image) for image in chosen]
         weighed = [(weight, image) for weight, image in weighed if math.isfinite(weight)]
         if not weighed:
             return None

@@ -8,11 +8,26 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 from fedxai.errors import CohortError
 
+MANUFACTURER = "FedXAI-Med"
+
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's RAS+ to DICOM's LPS+
 _SAME = 0.01  # of a voxel
+
+
+def new_series(number: int) -> dict[str, Any]:
+    """What names an object of its own series, made here, as highdicom's classes take it."""
+    return {
+        "series_instance_uid": generate_uid(),
+        "series_number": number,
+        "sop_instance_uid": generate_uid(),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": "fedxai label",
+    }
 
 
 def onto_slices(array: NDArray[Any], affine: NDArray[np.float64], sources: Sequence[Dataset]) -> Any:

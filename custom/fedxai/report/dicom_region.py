@@ -12,9 +12,8 @@ from pydicom.uid import generate_uid
 
 from fedxai import __version__
 from fedxai.errors import CohortError, SettingsError
-from fedxai.report.dicom_grid import onto_slices
+from fedxai.report.dicom_grid import MANUFACTURER, new_series, onto_slices
 
-MANUFACTURER = "FedXAI-Med"
 _SERIES_NUMBER = 300
 _LONG = 64  # characters that DICOM allows in a label, a name, a description
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66))
@@ -80,12 +79,7 @@ def region_as_seg(drawing: Drawing, sources: Sequence[Dataset]) -> Any:
         segment_descriptions=[
             _segment(number, drawing.names[value], drawing.model) for number, value in enumerate(values, start=1)
         ],
-        series_instance_uid=generate_uid(),
-        series_number=_SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name="fedxai label",
+        **new_series(_SERIES_NUMBER),
         software_versions=__version__,
         device_serial_number=drawing.model[:16] or "none",
         content_creator_name=person(drawing.reader),

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from fedxai import __version__
 from fedxai.errors import ExplanationError, SettingsError
-from fedxai.report.dicom_grid import onto_slices
-from fedxai.report.dicom_region import MANUFACTURER
+from fedxai.report.dicom_grid import MANUFACTURER, new_series, onto_slices
 from fedxai.report.overlay import strongest
 from fedxai.report.words import words
 
@@ -84,12 +82,7 @@ def saliency_as_map(saliency: SaliencyMap, sources: Sequence[Dataset]) -> Any:
     stored = ParametricMap(
         source_images=list(sources),
         pixel_array=volume,
-        series_instance_uid=generate_uid(),
-        series_number=_SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name="fedxai label",
+        **new_series(_SERIES_NUMBER),
         software_versions=versions,
         device_serial_number=saliency.model[:16],
         contains_recognizable_visual_features=False,

@@ -2,7 +2,7 @@
 """Prepared cases in batches, each with the region that its explanation is scored by."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from fedxai.train.prepare import as_tensor
 from fedxai.train.segmentation import check_map
 
 Item = Mapping[str, Any]
+T = TypeVar("T")
 
 
-def evenly_spread(cases: Sequence[Case], limit: int) -> list[Case]:
+def evenly_spread(cases: Sequence[T], limit: int) -> list[T]:
     """At most ``limit`` cases in their order, the first and the last among them from two on.
 
     Case ``floor(i (n - 1) / (k - 1))`` of n for i = 0 ... k - 1, k = min(limit, n).

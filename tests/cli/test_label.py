@@ -79,3 +79,17 @@ def test_the_preflight_gives_one_remedy_for_each_thing_that_is_missing(tmp_path)
 
 def test_the_readme_says_the_line_that_installs_it(repository):
     assert shims.INSTALL in (repository / "README.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor", "token"])
+def test_without_the_extra_each_command_says_how_to_install_it(monkeypatch, command):
+    from typer.testing import CliRunner
+
+    from fedxai.cli import app
+    from fedxai.errors import RunError
+
+    monkeypatch.setattr(shims.importlib.util, "find_spec", lambda name: None)
+    asked = [] if command == "token" else ["--model", "brain_mri_tumor_classification", "--studies", "."]
+    result = CliRunner().invoke(app, ["label", command, *asked])
+    assert isinstance(result.exception, RunError)
+    assert str(result.exception).startswith("monailabel is not installed; install it with: pip install")

@@ -55,6 +55,7 @@ def serve(
     Everybody needs a token of `fedxai label token`. Behind a reverse proxy that does TLS, stay on loopback and give
     the host name of the proxy with `--name`.
     """
+    _ask_for_the_extra()
     from fedxai.label.launch import serve
 
     openid = {"issuer": openid_issuer, "audience": openid_audience} if openid_issuer else None
@@ -93,6 +94,7 @@ def token(
 
     In 3D Slicer and in a browser, the name is the user name and the token the password.
     """
+    _ask_for_the_extra()
     from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
     from fedxai.label.settings import default_state
 
@@ -124,6 +126,7 @@ def doctor(
 
     Example: `fedxai label doctor --studies STUDIES --model RUN`
     """
+    _ask_for_the_extra()
     from fedxai.bundle.trained import find_trained
     from fedxai.cli.doctor import show
     from fedxai.label.doctor import examine
@@ -148,6 +151,12 @@ def _settings(studies: str, model: str, state: Path | None, **more: Any) -> "Ser
     return checked(
         ServerSettings, {**given, **({"state": state.resolve()} if state else {})}, what="fedxai label serve"
     )
+
+
+def _ask_for_the_extra() -> None:
+    from fedxai.label.shims import check_installed
+
+    check_installed()
 
 
 def _pair(text: str) -> tuple[str, str]:

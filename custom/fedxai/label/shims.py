@@ -23,11 +23,20 @@ def apply() -> None:
     Raises:
         RunError: when MONAI Label or something that it needs is not installed.
     """
-    for name in ("monailabel", "pydicom_seg"):
-        if importlib.util.find_spec(name) is None:
-            raise RunError(f"{name} is not installed; install it with: {INSTALL}")
+    check_installed()
     old_storage_classes()
     with_drawing_stub()
+
+
+def check_installed() -> None:
+    """Ask for the extra before anything of it is imported.
+
+    Raises:
+        RunError: when MONAI Label or something that it needs is not installed.
+    """
+    for name in ("monailabel", "pydicom_seg", "fastapi", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise RunError(f"{name} is not installed; install it with: {INSTALL}")
 
 
 def old_storage_classes() -> bool:

@@ -237,6 +237,7 @@ class Survey(Record):
     """A site's answer to the ``survey`` task, before anything is trained."""
 
     cases: CaseCounts
+    minimum_cell: Count  # a figure over fewer cases is held back, and the server refuses one that is not
     holding: Holding
     classes: Count
     bundle_digest: Digest

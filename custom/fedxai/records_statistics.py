@@ -43,11 +43,12 @@ class Extent(Record):
 class SiteStatistics(Record):
     """A site's answer to the ``statistics`` task; all but ``cases`` is over the training cases.
 
-    ``classes``: cases of each class, or whose label map shows it; None: held back. ``spacing``: mm along each axis of
-    a volume, none of pictures. ``shape``: values along each axis, as stored.
+    ``minimum_cell``: as in a ``Survey``. ``classes``: cases of each class, or whose label map shows it; None: held
+    back. ``spacing``: mm along each axis of a volume, none of pictures. ``shape``: values along each axis, as stored.
     """
 
     cases: CaseCounts
+    minimum_cell: Count
     classes: list[Count | None]
     histogram: list[HistogramBin]
     spacing: list[Extent]

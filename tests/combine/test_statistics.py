@@ -21,6 +21,7 @@ def told(images: np.ndarray, labels=(0, 1), classes: int = 2, spacing: tuple[flo
     counts = np.histogram(images, bins=EDGES)[0]
     return SiteStatistics(
         cases=CaseCounts(training=len(images), validation=1, test=2),
+        minimum_cell=5,
         classes=np.bincount(labels, minlength=classes).tolist(),
         histogram=[
             HistogramBin(bin=int(b), share=Figure(value=100 * counts[b] / images.size, n=len(images)))

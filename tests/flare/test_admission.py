@@ -26,6 +26,7 @@ COUNTS = CaseCounts(training=20, validation=10, test=10)
 def survey(bundle) -> Survey:
     return Survey(
         cases=COUNTS,
+        minimum_cell=5,
         holding=Holding(case_records=40, bytes=9),
         classes=len(bundle.class_names),
         bundle_digest=bundle.digest,
@@ -80,6 +81,7 @@ def test_what_an_honest_site_sends_is_taken(admission):
         (weights_in_a_summary(), "validate", "must be METRICS without meta"),
         (evaluations(patient_7=Figure(value=0.5, n=10)), "validate", "metrics must be known ones"),
         (evaluations(accuracy=Figure(value=0.5, n=10_000)), "validate", "one that the cohort can give"),
+        (evaluations(accuracy=Figure(value=0.5, n=4)), "validate", "a figure must be over 5 cases or more"),
     ],
 )
 def test_what_a_site_without_its_gate_could_send_is_refused(admission, message, task, sentence):
@@ -90,6 +92,14 @@ def test_what_a_site_without_its_gate_could_send_is_refused(admission, message, 
 def test_who_never_told_its_cases_is_not_heard(admission):
     with pytest.raises(ReleaseError, match="must tell its cases before anything else"):
         admission.check(update(name="site-2"), "train", site="site-2", weights=WEIGHTS)
+
+
+@pytest.mark.parametrize("cell", [0, None, "five", -1])
+def test_a_site_must_tell_how_small_a_cell_it_lets_out(brain_bundle, cell):
+    message = summary_message(survey(brain_bundle))
+    message["DXO"]["data"]["minimum_cell"] = cell
+    with pytest.raises(ReleaseError, match="and its smallest cell"):
+        Admission(brain_bundle, SiteSettings()).check(message, "survey", site=SITE, weights=None)
 
 
 def test_the_servers_own_policy_bounds_what_is_taken(brain_bundle):

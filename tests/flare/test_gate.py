@@ -137,7 +137,11 @@ def test_two_gates_in_a_row_record_once(task, honest, site):
 
 def test_a_summary_leaves_as_it_was(task, site):
     survey = Survey(
-        cases=site.cohort.counts(), holding=site.cohort.holding(), classes=3, bundle_digest=site.bundle.digest
+        cases=site.cohort.counts(),
+        minimum_cell=site.settings.minimum_cell,
+        holding=site.cohort.holding(),
+        classes=3,
+        bundle_digest=site.bundle.digest,
     )
     assert read_summary(OutgoingGate().process(summary_message(survey), task("survey")), Survey) == survey
 

@@ -19,6 +19,7 @@ from fedxai.records import CaseCounts, Figure, Holding, SiteRound, Survey
 
 SURVEY = Survey(
     cases=CaseCounts(training=5, validation=1, test=1),
+    minimum_cell=5,
     holding=Holding(case_records=7, bytes=70),
     classes=3,
     bundle_digest="0" * 64,

@@ -25,7 +25,11 @@ def recorder(brain_bundle):
     recorder = Recorder(bundle=brain_bundle, job="j", settings={}, key_metric="accuracy")
     counts = CaseCounts(training=9, validation=9, test=9)
     survey = Survey(
-        cases=counts, holding=Holding(case_records=27, bytes=9), classes=4, bundle_digest=brain_bundle.digest
+        cases=counts,
+        minimum_cell=5,
+        holding=Holding(case_records=27, bytes=9),
+        classes=4,
+        bundle_digest=brain_bundle.digest,
     )
     recorder.surveys = {"site-1": survey, "site-2": survey}
     recorder.begin_round()

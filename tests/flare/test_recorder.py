@@ -29,6 +29,7 @@ def a_round(recorder: Recorder, number: int) -> None:
 def test_a_run_that_is_taken_up_ends_as_one_that_never_stopped(make, brain_bundle):
     survey = Survey(
         cases=CaseCounts(training=5, validation=5, test=5),
+        minimum_cell=5,
         holding=Holding(case_records=15, bytes=1000),
         classes=3,
         bundle_digest=brain_bundle.digest,

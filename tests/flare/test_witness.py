@@ -23,7 +23,8 @@ def update() -> Shareable:
 
 def survey() -> Shareable:
     counts = CaseCounts(training=1, validation=1, test=1)
-    record = Survey(cases=counts, holding=Holding(case_records=3, bytes=9), classes=2, bundle_digest="0" * 64)
+    holding = Holding(case_records=3, bytes=9)
+    record = Survey(cases=counts, minimum_cell=5, holding=holding, classes=2, bundle_digest="0" * 64)
     return summary_message(record)
 
 

@@ -116,11 +116,13 @@ def test_a_site_speaks_of_its_own_name_bundle_and_cohort_only(passes, facts):
     survey = {
         "cases": facts.cases.model_dump(),
         "holding": {"case_records": 40, "bytes": 12345},
+        "minimum_cell": 5,
         "classes": 2,
         "bundle_digest": "a" * 64,
     }
     assert passes(survey, Survey)
-    for change in ({"bundle_digest": "b" * 64}, {"classes": 3}, {"cases": {**survey["cases"], "test": 9}}):
+    changes = [{"bundle_digest": "b" * 64}, {"classes": 3}, {"cases": {**survey["cases"], "test": 9}}]
+    for change in (*changes, {"minimum_cell": 1}):
         with pytest.raises(ReleaseError, match="own"):
             passes({**survey, **change}, Survey)
 

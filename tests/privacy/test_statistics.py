@@ -24,6 +24,7 @@ def statistics(reached: dict[int, int], classes: list[int], extent: tuple[int, i
     low, middle, high = (Figure(value=1.5, n=n) for n in extent)
     return SiteStatistics(
         cases=COUNTS,
+        minimum_cell=5,
         classes=classes,
         histogram=[HistogramBin(bin=b, share=figure) for b, figure in zip(reached, figures, strict=True)],
         spacing=[],
@@ -60,7 +61,7 @@ def test_the_brightest_values_of_one_patient_are_counted_to_what_others_reach():
 
 def test_with_a_minimum_cell_of_one_everything_leaves():
     whole = statistics({100: 20, 2000: 1}, [19, 1])
-    assert released_statistics(whole, 1) == whole
+    assert released_statistics(whole, 1) == whole.model_copy(update={"minimum_cell": 1})
     with pytest.raises(SettingsError, match="at least 1"):
         released_statistics(whole, 0)
 

@@ -22,6 +22,7 @@ def site(*, told: bool = True) -> SiteStatistics:
     histogram = [HistogramBin(bin=b, share=Figure(value=50, n=9)) for b in (1900, 1950)]
     return SiteStatistics(
         cases=CaseCounts(training=20 if told else 2, validation=4, test=6),
+        minimum_cell=5,
         classes=[11, 9] if told else [None, None],
         histogram=histogram if told else [],
         spacing=[ends if told else Extent(low=nothing, middle=nothing, high=nothing)] * 3,

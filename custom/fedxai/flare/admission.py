@@ -12,6 +12,7 @@ from nvflare.apis.dxo import MetaKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 from nvflare.private.fed.simulator.simulator_const import SimulatorConstants
+from pydantic import BaseModel
 
 from fedxai.bundle import Bundle
 from fedxai.bundle.approval import admit
@@ -23,10 +24,9 @@ from fedxai.privacy.schema import Facts, recognised
 from fedxai.privacy.tensors import check_norm
 from fedxai.records import CaseCounts, Record, SiteRound, Survey
 from fedxai.records_statistics import SiteStatistics
-from fedxai.settings import SiteSettings
+from fedxai.settings import Positive, SiteSettings
 
 TRAIN = "train"
-_ANY_CELL = 1  # how small a cell may be is the site's own to say, and it does not tell
 
 
 def server_settings(fl_ctx: FLContext) -> tuple[SiteSettings, Path]:
@@ -63,7 +63,7 @@ class Admission:
     def __init__(self, bundle: Bundle, settings: SiteSettings) -> None:
         self._bundle = bundle
         self._policy = settings.policy
-        self._cases: dict[str, CaseCounts] = {}
+        self._told: dict[str, _Told] = {}
 
     def check(self, message: Shareable, task: str, *, site: str, weights: Mapping[str, NDArray] | None) -> None:
         """Let an answer pass that holds what such an answer holds; whether tensors fit is the aggregator's to say.
@@ -94,31 +94,38 @@ class Admission:
         if not isinstance(meta, dict) or set(meta) != META:
             raise ReleaseError("content", "the meta of an update must be its cases and the figures of its round")
         self._summary(meta[SITE_ROUND], SiteRound, site)
-        told = self._cases.get(site)
-        if told is not None and meta[MetaKey.NUM_STEPS_CURRENT_ROUND] != told.training:
+        told = self._told.get(site)
+        if told is not None and meta[MetaKey.NUM_STEPS_CURRENT_ROUND] != told.cases.training:
             raise ReleaseError("counts", "an update must weigh as many cases as its site's survey told")
         if weights and isinstance(data, dict) and all(isinstance(tensor, np.ndarray) for tensor in data.values()):
             check_norm(data, weights, self._policy.update_norm)
 
     def _summary(self, values: object, kind: type[Record], site: str) -> None:
-        told = values.get("cases") if isinstance(values, dict) and kind in (Survey, SiteStatistics) else None
-        cases = _counts(told) if told is not None else self._cases.get(site)
-        if cases is None:
+        telling = isinstance(values, dict) and kind in (Survey, SiteStatistics)
+        told = _told(values) if telling else self._told.get(site)
+        if told is None:
             raise ReleaseError("counts", "a site must tell its cases before anything else")
         digest = values.get("bundle_digest") if isinstance(values, dict) and kind is Survey else None
         facts = Facts(
             site=site,
             classes=len(self._bundle.class_names),
-            cases=cases,
+            cases=told.cases,
             digest=digest or self._bundle.digest,  # another version has a sentence of its own, from the workflow
-            minimum_cell=_ANY_CELL,
+            minimum_cell=told.minimum_cell,
         )
         recognised(values, kind, words=vocabulary(self._bundle), facts=facts, policy=self._policy)
-        self._cases.setdefault(site, cases)
+        self._told.setdefault(site, told)
 
 
-def _counts(values: object) -> CaseCounts:
+class _Told(BaseModel):
+    """What a site says of itself first, and its later answers are held to."""
+
+    cases: CaseCounts
+    minimum_cell: Positive
+
+
+def _told(values: object) -> _Told:
     try:
-        return CaseCounts.model_validate(values)
+        return _Told.model_validate(values)
     except ValueError:
-        raise ReleaseError("schema", "a survey must tell its cases split by split") from None
+        raise ReleaseError("schema", "a survey must tell its cases split by split, and its smallest cell") from None

@@ -167,6 +167,7 @@ class Site(FLComponent):
         _ = self.trainer  # made now, so that what cannot be trained is said before anything is
         return Survey(
             cases=self.cohort.counts(),
+            minimum_cell=self.settings.minimum_cell,
             holding=self.cohort.holding(),
             classes=classes,
             bundle_digest=self.bundle.digest,

@@ -53,6 +53,7 @@ def cohort_statistics(cohort: Cohort, *, group: int) -> SiteStatistics:
         spacings += [tuple(voxel_sizes(place))] if volume else []
     return SiteStatistics(
         cases=cohort.counts(),
+        minimum_cell=group,
         classes=[classes[index] for index in range(len(cohort.class_names))],
         histogram=[
             HistogramBin(bin=int(b), share=Figure(value=WHOLE * shares[b] / len(cases), n=int(reached[b])))

@@ -42,10 +42,10 @@ _FIELDS: dict[type[Record], str] = {  # what the rules below look at; a field th
     ClassSummary: "class_index methods honesty",
     Explanation: "split cases methods seconds passes honesty places classes left_out agreement",
     SiteRound: "name training_loss validation steps seconds explanation",
-    Survey: "cases holding classes bundle_digest",
+    Survey: "cases minimum_cell holding classes bundle_digest",
     CaseCounts: "training validation test",
     Holding: "case_records bytes",
-    SiteStatistics: "cases classes histogram spacing shape",
+    SiteStatistics: "cases minimum_cell classes histogram spacing shape",
     HistogramBin: "bin share",
     Extent: "low middle high",
 }
@@ -234,8 +234,12 @@ class _Bounds:
             self._size(value)
 
     def _survey(self, survey: Survey) -> None:
+        self._minimum(survey.minimum_cell)
         _require(survey.bundle_digest == self.facts.digest, "names", "the digest must be the bundle's own")
         _require(survey.classes == self.facts.classes, "counts", "the classes must be the bundle's own")
+
+    def _minimum(self, told: int) -> None:
+        _require(told == self.facts.minimum_cell, "counts", "the smallest cell must be the site's own setting")
 
     def _holding(self, holding: Holding) -> None:
         self._count(holding.case_records, self.facts.total)
@@ -243,6 +247,7 @@ class _Bounds:
 
     def _statistics(self, statistics: SiteStatistics) -> None:
         most, bins = self.facts.cases.training, [part.bin for part in statistics.histogram]
+        self._minimum(statistics.minimum_cell)
         _require(len(statistics.classes) == self.facts.classes, "counts", "the classes must be the bundle's own")
         self._cells(statistics.classes, most)
         _require(bins == sorted(set(bins)) and max(bins, default=0) < BINS, "schema", "bins must be known, in order")

@@ -23,6 +23,7 @@ def released_statistics(statistics: SiteStatistics, minimum_cell: int) -> SiteSt
         raise SettingsError(f"minimum_cell must be at least 1, got {minimum_cell}")
     return SiteStatistics(
         cases=statistics.cases,
+        minimum_cell=minimum_cell,
         classes=released_cells([statistics.classes], minimum_cell)[0],
         histogram=_released_histogram(statistics.histogram, minimum_cell),
         spacing=[_released_extent(extent, minimum_cell) for extent in statistics.spacing],

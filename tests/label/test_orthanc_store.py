@@ -166,6 +166,29 @@ def test_saliency_goes_to_the_archive_beside_its_series(desk):
     assert desk.store.list_images() == [desk.series]
 
 
+def test_saliency_in_colour_goes_to_the_archive_as_pictures_that_it_draws(desk):
+    from PIL import Image
+
+    values = np.zeros((20, 24, 9))
+    values[5, 11, 4] = 1.0
+    model = "0123456789abcdef" * 4
+    saliency = SaliencyMap(values=values, affine=SERIES.affine(), method="occlusion", target="t", model=model)
+    uid = desk.store.store_saliency(desk.series, saliency, form="capture")
+    instances = desk.orthanc.find(SeriesInstanceUID=uid)
+    assert len(instances) == 9
+    study = {header.StudyInstanceUID for header in desk.store.series(desk.series).headers()}
+    coloured = []
+    for instance in instances:
+        stored = pydicom.dcmread(io.BytesIO(desk.orthanc.file(instance)))
+        assert {stored.StudyInstanceUID} == study
+        shown = np.asarray(Image.open(io.BytesIO(desk.orthanc.rendered(instance))))
+        assert np.array_equal(shown, stored.pixel_array)
+        coloured += [(stored.InstanceNumber - 1, *place) for place in np.argwhere(np.ptp(shown, axis=-1))]
+    assert coloured == [(4, 11, 5)]
+    assert desk.store.list_images() == [desk.series]
+    assert desk.store.get_labeled_images() == []
+
+
 def test_names_are_read_as_viewers_send_them():
     assert STORE.names_of(SEGMENTS) == {1: "tumour", 2: "œdème"}
     assert STORE.names_of([{"name": "a"}, {"name": "b"}]) == {1: "a", 2: "b"}

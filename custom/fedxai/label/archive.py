@@ -110,17 +110,17 @@ class Archive:
                 return str(dataset.StudyInstanceUID)
         raise CohortError("The archive has no such series.")
 
-    def store(self, dataset: Any) -> str:
-        """Store one DICOM object (STOW-RS) and return its SeriesInstanceUID.
+    def store(self, first: Any, *more: Any) -> str:
+        """Store the DICOM objects of one series in one request (STOW-RS) and return their SeriesInstanceUID.
 
         Raises:
-            RunError: the archive does not answer, or refuses the object.
+            RunError: the archive does not answer, or refuses an object.
         """
-        answer = self._ask(self._client.store_instances, [dataset])
+        answer = self._ask(self._client.store_instances, [first, *more])
         stored = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence") or []}
-        if str(dataset.SOPInstanceUID) not in stored or answer.get("FailedSOPSequence"):
+        if not {str(item.SOPInstanceUID) for item in (first, *more)} <= stored or answer.get("FailedSOPSequence"):
             raise RunError("The archive refused what was to be stored; its log says why.")
-        return str(dataset.SeriesInstanceUID)
+        return str(first.SeriesInstanceUID)
 
     def segmentations(self, series: str) -> list[Dataset]:
         """Every DICOM SEG that was drawn on a series, pixels included, oldest first.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from monailabel.datastore.local import LocalDatastore
@@ -22,6 +22,7 @@ from fedxai.intake.volume import SUFFIX, Volume
 from fedxai.intake.volume_file import read_volume
 from fedxai.label.archive import Archive, Series, drawing_of, read_series
 from fedxai.label.bands import is_band
+from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
@@ -148,15 +149,25 @@ class ArchiveDatastore(LocalDatastore):
         kept = ((drawing, *drawn_by_hand(drawing.labels, drawing.names)) for drawing in found)
         return [replace(drawing, labels=labels, names=names) for drawing, labels, names in kept if labels.any()]
 
-    def store_saliency(self, image_id: str, saliency: SaliencyMap) -> str:
-        """Put a map of a series, on its grid, into the archive as a DICOM parametric map; its SeriesInstanceUID.
+    def store_saliency(self, image_id: str, saliency: SaliencyMap, *, form: Literal["map", "capture"] = "map") -> str:
+        """Put a map of a series, on its grid, into the archive as a new series of its study; its SeriesInstanceUID.
+
+        Args:
+            image_id: its series.
+            saliency: the map.
+            form: ``map``, a DICOM parametric map that keeps the numbers, or ``capture``, colour over the image as
+                secondary captures that viewers without parametric maps show.
 
         Raises:
             ImageNotFoundException: the archive has no such series of images.
             CohortError: the map lies on another grid.
             RunError: the archive refuses it.
         """
-        return self._archive.store(saliency_as_map(saliency, self.series(image_id).headers()))
+        series = self.series(image_id)
+        if form == "map":
+            return self._archive.store(saliency_as_map(saliency, series.headers()))
+        image = series.volume()
+        return self._archive.store(*saliency_as_captures(saliency, image.voxels, image.affine, series.headers()))
 
     def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
         """Pairs of image and newest final label map, what was drawn elsewhere (OHIF, a workstation) included."""

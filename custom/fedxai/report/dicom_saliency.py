@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A saliency map as DICOM: its numbers as a parametric map, its colours as a secondary capture for plain viewers."""
+"""A saliency map as DICOM: its numbers as a parametric map, with what must be known to read them."""
 
 import math
 from collections.abc import Sequence

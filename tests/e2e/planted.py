@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from nvflare.app_common.app_constant import AppConstants
 
+from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.executors import TrainExecutor
 
 LONGEST = 900  # seconds that anything is held
@@ -39,6 +40,15 @@ def fill(who: str, round_: int) -> None:
                         pass
         except OSError:
             asked.unlink()
+
+
+class Aggregator(FedAvgAggregator):
+    """Can be held while it aggregates."""
+
+    def aggregate(self, fl_ctx):
+        """See the class."""
+        hold("server", fl_ctx.get_prop(AppConstants.CURRENT_ROUND) + 1)
+        return super().aggregate(fl_ctx)
 
 
 class Executor(TrainExecutor):

@@ -5,6 +5,7 @@ import contextlib
 import os
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -21,7 +22,7 @@ from fedxai.flare import deploy
 from fedxai.flare.kit import Kit, edit_json, kits, person
 from fedxai.flare.pack import pack_job
 from fedxai.flare.provision import provision
-from fedxai.flare.watch import again, follow
+from fedxai.flare.watch import Progress, again, follow
 from fedxai.privacy.audit import verify
 from fedxai.records import RunSummary
 
@@ -44,7 +45,7 @@ class Ground:
         return next(found for found in kits(self.folder) if found.name == name)
 
     def job(self, name: str, *, rounds: int, patience: int = 8) -> Path:
-        """The packed job with little to do, whose executor can be struck."""
+        """The packed job with little to do, whose executor and aggregator can be struck."""
         job = pack_job(
             self.repository / "jobs" / "fedxai",
             self.folder.parent / "jobs" / name,
@@ -52,12 +53,21 @@ class Ground:
             train={"local_steps": 1},
         )
         edit_json(job / "app" / "config" / "config_fed_client.json", plant_at_site)
+        edit_json(job / "app" / "config" / "config_fed_server.json", plant_at_server)
         return job
 
     def mark(self, what: str, who: str, round_: int, content: str = "") -> Path:
         mark = self.marks / f"{what}_{who}_{round_}"
         mark.write_text(content)
         return mark
+
+    def kill(self, *names: str) -> None:
+        """SIGKILL to all processes of those kits at once, as when the machine loses its power."""
+        for process in [process for name in names for process in deploy.processes(self.kit(name))]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        for name in names:
+            wait_for(lambda name=name: not deploy.processes(self.kit(name)), f"{name} is gone")
 
     def result(self, job: str) -> RunSummary:
         with deploy.session(self.lead) as session:
@@ -112,9 +122,8 @@ def nothing_lingers(ground) -> Iterator[None]:
     for left in ground.marks.iterdir():
         left.unlink()
     with contextlib.suppress(RunError), deploy.session(ground.lead) as session:
-        for job in session.list_jobs(limit=0):
-            if job["status"] == "RUNNING":
-                session.abort_job(job["job_id"])
+        for running in session.get_system_info().job_info:
+            session.abort_job(running.job_id)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +182,23 @@ def test_a_line_dropped_for_half_a_minute_costs_nothing_when_the_patience_is_lon
     assert [len(round_.sites) for round_ in ground.result(job).rounds] == [3, 3]
 
 
+def test_a_server_killed_while_it_aggregates_goes_on_after_the_last_finished_round(ground):
+    job, last = crash(ground, "killed", "localhost", rounds=2)
+    assert last.completed, last
+    result = ground.result(job)
+    assert [len(round_.sites) for round_ in result.rounds] == [3, 3]
+    assert "The run was interrupted, and went on after round 1." in result.notes
+
+
+def test_server_and_site_killed_and_the_newest_state_damaged_costs_one_round_more(ground):
+    job, last = crash(ground, "both", "localhost", "site-3", rounds=3, damage=True)
+    assert last.completed, last
+    assert (
+        "The run was interrupted, and went on after round 1; the newer state after round 2 was damaged."
+        in ground.result(job).notes
+    )
+
+
 def test_a_full_disk_at_the_server_ends_the_job_with_one_sentence_and_it_goes_on_when_there_is_room(ground):
     studies = ground.kit("localhost").folder / "fedxai" / "studies"
     with deploy.session(ground.lead) as session:
@@ -199,6 +225,25 @@ def test_at_the_end_no_process_is_left_and_no_file_is_half_written(ground):
             assert verify(part.folder / "fedxai" / "ledger.jsonl").intact, part.name
 
 
+def crash(ground: Ground, name: str, *killed: str, rounds: int, damage: bool = False) -> tuple[str, Progress]:
+    """Kill what is named while the server aggregates the last round, start it again, and submit the job again."""
+    held = ground.mark("hold", "server", rounds)
+    with deploy.session(ground.lead) as session:
+        job = session.submit_job(str(ground.job(name, rounds=rounds)))
+        wait_for((ground.marks / f"reached_{held.name}").is_file, "the server aggregates")
+    ground.kill(*killed)
+    held.unlink()
+    states = sorted((ground.kit("localhost").folder / "fedxai" / "studies" / name).iterdir())
+    assert [int(state.name[6:12]) for state in states] == list(range(max(1, rounds - 2), rounds))
+    if damage:
+        states[-1].write_bytes(states[-1].read_bytes()[:-1000])
+    deploy.up(ground.folder)
+    with deploy.session(ground.lead) as session:
+        resumed = again(session, job)
+        *_, last = follow(session, resumed, every=0.5)
+    return resumed, last
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     """A disk of its own over what lies in the folder, which is moved onto it and back."""
@@ -213,6 +258,10 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def plant_at_site(config: dict) -> None:
     config["components"][0]["args"]["explain"] = {"final_cases": 2, "trust_cases": 0, "honesty_cases": 0, "gallery": 0}
     config["executors"][0]["executor"]["path"] = "planted.Executor"
+
+
+def plant_at_server(config: dict) -> None:
+    next(c for c in config["components"] if c["id"] == "aggregator")["path"] = "planted.Aggregator"
 
 
 def allow_planted(resources: dict) -> None:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is told of a job whose status and figures FLARE gives at different moments; tests/e2e watches real ones."""
 
-import pytest
-from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection
+from types import SimpleNamespace
 
-from fedxai.errors import SettingsError
+import pytest
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply, SessionExpired
+
+from fedxai.errors import RunError, SettingsError
 from fedxai.flare.watch import again, follow, look, newest_job
 
 RUNNING = {"ExplainedScatterAndGather": {"current_round": 1, "num_rounds": 3, "tasks": {"train": ["site-2", "site-1"]}}}
@@ -13,8 +15,8 @@ RUNNING = {"ExplainedScatterAndGather": {"current_round": 1, "num_rounds": 3, "t
 class Server:
     """Answers as FLARE's session does: one meta after the other, and statistics or an error."""
 
-    def __init__(self, *metas, stats=RUNNING):
-        self.metas, self.stats = list(metas), stats
+    def __init__(self, *metas, stats=RUNNING, running=()):
+        self.metas, self.stats, self.running = list(metas), stats, running
 
     def get_job_meta(self, job):
         meta = self.metas.pop(0) if len(self.metas) > 1 else self.metas[0]
@@ -27,10 +29,15 @@ class Server:
             raise self.stats
         return {"server": self.stats}
 
+    def get_system_info(self):
+        return SimpleNamespace(job_info=[SimpleNamespace(job_id=job) for job in self.running])
+
     def clone_job(self, job):
         return f"{job} again"
 
     def list_jobs(self, limit):
+        if self.metas and isinstance(self.metas[0], Exception):
+            raise self.metas.pop(0)
         return self.metas
 
 
@@ -79,7 +86,38 @@ def test_an_interrupted_job_is_submitted_again(status):
     assert again(Server({"status": status}), "j") == "j again"
 
 
-@pytest.mark.parametrize(("status", "why"), [("RUNNING", "is RUNNING"), ("FINISHED:COMPLETED", "did all it was asked")])
+def test_a_job_that_a_killed_server_left_as_running_is_submitted_again():
+    assert again(Server({"status": "RUNNING"}, stats=JobNotRunning("j"), running=["other"]), "j") == "j again"
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [("RUNNING", "is RUNNING"), ("SUBMITTED", "is SUBMITTED"), ("FINISHED:COMPLETED", "did all it was asked")],
+)
 def test_a_job_that_runs_or_is_complete_is_not(status, why):
     with pytest.raises(SettingsError, match=why):
-        again(Server({"status": status}), "j")
+        again(Server({"status": status}, running=["j"] if status == "RUNNING" else []), "j")
+
+
+@pytest.mark.parametrize("stall", [NoConnection("stalls"), NoReply("stalls")])
+def test_a_server_that_stalls_for_a_while_is_waited_for(stall):
+    server = Server({"status": "RUNNING"}, stall, stall, {"status": "FINISHED:COMPLETED"})
+    assert [seen.status for seen in follow(server, "j", every=0)] == ["RUNNING", "FINISHED:COMPLETED"]
+
+
+def test_a_server_that_stalls_before_the_watch_or_the_resuming_is_waited_for(monkeypatch):
+    monkeypatch.setattr("fedxai.flare.watch.time.sleep", lambda seconds: None)
+    assert newest_job(Server(NoConnection("stalls"), {"job_id": "a", "submit_time": 1.0})) == "a"
+    assert again(Server(NoConnection("stalls"), {"status": "ABANDONED"}), "j") == "j again"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (NoConnection("gone"), "has not answered for 0.05 s; ask again later"),
+        (SessionExpired("new server"), "closed the session"),
+    ],
+)
+def test_a_server_that_stays_away_ends_the_watch_with_one_sentence(error, why):
+    with pytest.raises(RunError, match=why):
+        list(follow(Server(error), "j", every=0.01, patience=0.05))

@@ -2,16 +2,18 @@
 """What a running job does, asked from the server through FLARE's admin API as the console does."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply
+from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply, SessionClosed
 from nvflare.fuel.flare_api.flare_api import Session
 
-from fedxai.errors import SettingsError
+from fedxai.errors import RunError, SettingsError
 
+PATIENCE = 120.0  # seconds that a server which stalls is waited for
 _NOT_RUN = "FINISHED:FAILED_TO_RUN"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ def newest_job(session: Session) -> str:
 
     Raises:
         SettingsError: when the server has none.
+        RunError: when the server does not answer.
     """
-    jobs = session.list_jobs(limit=0)
+    jobs = _ask(lambda: session.list_jobs(limit=0))
     if not jobs:
         raise SettingsError("the server has no job; submit one with submit_job in the admin console")
     return max(jobs, key=lambda job: job["submit_time"])["job_id"]
@@ -55,31 +58,42 @@ def newest_job(session: Session) -> str:
 def again(session: Session, job: str) -> str:
     """Submit an interrupted job once more: its study goes on after the last finished round.
 
+    FLARE takes up no job of a server that was killed, and calls it RUNNING for ever; the server's own list of what it
+    runs tells such a job from one that does run.
+
     Returns:
-        The new job's id; FLARE takes up no job of a server that was killed.
+        The new job's id.
 
     Raises:
         SettingsError: when the job still runs or did all it was asked, or the server knows none of that id.
+        RunError: when the server does not answer.
     """
-    seen = look(session, job)
-    if not seen.ended:
-        raise SettingsError(f"job {job} is {seen.status}, and only a job that ended can be resumed")
+    seen = _ask(lambda: look(session, job))
+    if not (seen.ended or (seen.status == "RUNNING" and not _runs(session, job))):
+        raise SettingsError(f"job {job} is {seen.status}, and only a job that runs no more can be resumed")
     if seen.completed:
         raise SettingsError(f"job {job} did all it was asked, so nothing is to be resumed; submit it anew")
     return session.clone_job(job)
 
 
-def follow(session: Session, job: str, *, every: float = 2.0) -> Iterator[Progress]:
-    """Look at a job every so many seconds until it has ended.
+def follow(session: Session, job: str, *, every: float = 2.0, patience: float = PATIENCE) -> Iterator[Progress]:
+    """Look at a job every so many seconds until it has ended; a server that stalls is waited for.
+
+    Args:
+        session: an open session of the admin API.
+        job: id of the job.
+        every: seconds between two looks.
+        patience: seconds without any answer after which to give up.
 
     Raises:
         SettingsError: when the server knows no job of that id.
+        RunError: when the server gave no answer for that long, or closed the session.
     """
     while True:
-        seen = look(session, job)
+        seen = _ask(lambda: look(session, job), every=every, patience=patience)
         if seen.status == _NOT_RUN and not seen.reasons:  # FLARE writes down the reasons after the status
             time.sleep(every)
-            seen = look(session, job)
+            seen = _ask(lambda: look(session, job), every=every, patience=patience)
         yield seen
         if seen.ended:
             return
@@ -108,6 +122,23 @@ def look(session: Session, job: str) -> Progress:
         busy=dict(sorted(busy.items())),
         reasons=tuple(meta.get("job_deploy_detail") or ()) if meta["status"] == _NOT_RUN else (),
     )
+
+
+def _ask(question: Callable[[], Answer], *, every: float = 2.0, patience: float = PATIENCE) -> Answer:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return question()
+        except (NoConnection, NoReply) as error:
+            if time.monotonic() >= deadline:
+                raise RunError(f"the server has not answered for {patience:g} s; ask again later") from error
+        except SessionClosed as error:
+            raise RunError("the server closed the session; ask again once it is up") from error
+        time.sleep(every)
+
+
+def _runs(session: Session, job: str) -> bool:
+    return any(running.job_id == job for running in _ask(session.get_system_info).job_info)
 
 
 def _workflow(session: Session, job: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class MethodSummary(Record):
 
     method: Name
     scored: Count  # cases with a region
-    unscored: Count  # cases without one: counted, not scored
+    unscored: Count  # cases without one, or of a size that the method cannot explain: counted, not scored
     undefined: dict[Name, Count]  # per score: cases whose value does not exist (all-zero map, zero sum)
     scores: dict[Name, Figure]
     chance: dict[Name, Figure]

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import math
-
 import pytest
 
 from fedxai.combine.summaries import (
     pooled_classes,
     pooled_confusion,
-    pooled_figure,
     pooled_methods,
     pooled_metrics,
     pooled_outgoing,
 )
-from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, MethodSummary, Outgoing, TrustTest
+from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, Honesty, MethodSummary, Outgoing, TrustTest
 
 
 def evaluation(cases, accuracy, confusion):
@@ -28,18 +25,6 @@ def test_accuracy_over_sites_is_the_accuracy_over_all_cases():
     pooled = pooled_metrics([evaluation(10, 0.5, []), evaluation(30, 0.9, [])])
     assert pooled["accuracy"].value == pytest.approx((5 + 27) / 40)
     assert pooled["accuracy"].n == 40
-
-
-def test_half_widths_of_independent_sites_add_in_quadrature():
-    figure = pooled_figure([Figure(value=0.5, n=1, low=0.4, high=0.7), Figure(value=0.7, n=1, low=0.6, high=0.9)])
-    assert figure.value == pytest.approx(0.6)
-    assert figure.low == pytest.approx(0.6 - math.sqrt(2 * 0.05**2), abs=1e-4)
-    assert figure.high == pytest.approx(0.6 + math.sqrt(2 * 0.1**2), abs=1e-4)
-
-
-def test_undefined_figures_are_never_averaged_in():
-    assert pooled_figure([Figure(value=None, n=9), Figure(value=0.25, n=4)]) == Figure(value=0.25, n=4)
-    assert pooled_figure([]).value is None
 
 
 def test_confusion_cells_add_and_a_held_back_cell_stays_back():
@@ -133,3 +118,21 @@ def test_classes_are_pooled_one_by_one_over_the_sites_that_have_them():
         Figure(value=0.2, n=20),
         Figure(value=0.5, n=10),
     ]
+
+
+def test_the_honesty_battery_of_a_class_is_pooled_over_the_sites_that_ran_it():
+    def site(**by_class):
+        classes = [
+            ClassSummary(
+                class_index=int(index[1]),
+                methods=[],
+                honesty=kept and Honesty(cases=kept.n, figures={"swap_kept": kept}),
+            )
+            for index, kept in by_class.items()
+        ]
+        return Explanation(split="test", cases=30, methods=[], seconds=0, passes=1, classes=classes)
+
+    sites = [site(c1=Figure(value=0.2, n=10), c2=None), site(c1=Figure(value=0.6, n=30)), site(c1=None)]
+    one, two = pooled_classes(sites)
+    assert one.honesty == Honesty(cases=40, figures={"swap_kept": Figure(value=0.5, n=40)})
+    assert two.honesty is None

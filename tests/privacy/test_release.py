@@ -144,3 +144,28 @@ def test_a_figure_over_classes_leaves_only_where_each_classs_does(cases, minimum
         shown = [getattr(part.methods[0], kind)["relevance_mass"].value is not None for part in released.classes]
         assert shown == [n >= minimum for n in cases]
         assert (getattr(released.methods[0], kind)["relevance_mass"].value is not None) == all(shown)
+
+
+def battery_over(n):
+    return Honesty(cases=n, figures={"swap_kept": Figure(value=0.5, n=n, low=0.4, high=0.6)})
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(1, 10))
+def test_the_honesty_battery_of_a_class_is_held_back_as_its_scores_are(cases, minimum):
+    explanation = Explanation(
+        split="test",
+        cases=max(cases),
+        methods=[],
+        seconds=1,
+        passes=1,
+        honesty=battery_over(sum(cases)),
+        classes=[
+            ClassSummary(class_index=index, methods=[], honesty=battery_over(n))
+            for index, n in enumerate(cases, start=1)
+        ],
+    )
+    released = released_explanation(explanation, minimum)
+    shown = [part.honesty.figures["swap_kept"].value is not None for part in released.classes if part.honesty]
+    assert shown == [n >= minimum for n in cases]
+    assert released.honesty is not None
+    assert (released.honesty.figures["swap_kept"].value is not None) == all(shown)

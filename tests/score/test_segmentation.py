@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d
 
@@ -171,8 +172,6 @@ def test_both_classes_are_asked_about_in_their_own_cases():
 
 
 def test_a_window_that_slides_is_asked_as_the_whole():
-    from monai.inferers import SlidingWindowInferer
-
     sliding = Windowed(Bright(), SlidingWindowInferer((16, 16, 16), overlap=0.5))
     batch = volumes(2)
     slid, whole = (
@@ -184,3 +183,19 @@ def test_a_window_that_slides_is_asked_as_the_whole():
     assert slid.methods[0].scores["deletion"].value == pytest.approx(
         whole.methods[0].scores["deletion"].value, abs=0.05
     )
+
+
+def test_a_method_that_cannot_explain_a_larger_volume_does_not_score_it_and_the_others_go_on():
+    """A layer is not read over windows; the first volume, in which methods are tried, had the window's size."""
+    small = volumes(2)
+    padded = {key: nn.functional.pad(small[key], (0, 0, 0, 0, 0, 4)) for key in ("image", "region")}
+    cases, sliding = [], Windowed(Bright(), SlidingWindowInferer((SIDE,) * 3))
+    ask = {"split": "test", "target_layer": "see", "target_class": "label", "classes": (1, 2), "trust_cases": 4}
+    for methods in (["grad_cam", "gradient_x_input"], ["grad_cam"]):
+        explanation = examine(sliding, [small, small | padded], methods=methods, sink=cases.append, **ask)
+        for part, n in [(explanation, 4), *((part, 2) for part in explanation.classes)]:
+            counts = {m.method: (m.scored, m.unscored, m.scores["relevance_mass"].n) for m in part.methods}
+            assert counts == dict(zip(methods, [(n, n, n), (2 * n, 0, 2 * n)], strict=False))
+    assert [list(case.maps) for case in cases] == [["grad_cam", "gradient_x_input"]] * 4 + [
+        ["gradient_x_input"]
+    ] * 4 + [["grad_cam"]] * 4 + [[]] * 4

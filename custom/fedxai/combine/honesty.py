@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from fedxai.combine.summaries import pooled_by_name
+from fedxai.combine.figures import pooled_by_name
 from fedxai.records import E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSummary
 
 RESTS_ON = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")

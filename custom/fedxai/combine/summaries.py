@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sites' summary figures become the figures of all sites together: n-weighted means and summed counts."""
 
-import math
 from collections.abc import Iterable, Sequence
 
+from fedxai.combine.figures import pooled_by_name, pooled_figure
+from fedxai.combine.honesty import pooled_honesty
 from fedxai.records import (
     ClassSummary,
     Evaluation,
@@ -14,26 +15,6 @@ from fedxai.records import (
     TrustTest,
     TrustTestName,
 )
-
-
-def pooled_figure(figures: Iterable[Figure]) -> Figure:
-    """The n-weighted mean of the sites' figures, with an interval from the sites' own.
-
-    ``value = sum_k n_k v_k / n``; the sites are independent, so half-widths add in quadrature:
-    ``h = sqrt(sum_k (n_k h_k / n)^2)`` on either side. Figures without a value are left out.
-    """
-    known = [figure for figure in figures if figure.value is not None and figure.n > 0]
-    n = sum(figure.n for figure in known)
-    if not n:
-        return Figure(value=None, n=0)
-    value = math.fsum(figure.n * figure.value for figure in known if figure.value is not None) / n
-    if any(figure.low is None or figure.high is None for figure in known):
-        return Figure(value=value, n=n)
-    low, high = (
-        math.sqrt(math.fsum((figure.n * ((bound or 0.0) - (figure.value or 0.0)) / n) ** 2 for figure, bound in pairs))
-        for pairs in ([(f, f.low) for f in known], [(f, f.high) for f in known])
-    )
-    return Figure(value=value, n=n, low=value - low, high=value + high)
 
 
 def pooled_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
@@ -66,11 +47,16 @@ def pooled_methods(explanations: Sequence[Explanation | ClassSummary]) -> list[M
 
 def pooled_classes(explanations: Sequence[Explanation]) -> list[ClassSummary]:
     """One summary a class of a segmentation over all sites that answered with it."""
-    parts = [part for answer in explanations for part in answer.classes]
+    found = [part for answer in explanations for part in answer.classes]
     return [
-        ClassSummary(class_index=index, methods=pooled_methods([p for p in parts if p.class_index == index]))
-        for index in sorted({part.class_index for part in parts})
+        _pooled_class(index, [part for part in found if part.class_index == index])
+        for index in sorted({part.class_index for part in found})
     ]
+
+
+def _pooled_class(index: int, parts: Sequence[ClassSummary]) -> ClassSummary:
+    honesty = pooled_honesty([part.honesty for part in parts if part.honesty is not None])
+    return ClassSummary(class_index=index, methods=pooled_methods(parts), honesty=honesty)
 
 
 def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
@@ -85,13 +71,6 @@ def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
         centred=pooled_by_name(part.centred for part in parts),
         trust=_pooled_trust([test for part in parts for test in part.trust]),
     )
-
-
-def pooled_by_name(parts: Iterable[dict[str, Figure]]) -> dict[str, Figure]:
-    """Every figure that any part has, pooled over those that have it, in the order of the names."""
-    figures = list(parts)
-    names = sorted({name for part in figures for name in part})
-    return {name: pooled_figure(part[name] for part in figures if name in part) for name in names}
 
 
 def _pooled_trust(tests: Sequence[TrustTest]) -> list[TrustTest]:

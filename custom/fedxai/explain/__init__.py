@@ -6,7 +6,7 @@ A new method is one new file in this folder: a subclass of ``Method`` under ``@M
 
 from fedxai.explain.answering import answering
 from fedxai.explain.method import METHODS, Method
-from fedxai.explain.one_batch import Explained, explain_batch
+from fedxai.explain.one_batch import Explained, able, explain_batch
 from fedxai.explain.probe import GradientPass, Probe
 from fedxai.explain.question import Question
 from fedxai.explain.registry import Registry
@@ -21,6 +21,7 @@ __all__ = [
     "Probe",
     "Question",
     "Registry",
+    "able",
     "answering",
     "explain_batch",
 ]

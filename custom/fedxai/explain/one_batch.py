@@ -86,6 +86,18 @@ def explain_batch(
     return Explained(logits=logits, question=question, maps=maps, passes=probe.passes, forwards=probe.forwards)
 
 
+def able(methods: Sequence[Method], network: nn.Module, space: Sequence[int]) -> list[Method]:
+    """Those of the methods that can explain images of that size: over windows no layer is read.
+
+    Args:
+        methods: that explain images of some size.
+        network: as for :func:`explain_batch`.
+        space: the images' size in voxels.
+    """
+    whole = not isinstance(network, Windowed) or network.is_whole(space)
+    return [method for method in methods if whole or not method.needs_layer]
+
+
 def device_of(network: nn.Module) -> torch.device | None:
     """Where the network's first parameter or buffer lies; None for a network without any."""
     for tensor in (*network.parameters(), *network.buffers()):
@@ -135,7 +147,7 @@ def _layer(
         raise ExplanationError(
             f"{reading[0]} needs target_layer; the network's last layers are {', '.join(names[-8:])}"
         )
-    if isinstance(network, Windowed) and network.window(space) != tuple(space):
+    if isinstance(network, Windowed) and not network.is_whole(space):
         raise ExplanationError(
             f"{reading[0]} reads a layer over the whole image, but images of {_by(space)} go through this network in "
             f"windows of {_by(network.window(space))}; leave it out"

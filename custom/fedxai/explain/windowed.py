@@ -39,9 +39,13 @@ class Windowed(nn.Module):
         """The window's size in voxels for an image of that size."""
         return tuple(fall_back_tuple(self._inferer.roi_size, space))
 
+    def is_whole(self, space: Sequence[int]) -> bool:
+        """Whether an image of that size goes to the network as it is, not in windows."""
+        return self.window(space) == tuple(space)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K, *spatial)`` of images ``(B, C, *spatial)``."""
-        if self.window(images.shape[2:]) == tuple(images.shape[2:]):
+        if self.is_whole(images.shape[2:]):
             return self.network(images)
         blended: Any = self._inferer(images, self._ask)
         return blended

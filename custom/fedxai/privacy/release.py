@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 from fedxai.errors import SettingsError
-from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, MethodSummary, TrustTest
+from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, Honesty, MethodSummary, TrustTest
 
 _PLACED = ("shares", "chance")
 _KINDS = ("scores", "chance", "centred")
@@ -46,23 +46,27 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
         SettingsError: when ``minimum_cell`` is below 1.
     """
     _check(minimum_cell)
-    honesty = explanation.honesty
-    if honesty is not None:
-        honesty = honesty.model_copy(update={"figures": _released_figures(honesty.figures, minimum_cell)})
     places = [
         place.model_copy(update={kind: _released_figures(getattr(place, kind), minimum_cell) for kind in _PLACED})
         for place in explanation.places
         if place.n >= minimum_cell
     ]
     classes = [
-        part.model_copy(update={"methods": _released_methods(part, minimum_cell)}) for part in explanation.classes
+        part.model_copy(
+            update={
+                "methods": _released_methods(part, minimum_cell),
+                "honesty": _released_honesty(part.honesty, minimum_cell),
+            }
+        )
+        for part in explanation.classes
     ]
     methods = [_no_more_than(method, classes) for method in _released_methods(explanation, minimum_cell)]
+    batteries = [part.honesty.figures for part in classes if part.honesty is not None]
     agreement = None if explanation.agreement is None else released_figure(explanation.agreement, minimum_cell)
     return explanation.model_copy(
         update={
             "methods": methods,
-            "honesty": honesty,
+            "honesty": _released_honesty(explanation.honesty, minimum_cell, batteries),
             "places": places,
             "classes": classes,
             "agreement": agreement,
@@ -71,18 +75,29 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
 
 
 def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:
-    """A figure over the classes together is held back where one class's is: from the others' it could be told."""
     parts = [part for summary in classes for part in summary.methods if part.method == method.method]
+    return method.model_copy(
+        update={kind: _together(getattr(method, kind), [getattr(part, kind) for part in parts]) for kind in _KINDS}
+    )
 
-    def released(kind: str) -> dict[str, Figure]:
-        return {
-            name: figure
-            if all(getattr(part, kind)[name].value is not None for part in parts if name in getattr(part, kind))
-            else Figure(value=None, n=figure.n)
-            for name, figure in getattr(method, kind).items()
-        }
 
-    return method.model_copy(update={kind: released(kind) for kind in _KINDS})
+def _together(figures: dict[str, Figure], by_class: Sequence[dict[str, Figure]]) -> dict[str, Figure]:
+    """A figure over the classes together is held back where one class's is: from the others' it could be told."""
+    return {
+        name: figure
+        if all(part[name].value is not None for part in by_class if name in part)
+        else Figure(value=None, n=figure.n)
+        for name, figure in figures.items()
+    }
+
+
+def _released_honesty(
+    honesty: Honesty | None, minimum_cell: int, by_class: Sequence[dict[str, Figure]] = ()
+) -> Honesty | None:
+    if honesty is None:
+        return None
+    figures = _together(_released_figures(honesty.figures, minimum_cell), by_class)
+    return honesty.model_copy(update={"figures": figures})
 
 
 def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) -> list[MethodSummary]:

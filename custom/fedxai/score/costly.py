@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fedxai.explain import Method
+from fedxai.explain import Method, able
 from fedxai.records import Honesty
 from fedxai.score.asked import Asked
 from fedxai.score.honesty import HonestyBattery, figures_of
@@ -65,7 +65,10 @@ class CostlyQuestions:
     def _ask_sample(self, sample: Sample, methods: Sequence[Method], into: Sequence[Tallies], **ask: Any) -> None:
         for batch in sample.batches(_TOGETHER):
             cases = {"inputs": batch.images, "targets": batch.targets, "seed": self._seed}
-            asked = {m.name: Asked(network=self._network, method=m, **cases, **ask) for m in methods}
+            asked = {
+                m.name: Asked(network=self._network, method=m, **cases, **ask)
+                for m in able(methods, self._network, batch.images.shape[2:])
+            }
             for name, one in asked.items():
                 one.others = {other: asked[other].relevance for other in asked if other != name}
                 one.spacing = batch.spacing

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
-from fedxai.explain import METHODS, Explained, Method, explain_batch
+from fedxai.explain import METHODS, Explained, Method, able, explain_batch
 from fedxai.records import HEADLINE_METHOD, ClassSummary, Explanation, MethodSummary, Split
 from fedxai.score.costly import CostlyQuestions
 from fedxai.score.model_score import MODEL_SCORES
@@ -38,7 +38,7 @@ class ExaminedCase:
     index: int  # in the order of the batches, from 0
     image: NDArray[np.float32]  # (C, *spatial), as the network saw it
     region: NDArray[np.bool_] | None  # (1, *spatial)
-    maps: dict[str, NDArray[np.float32]]  # by method: (1, *spatial), summed over channels
+    maps: dict[str, NDArray[np.float32]]  # by method that can explain it: (1, *spatial), summed over channels
     label: int
     predicted: int  # of a segmentation, the likeliest class over the region
     target: int  # the explained class
@@ -109,7 +109,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     for batch in batches:
         _check(batch)
         targets = batch["label"] if target_class == "label" else None
-        explained = explain_batch(network, batch["image"], targets=targets, methods=chosen, **ask)
+        asked = able(chosen, network, batch["image"].shape[2:]) or [HEADLINE_METHOD]  # its target is needed anyway
+        explained = explain_batch(network, batch["image"], targets=targets, methods=asked, **ask)
         scores = _score(batch, explained, tallies, of_class)
         costly.add(batch, explained.targets)
         if search_shortcuts:
@@ -184,19 +185,28 @@ def _score(
     tallies: Mapping[str, Tally],
     of_class: Mapping[int, Mapping[str, Tally]],
 ) -> dict[str, dict[str, Tensor]]:
-    """Scores ``(B,)`` by method and score; each is tallied over the cases that it is made for."""
+    """Scores ``(B,)`` by method and score; each is tallied over the cases that it is made for.
+
+    A method that cannot explain images of this size has none, and its cases are counted as not scored.
+    """
     has_region = torch.as_tensor(batch["has_region"]).bool().flatten().cpu()
     labels = torch.as_tensor(batch["label"]).flatten().cpu()
     regions = Regions.of(batch["region"].to(explained.logits.device), batch.get("spacing"))
     levels = chance(regions), centred(regions)
     scores = {}
     for method, tally in tallies.items():
+        kept = {index: tallies_of_class[method] for index, tallies_of_class in of_class.items()}
+        if method not in explained.maps:
+            tally.count(cases=len(labels), with_region=0)
+            for index, of_this in kept.items():
+                of_this.count(cases=int((labels == index).sum()), with_region=0)
+            continue
         whole = score_map(explained.maps[method], regions)
         scores[method] = {name: values.cpu() for name, values in whole.items()}
         kinds = [{name: value.cpu() for name, value in kind.items()} for kind in (scores[method], *levels)]
         _add(tally, kinds, torch.ones_like(has_region), has_region, batch["group"])
-        for index, tallies_of_class in of_class.items():
-            _add(tallies_of_class[method], kinds, labels == index, has_region, batch["group"])
+        for index, of_this in kept.items():
+            _add(of_this, kinds, labels == index, has_region, batch["group"])
     return scores
 
 
@@ -222,7 +232,7 @@ def _case(
 ) -> ExaminedCase:
     has_region = bool(batch["has_region"][place])
     probabilities = _probabilities(explained.logits[place].float().cpu(), torch.as_tensor(batch["region"][place]).cpu())
-    maps = {name: whole[place].sum(dim=0, keepdim=True) for name, whole in explained.maps.items()}
+    maps = {name: explained.maps[name][place].sum(dim=0, keepdim=True) for name in scores}
     return ExaminedCase(
         index=index,
         image=_copy(batch["image"][place], torch.float32),

@@ -66,8 +66,7 @@ def run_job(
         prepared = Path(scratch) / job.name
         prepare_job(job, prepared, sites, settings or {}, train or {})
         log = Path(scratch) / "simulator.log"
-        simulator = "fedxai.flare.simulator_again" if resume else "nvflare.private.fed.app.simulator.simulator"
-        command = [sys.executable, "-m", simulator, str(prepared)]
+        command = [sys.executable, "-m", "fedxai.flare.simulator", str(prepared), *(["--resume"] if resume else [])]
         command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
         environment = {**os.environ, **({COHORTS_VARIABLE: str(cohorts.resolve())} if cohorts else {})}
         if not cohorts:

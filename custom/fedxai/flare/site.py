@@ -16,7 +16,7 @@ from nvflare.apis.job_def import JobMetaKey
 
 from fedxai.bundle import Bundle
 from fedxai.bundle.approval import admit
-from fedxai.errors import BundleError, CohortError
+from fedxai.errors import BundleError, CohortError, RunError
 from fedxai.flare.home import LEDGER, home, run_folder, study_folder
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
@@ -59,18 +59,26 @@ class Site(FLComponent):
         self._context: dict[str, Any] = {}
 
     def enter(self, fl_ctx: FLContext) -> "Site":
-        """Learn from FLARE who and where this site is; called at the start of every task."""
+        """Learn from FLARE who and where this site is; called at the start of every task.
+
+        Raises:
+            RunError: when FLARE's simulator gave this site another one's name.
+        """
         if not self._context:
             workspace = fl_ctx.get_engine().get_workspace()
+            simulated, name = bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)), fl_ctx.get_identity_name()
+            own = Path(workspace.get_root_dir()).name
+            if simulated and own != name:  # FLARE 2.9 with several threads, see fedxai.flare.simulator
+                raise RunError(f"FLARE's simulator gave {own} the name of {name}; start it again, or with -t 1")
             meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
             self._context = {
-                "name": fl_ctx.get_identity_name(),
+                "name": name,
                 "folder": run_folder(fl_ctx),
                 "home": home(fl_ctx),
                 "study": study_folder(fl_ctx, self._study),
                 "local": Path(workspace.get_site_config_dir()),
                 "sites": max(1, len(meta.get(JobMetaKey.JOB_CLIENTS) or [])),
-                "simulated": bool(fl_ctx.get_prop(FLContextKey.SIMULATE_MODE, False)),
+                "simulated": simulated,
             }
         return self
 

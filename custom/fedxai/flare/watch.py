@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply, SessionClosed
@@ -20,7 +21,8 @@ Answer = TypeVar("Answer")
 class Progress:
     """One look at a job.
 
-    ``round`` counts from 1 and is 0 before the first; ``busy`` names the task that each working site is at.
+    ``round`` counts from 1 and is 0 before the first; ``busy`` names the task that each working site is at; ``started``
+    is when the server began to run it, in seconds since 1970 by the server's clock.
     """
 
     job: str
@@ -30,6 +32,7 @@ class Progress:
     rounds: int = 0
     busy: dict[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    started: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -58,8 +61,9 @@ def newest_job(session: Session) -> str:
 def again(session: Session, job: str) -> str:
     """Submit an interrupted job once more: its study goes on after the last finished round.
 
-    FLARE takes up no job of a server that was killed, and calls it RUNNING for ever; the server's own list of what it
-    runs tells such a job from one that does run.
+    FLARE takes up no job of a server that was killed, and calls it RUNNING for ever: it is one that was started before
+    the server was. What the server lists as running does not tell: a finished job is not in that list either, and
+    stays RUNNING while its sites' last outcomes are waited for, up to 15 minutes.
 
     Returns:
         The new job's id.
@@ -69,7 +73,7 @@ def again(session: Session, job: str) -> str:
         RunError: when the server does not answer.
     """
     seen = _ask(lambda: look(session, job))
-    if not (seen.ended or (seen.status == "RUNNING" and not _runs(session, job))):
+    if not (seen.ended or (seen.status == "RUNNING" and _left_behind(session, seen))):
         raise SettingsError(f"job {job} is {seen.status}, and only a job that runs no more can be resumed")
     if seen.completed:
         raise SettingsError(f"job {job} did all it was asked, so nothing is to be resumed; submit it anew")
@@ -121,6 +125,7 @@ def look(session: Session, job: str) -> Progress:
         rounds=rounds,
         busy=dict(sorted(busy.items())),
         reasons=tuple(meta.get("job_deploy_detail") or ()) if meta["status"] == _NOT_RUN else (),
+        started=datetime.fromisoformat(meta["start_time"]).timestamp() if meta.get("start_time") else None,
     )
 
 
@@ -137,8 +142,10 @@ def _ask(question: Callable[[], Answer], *, every: float = 2.0, patience: float 
         time.sleep(every)
 
 
-def _runs(session: Session, job: str) -> bool:
-    return any(running.job_id == job for running in _ask(session.get_system_info).job_info)
+def _left_behind(session: Session, seen: Progress) -> bool:
+    """Whether an earlier process of the server ran the job; both times are of the server's clock."""
+    up = _ask(session.get_system_info).server_info.start_time
+    return seen.started is not None and seen.started < up
 
 
 def _workflow(session: Session, job: str) -> dict[str, Any]:

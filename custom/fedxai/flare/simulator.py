@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLARE's simulator for a run that goes on: what the run before left in its workspace is kept, not wiped.
+"""FLARE's simulator as our commands start it: every site has its own name, and a run may go on.
 
-Run as ``python -m fedxai.flare.simulator_again JOB -w WORKSPACE -c SITES -t THREADS``.
+Run as ``python -m fedxai.flare.simulator JOB -w WORKSPACE -c SITES -t THREADS [--resume]``.
 """
 
 import argparse
 import shutil
 import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,35 @@ from fedxai.flare.simulate import EARLIER
 _OURS = Path("simulate_job") / FOLDER
 
 
-class SimulatorAgain(SimulatorRunner):
+class _OfThread(dict[str, Any]):
+    """A mapping of which every thread sends what it put there itself.
+
+    FLARE 2.9 starts all sites at once, each in a thread of its own, and tells a site's process its name through one
+    mapping that these threads share: where two of them write before either sends, two sites get the same name, read
+    the same cohort and give the same answers, and nothing says so.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self._own = threading.local()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._own.__dict__[key] = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, ({**self, **self._own.__dict__},)
+
+
+class Simulator(SimulatorRunner):
+    """Tells every site its own name."""
+
+    def create_client(self, client_name: str) -> None:
+        """Make a simulated site, as FLARE does."""
+        super().create_client(client_name)
+        self.build_ctx = _OfThread(self.build_ctx)  # pyright: ignore[reportArgumentType]
+
+
+class SimulatorAgain(Simulator):
     """Begins as FLARE's does, in empty folders, then brings back what server and sites had of ours.
 
     Killed at any moment, it finds everything either in its place or under ``earlier/``.
@@ -48,11 +78,12 @@ class SimulatorAgain(SimulatorRunner):
 
 
 def main() -> int | None:
-    """Run the job in the workspace of the run before; the exit code is FLARE's."""
+    """Run the job; the exit code is FLARE's."""
     parser = argparse.ArgumentParser()
     define_simulator_parser(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the run whose workspace this is")
     arguments = parser.parse_args()
-    runner = SimulatorAgain(
+    runner = (SimulatorAgain if arguments.resume else Simulator)(
         job_folder=arguments.job_folder,
         workspace=arguments.workspace,
         clients=arguments.clients,

@@ -221,6 +221,6 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_keeps_what_was_there(gro
         assert loaded is not None
         assert (loaded.state.round, loaded.damaged) == (1, [])
         assert verify(disk / "run" / RESULTS / "ledger.jsonl").intact
-        assert not [path for path in disk.rglob("*") if "partial" in path.name or path.suffix == ".tmp"]
+        assert not [path for path in disk.rglob("*") if ".part" in path.name or path.suffix == ".tmp"]
     finally:
         subprocess.run(["umount", disk], check=True)

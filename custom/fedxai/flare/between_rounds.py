@@ -2,7 +2,6 @@
 """Whether this round's model still looks where the model explained before it looked, on the same cases."""
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from fedxai.records import Figure
 from fedxai.score.model_agreement import model_agreement
 from fedxai.train.engine import SiteTrainer
+from fedxai.whole_file import whole_file
 
 Batches = Iterable[Mapping[str, Any]]
 
@@ -49,7 +49,5 @@ def _kept(file: Path) -> dict[str, Any] | None:
 
 def _keep(file: Path, weights: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as opened:
+    with whole_file(file) as unfinished, unfinished.open("wb") as opened:
         np.savez(opened, **weights)
-    os.replace(partial, file)

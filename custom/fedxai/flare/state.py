@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedxai.errors import RunError, SettingsError
+from fedxai.whole_file import whole_file
 
 _FILE = re.compile(r"round_(\d{6})\.([0-9a-f]{64})\.safetensors")
 _HEADER = "fedxai"
@@ -73,15 +74,10 @@ class StudyStore:
         content = _encoded(state)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"round_{state.round:06d}.{hashlib.sha256(content).hexdigest()}.safetensors"
-        partial = self.folder / "partial"
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as unfinished, unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         self._prune(path, state.round)
         return path
 

@@ -56,6 +56,9 @@ class TrainSettings(_Settings):
     mixed_precision: bool = Field(
         False, description="Compute the network of a training step in bfloat16; weights and evaluation stay float32."
     )
+    validate_every: Positive = Field(
+        1, description="Rounds from one validation of the global model to the next; the last model is always validated."
+    )
     cache_cases: int = Field(2048, ge=0, description="At most this many prepared cases are held in memory.")
 
     @model_validator(mode="after")

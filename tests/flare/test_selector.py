@@ -59,3 +59,17 @@ def test_a_model_below_the_floor_is_no_candidate(selector):
 def test_a_floor_outside_0_and_1_is_refused(floor):
     with pytest.raises(SettingsError, match="e_floor must be between 0 and 1"):
         ModelSelector(e_floor=floor).check()
+
+
+def test_a_round_that_is_not_validated_chooses_nothing_and_ends_nothing(selector):
+    selector.validate_every = 2
+    selector._before_aggregate(at_round(1))
+    assert selector.panics == []
+    assert selector.best_val_metric == float("-inf")
+    selector._before_aggregate(at_round(2))
+    assert len(selector.panics) == 1
+
+
+def test_validation_rarer_than_never_is_refused():
+    with pytest.raises(SettingsError, match="validate_every must be at least 1, got 0"):
+        ModelSelector(validate_every=0).check()

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from fedxai.errors import TrainingError
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.federation import train_rounds
@@ -9,8 +10,8 @@ from fedxai.train.federation import train_rounds
 
 @pytest.fixture
 def trainers(brain_bundle, phantom_cases):
-    def make(*sites, steps=2):
-        settings = TrainSettings(local_steps=steps, threads=1)
+    def make(*sites, steps=2, validate_every=1):
+        settings = TrainSettings(local_steps=steps, threads=1, validate_every=validate_every)
         return {
             site: SiteTrainer(
                 bundle=brain_bundle, cases=phantom_cases[site], site=site, settings=settings, device="cpu"
@@ -54,6 +55,26 @@ def test_steps_bytes_and_metrics_are_counted(trainers):
     size = sum(tensor.nbytes for tensor in found.last.values())
     assert found.steps == 2 * 2 * 2
     assert found.update_bytes == 2 * 2 * size
-    assert len(found.metrics) == len(found.losses) == 3
+    assert list(found.metrics) == list(found.losses) == [0, 1, 2]
     assert 1 <= found.best_round <= 2
-    assert found.metrics[found.best_round] == max(found.metrics[1:])
+    assert found.metrics[found.best_round] == max(found.metrics[1], found.metrics[2])
+
+
+def test_validating_more_rarely_changes_only_who_can_be_chosen(trainers):
+    found = train_rounds(trainers("site-1", "site-2"), rounds=3)
+    rarely = train_rounds(trainers("site-1", "site-2", validate_every=2), rounds=3)
+    assert {name: tensor.tobytes() for name, tensor in rarely.last.items()} == {
+        name: tensor.tobytes() for name, tensor in found.last.items()
+    }
+    assert rarely.metrics == {round_: found.metrics[round_] for round_ in (0, 2, 3)}
+    assert rarely.best_round in (2, 3)
+
+
+def test_a_metric_that_no_validation_split_gives_ends_the_training(trainers):
+    """A site without a class has no macro AUC; with NaN nothing would ever be better than the model of round 1."""
+    lacking = trainers("site-1", "site-2")
+    for trainer in lacking.values():
+        trainer.cases["validation"] = [case for case in trainer.cases["validation"] if case.label != 1]
+    with pytest.raises(TrainingError, match="no site's validation split gives macro_auc.* for instance accuracy"):
+        train_rounds(lacking, rounds=1)
+    assert train_rounds(lacking, rounds=1, key_metric="accuracy").best_round == 1

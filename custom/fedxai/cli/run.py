@@ -16,6 +16,16 @@ GUIDANCE = Annotated[
 EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training cases in a round.")]
 STEPS = Annotated[int | None, typer.Option(min=1, help="Optimisation steps of a site in a round, instead of passes.")]
 MIXED = Annotated[bool, typer.Option("--mixed-precision", help="Train in bfloat16, where the device is fast at it.")]
+VALIDATE = Annotated[
+    int | None, typer.Option(min=1, help="Rounds from one validation of the global model to the next; default: 1.")
+]
+KEY = Annotated[
+    str | None,
+    typer.Option(
+        help="Validation metric that chooses the best model, for instance accuracy where sites lack classes and so "
+        "have no macro_auc; default: the job's own."
+    ),
+]
 BATCH = Annotated[int | None, typer.Option(min=1, help="Cases a step; default: the bundle's own.")]
 
 
@@ -31,6 +41,8 @@ def run(
     local_steps: STEPS = None,
     batch_size: BATCH = None,
     mixed_precision: MIXED = False,
+    validate_every: VALIDATE = None,
+    key_metric: KEY = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Sites at work at a time; default: all.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, shuffling and augmentation.")] = 0,
     guidance: GUIDANCE = None,
@@ -54,7 +66,15 @@ def run(
     from fedxai.records import RunSummary
     from fedxai.report.console import print_summary
 
-    settings = {"bundle": bundle, "num_rounds": rounds, "seed": seed, "resume": resume or None, **_given(model)}
+    settings = {
+        "bundle": bundle,
+        "num_rounds": rounds,
+        "seed": seed,
+        "validate_every": validate_every,
+        "key_metric": key_metric,
+        "resume": resume or None,
+        **_given(model),
+    }
     train = {
         "seed": seed,
         "local_epochs": local_epochs,
@@ -93,7 +113,9 @@ def compare(
     local_steps: STEPS = None,
     batch_size: BATCH = None,
     mixed_precision: MIXED = False,
+    validate_every: VALIDATE = None,
     guidance: GUIDANCE = None,
+    key_metric: KEY = None,
     job: Annotated[Path, typer.Option(help="The FLARE job that is FedXAI-Med.")] = Path("jobs/fedxai"),
 ) -> None:
     """Compare centralised, local-only, plain federated and FedXAI-Med: same steps, seeds and test cases.
@@ -113,6 +135,8 @@ def compare(
         "local_steps": local_steps,
         "batch_size": batch_size,
         "mixed_precision": mixed_precision,
+        "validate_every": validate_every or 1,
+        "guidance": _guidance(guidance) or {},
     }
     comparison = SystemsComparison(
         cohorts=cohorts,
@@ -120,7 +144,7 @@ def compare(
         job=job,
         rounds=rounds,
         train=checked(TrainSettings, train, what="train"),
-        guidance=_guidance(guidance),
+        key_metric=key_metric,
         out=out,
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -28,7 +28,7 @@ from fedxai.records import (
 )
 from fedxai.report.files import write_files
 from fedxai.score.examine import examine
-from fedxai.settings import ExplainSettings, TrainSettings
+from fedxai.settings import ExplainSettings, GuidanceSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
 from fedxai.train.evaluation import KEY_METRIC
 from fedxai.train.federation import train_rounds
@@ -43,17 +43,17 @@ class SystemsComparison:
     Every system starts from the same seeded weights, trains ``rounds`` times ``local_epochs`` passes over each
     training case (or ``local_steps`` steps; centralised then as many as all sites together), chooses its best model by
     its own validation cases, and is tested on the test cases of all sites together. Steps are counted: a local-only
-    model takes its site's share of them. Without guidance plain federated
-    and FedXAI-Med differ in where explanations are made, not in how weights are averaged, so their diagnostic figures
-    agree; with guidance FedXAI-Med alone trains under it.
+    model takes its site's share of them. Without guidance plain federated and FedXAI-Med differ in where explanations
+    are made, not in how weights are averaged, so their diagnostic figures agree; with guidance FedXAI-Med alone trains
+    under it.
 
     Args:
         cohorts: folder with one cohort per site.
         bundle: the MONAI bundle.
         job: the FLARE job that is FedXAI-Med.
         rounds: federated rounds.
-        train: how each site trains in a round; its seed is replaced.
-        guidance: what FedXAI-Med's training is rewarded for besides (`fedxai.settings.GuidanceSettings`).
+        train: how each site trains in a round; its seed is replaced, and its guidance is FedXAI-Med's alone.
+        key_metric: validation metric that chooses the best model; None: the task's usual one.
         out: where results are kept; what is there already from the same comparison is not computed again.
     """
 
@@ -66,23 +66,24 @@ class SystemsComparison:
         rounds: int,
         train: TrainSettings,
         out: Path,
-        guidance: Mapping[str, Any] | None = None,
+        key_metric: str | None = None,
     ) -> None:
         check_job(job)
         self.bundle = bundle
         self.job = job
         self.cohorts_root = cohorts
         self.rounds = rounds
-        self.train = train
-        self.key_metric = KEY_METRIC[bundle.task]
-        self.guidance = dict(guidance or {})
+        self.train = train.model_copy(update={"guidance": GuidanceSettings()})  # pyright: ignore[reportCallIssue]
+        self.key_metric = key_metric or KEY_METRIC[bundle.task]
+        self.guidance = train.guidance
         self.out = out
         self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}
         self.settings = {
             "rounds": rounds,
             "cohorts": cohorts.name,
             "bundle": bundle.name,
-            "guidance": "+".join(self.guidance.get("terms", [])) or None,
+            "key_metric": self.key_metric,
+            "guidance": "+".join(self.guidance.terms) or None,
             **train.model_dump(exclude={"seed", "threads", "guidance"}),
         }
         self._keep_settings()
@@ -128,7 +129,8 @@ class SystemsComparison:
 
     def _fedxai(self, seed: int) -> SystemResult:
         start = time.perf_counter()
-        train = {**self.train.model_dump(exclude={"seed", "guidance"}, exclude_none=True), "guidance": self.guidance}
+        guided = self.train.model_copy(update={"guidance": self.guidance})
+        train = guided.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
         run = self.out / "runs" / f"seed{seed}"
         results = run_job(
             self.job,
@@ -140,6 +142,7 @@ class SystemsComparison:
                 "explain_every": max(2, self.rounds // _EXPLAINED),
                 "seed": seed,
                 "key_metric": self.key_metric,
+                "validate_every": self.train.validate_every,
             },
             train={**train, "seed": seed},
         )

@@ -80,7 +80,10 @@ class TrainExecutor(_SiteExecutor):
     def _train(self, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         round_ = int(message.get_header(AppConstants.CURRENT_ROUND))
         weights = read_dxo(message).data
-        before = site.trainer.evaluate("validation", weights, intervals=False)
+        validation = {}
+        if round_ % site.trainer.settings.validate_every == 0:
+            before = site.trainer.evaluate("validation", weights, intervals=False)
+            validation = released_evaluation(before, site.settings.minimum_cell).metrics
         update = site.trainer.train(
             weights,
             round_=round_,
@@ -90,7 +93,7 @@ class TrainExecutor(_SiteExecutor):
         report = SiteRound(
             name=site.name,
             training_loss=update.loss,
-            validation=released_evaluation(before, site.settings.minimum_cell).metrics,
+            validation=validation,
             steps=update.steps,
             seconds=update.seconds,
         )
@@ -121,7 +124,6 @@ class ExplainExecutor(_SiteExecutor):
     def _examine(self, site: Site, role: str) -> Explanation:
         settings, config = site.explain, site.bundle.explain
         final = role != "round"
-        classifies = site.bundle.task == "classification"  # the trust tests and the battery ask for probabilities
         split: Split = "test" if final else "validation"
         network, background = site.trainer.asked_network, site.trainer.background(config.methods)
         methods, refused = answering(
@@ -140,9 +142,9 @@ class ExplainExecutor(_SiteExecutor):
             "split": split,
             "methods": methods,
             **site.bundle.question,
-            "trust_cases": settings.trust_cases if final and classifies else 0,
-            "honesty_cases": settings.honesty_cases if final and classifies else 0,
-            "search_shortcuts": final and classifies,
+            "trust_cases": settings.trust_cases if final else 0,
+            "honesty_cases": settings.honesty_cases if final else 0,
+            "search_shortcuts": final and site.bundle.task == "classification",
             "background": background,
         }
         if not final or not settings.gallery:

@@ -15,20 +15,24 @@ class ModelSelector(IntimeModelSelector):
 
     Args:
         key_metric: the validation metric that chooses the best global model; higher is better.
+        validate_every: rounds from one validation at the sites to the next, as in their training settings.
         e_floor: a model whose E has fallen below this is not chosen, however good its metric; None: no floor.
     """
 
-    def __init__(self, key_metric: str = "macro_auc", e_floor: float | None = None) -> None:
+    def __init__(self, key_metric: str = "macro_auc", validate_every: int = 1, e_floor: float | None = None) -> None:
         super().__init__(weigh_by_local_iter=True, key_metric=key_metric)
+        self.validate_every = validate_every
         self.e_floor = e_floor
         self.e: float | None = None  # of the newest global model that was explained; the workflow tells it
 
     def check(self) -> None:
-        """Refuse a floor that is none: asked by the workflow, because FLARE hides what a constructor raises.
+        """Refuse settings that are none: asked by the workflow, because FLARE hides what a constructor raises.
 
         Raises:
-            SettingsError: when the floor is not between 0 and 1.
+            SettingsError: when the floor is not between 0 and 1, or validation is not every round or rarer.
         """
+        if self.validate_every < 1:
+            raise SettingsError(f"validate_every must be at least 1, got {self.validate_every}")
         if self.e_floor is not None and not 0 < self.e_floor < 1:
             raise SettingsError(f"e_floor must be between 0 and 1, or null, got {self.e_floor}")
 
@@ -48,7 +52,7 @@ class ModelSelector(IntimeModelSelector):
 
     def _before_aggregate(self, fl_ctx: FLContext) -> Any:
         round_ = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)
-        if round_ and self.validation_metric_sum_of_weights == 0:
+        if round_ and round_ % self.validate_every == 0 and self.validation_metric_sum_of_weights == 0:
             self.system_panic(
                 f"model selection: no site reported {self.key_metric} in round {round_}; choose a key_metric "
                 "that the validation split of at least one site can give",

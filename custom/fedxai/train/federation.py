@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plain loop of Algorithm FedAvg: what a federated run, a centralised and a local-only training have in common."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from fedxai.combine.weights import fedavg, global_mean
+from fedxai.errors import TrainingError
 from fedxai.train.engine import SiteTrainer, Weights
 
 
@@ -18,8 +20,8 @@ class TrainingResult:
     last: Weights
     best: Weights
     best_round: int
-    metrics: list[float]  # validation metric of the model after 0, 1, ... rounds
-    losses: list[float]  # global validation loss (Eq. 3), likewise
+    metrics: dict[int, float]  # validation metric of the model after so many rounds, where it was validated
+    losses: dict[int, float]  # global validation loss (Eq. 3), likewise
     steps: int
     update_bytes: int
     seconds: float
@@ -36,29 +38,38 @@ def train_rounds(
 
     With the trainers of all sites this is plain federated learning; with one trainer over pooled cases it is
     centralised training, with one site's trainer local-only training: an average of one is that one. The best model
-    is the one with the highest n_k-weighted validation metric among those after rounds 1 to ``rounds``.
+    is the one with the highest n_k-weighted validation metric among those after rounds 1 to ``rounds`` that are
+    validated: every ``validate_every``-th and the last.
 
     Args:
-        trainers: by site; they share the bundle and the seed.
+        trainers: by site; they share the bundle, the seed and ``validate_every``.
         rounds: federated rounds, at least 1.
         key_metric: validation metric that chooses the best model.
         on_round: called with the number of rounds done.
 
     Returns:
         The models and the counts.
+
+    Raises:
+        TrainingError: when no site's validation split gives ``key_metric``.
     """
     start = time.perf_counter()
     cases = {site: trainer.training_cases for site, trainer in trainers.items()}
-    weights = next(iter(trainers.values())).weights()
+    first = next(iter(trainers.values()))
+    weights, every = first.weights(), first.settings.validate_every
     best, best_round, steps, sent = weights, 0, 0, 0
-    metrics: list[float] = []
-    losses: list[float] = []
+    metrics: dict[int, float] = {}
+    losses: dict[int, float] = {}
     for round_ in range(rounds + 1):
-        metric, loss = _validate(trainers, weights, cases, key_metric)
-        if round_ > 0 and (best_round == 0 or metric > max(metrics[1:])):
-            best, best_round = weights, round_
-        metrics.append(metric)
-        losses.append(loss)
+        if round_ % every == 0 or round_ == rounds:
+            metrics[round_], losses[round_] = _validate(trainers, weights, cases, key_metric)
+            if math.isnan(metrics[round_]):
+                raise TrainingError(
+                    f"no site's validation split gives {key_metric}, which needs every class there; choose another "
+                    "key_metric, for instance accuracy"
+                )
+            if round_ > 0 and (best_round == 0 or metrics[round_] > metrics[best_round]):
+                best, best_round = weights, round_
         on_round(round_)
         if round_ == rounds:
             break

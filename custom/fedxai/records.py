@@ -125,7 +125,8 @@ class MethodSummary(Record):
 class Honesty(Record):
     """The honesty battery: whether the model decides by what lies in the region (``fedxai.score.honesty``).
 
-    ``figures``: occlusion_mass, occlusion_ceiling, drop_region, drop_elsewhere, drop_grey, swap_kept, blank_kept.
+    ``figures``: occlusion_mass, occlusion_ceiling, drop_region, drop_elsewhere, drop_grey, swap_kept, blank_kept,
+    and soft_mass of a gated network.
     """
 
     cases: Count

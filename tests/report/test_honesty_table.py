@@ -9,7 +9,7 @@ import pytest
 
 from fedxai.records import RunSummary
 from fedxai.report.construction import construction_warnings
-from fedxai.report.honesty_table import HONESTY_MEANINGS, honesty_table
+from fedxai.report.honesty_table import honesty_meanings, honesty_table
 from fedxai.report.run_report import headlines, write_report
 
 Change = Callable[..., RunSummary]
@@ -20,7 +20,9 @@ def test_every_final_model_has_a_row_and_every_figure_its_interval_and_meaning(
     summary: RunSummary, tmp_path: Path
 ) -> None:
     text = write_report(summary, tmp_path).read_text(encoding="utf-8")
-    for heading, meaning in HONESTY_MEANINGS.items():
+    meanings = honesty_meanings(summary)
+    assert len(meanings) == 7
+    for heading, meaning in meanings.items():
         assert f"<dt>{heading}</dt><dd>{meaning}</dd>".replace("'", "&#39;") in text
     rows = pd.read_csv(tmp_path / "tables" / "honesty.csv").set_index("model")
     assert list(rows.index) == ["last", "best"]
@@ -59,3 +61,13 @@ def test_without_a_battery_one_line_says_so(with_models: Change, tmp_path: Path)
     assert BOX not in text
     assert not honesty_table(run).rows
     assert not (tmp_path / "tables" / "honesty.csv").exists()
+
+
+def test_the_soft_path_is_a_column_where_a_model_has_a_gate(summary: RunSummary, with_models: Change) -> None:
+    honesty = summary.final[1].honesty
+    assert honesty is not None
+    soft = honesty.model_copy(update={"figures": {**honesty.figures, "soft_mass": honesty.figures["drop_grey"]}})
+    assert "soft_mass" not in {column.key for column in honesty_table(summary).columns}
+    gated = with_models(honesty=soft)
+    assert "E, soft path" in honesty_meanings(gated)
+    assert honesty_table(gated).rows[0]["soft_mass"] == honesty.figures["drop_grey"]

@@ -3,7 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from fedxai.explain import explain_batch
 from fedxai.score.honesty import HonestyBattery
+from fedxai.train.gated import Gated
 
 
 class Looks(nn.Module):
@@ -106,3 +108,28 @@ def test_a_patient_of_another_shape_is_no_partner(batch):
         asked.add({key: value[:3] for key, value in part.items()})
     result = asked.result()
     assert (result.cases, result.figures["swap_kept"].n, result.figures["blank_kept"].n) == (6, 4, 6)
+
+
+def test_behind_a_gate_the_soft_path_shows_what_a_map_of_gradients_does_not(batch):
+    """The gate opens at bright pixels and is a code for nothing; behind it the model adds up the region's corner."""
+
+    class Bright(nn.Module):
+        def forward(self, image):
+            return 40 * (image - 0.85)
+
+    class Everything(nn.Module):
+        def forward(self, image):
+            seen = image.mean(dim=(1, 2, 3))
+            return torch.stack([torch.zeros_like(seen), 100 * seen - 1], dim=1)
+
+    asked = {name: part[::2] for name, part in batch.items()}  # the bodies whose region is bright
+    asked["image"] = asked["image"].clone()
+    asked["image"][:, :, 36:42, 36:42] = 0.8  # the mark stays a little below the gate's threshold
+    gated = Gated(relevance=Bright(), classifier=Everything(), start=0.0, gate={"margin": 0})
+    result = battery(gated, asked)
+    found = explain_batch(gated, asked["image"], methods=["gradient_x_input"]).maps["gradient_x_input"]
+    found[:, :, 8:14, 8:14] = 0
+    assert not found.any(), "hard: E is 1, whatever else could have opened the gate"
+    assert value(result, "soft_mass") < 0.95
+    assert not gated.gate.soft
+    assert "soft_mass" not in battery(Looks(8), batch).figures

@@ -20,6 +20,7 @@ HONESTY = (
     "drop_grey",
     "swap_kept",
     "blank_kept",
+    "soft_mass",
 )
 
 

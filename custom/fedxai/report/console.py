@@ -129,7 +129,7 @@ def _print_honesty(explanation: Explanation, class_names: Sequence[str], termina
     for name, honesty in known.items():
         cases = plural(honesty.cases, "case")
         table.add_column(f"{name}, {cases}" if name else cases, justify="right")
-    for figure in HONESTY_FIGURES:
+    for figure in (name for name in HONESTY_FIGURES if any(name in honesty.figures for honesty in known.values())):
         values = [honesty.figures.get(figure) for honesty in known.values()]
         table.add_row(words(figure), *(UNKNOWN if value is None else number(value.value) for value in values))
     terminal.print(table)

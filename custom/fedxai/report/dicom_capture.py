@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -13,12 +12,11 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from fedxai import __version__
 from fedxai.report.dicom_grid import new_series, onto_slices
 from fedxai.report.dicom_saliency import SaliencyMap
-from fedxai.report.overlay import COLOURS, magnitude, strongest
+from fedxai.report.overlay import blended, magnitude, strongest, windowed
 from fedxai.report.words import words
 
 _SERIES_NUMBER = 500
 _LONG = 64
-_STRONGEST = 0.8  # opacity of the map where it is largest, as in the gallery
 
 
 def saliency_as_captures(
@@ -43,29 +41,22 @@ def saliency_as_captures(
         CohortError: the map or the image lies on another grid than the series.
     """
     lying = onto_slices(magnitude(saliency.values, saliency.values.shape), saliency.affine, sources)
-    shown = onto_slices(image.astype(np.float32), affine, sources).array
-    low, high = np.percentile(shown, (0.5, 99.5))
+    grey = 255 * windowed(onto_slices(image.astype(np.float32), affine, sources).array)[..., None]
     top = strongest(lying.array) or 1.0
     series = new_series(_SERIES_NUMBER)
     named = _named(sources, lying)
     captures = []
     # highdicom counts against the normal; readers that do not sort secondary captures by place, as ITK, want it along
-    for number, place in enumerate(reversed(range(len(shown))), start=1):
-        grey = np.clip((shown[place] - low) / max(float(high - low), 1e-12), 0, 1)
-        picture = _coloured(grey, np.clip(lying.array[place] / top, 0, 1))
-        capture = _capture(picture, saliency, lying, sources[0], {**series, "instance_number": number})
+    for number, place in enumerate(reversed(range(len(grey))), start=1):
+        picture = blended(grey[place], np.clip(lying.array[place] / top, 0, 1))
+        capture = _capture(
+            picture.round().astype(np.uint8), saliency, lying, sources[0], {**series, "instance_number": number}
+        )
         capture.ImagePositionPatient = lying.get_plane_position(place)[0].ImagePositionPatient
         capture.SourceImageSequence = [named[place]]
         capture.BurnedInAnnotation = "YES" if any(s.get("BurnedInAnnotation") == "YES" for s in sources) else "NO"
         captures.append(capture)
     return captures
-
-
-def _coloured(grey: NDArray[Any], share: NDArray[Any]) -> NDArray[np.uint8]:
-    """(rows, columns) of grey and of the map, both in [0, 1], to RGB; opacity grows with the map."""
-    opacity = (_STRONGEST * np.sqrt(share))[..., None]
-    rgb = grey[..., None] * (1 - opacity) + colormaps[COLOURS](share)[..., :3] * opacity
-    return (rgb * 255).round().astype(np.uint8)
 
 
 def _capture(picture: NDArray[np.uint8], saliency: SaliencyMap, lying: Any, source: Dataset, series: Any) -> Any:

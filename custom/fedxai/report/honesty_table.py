@@ -20,10 +20,11 @@ _MEANINGS = {
     "swap_kept": "The share of answers that stay when all but the region and 5 mm around it is another patient's. "
     "Near 1, the region decides.",
     "blank_kept": "The share of answers that stay when all but the region and 5 mm around it is black.",
+    "soft_mass": "E when the network's gate lets gradients through: what opens it counts then too. A gate that opens "
+    "at the region alone gives a high E whatever it is opened by.",
 }
 _WON = {True: "yes", False: "no", None: "cannot be said"}
 HONESTY_FIGURES = tuple(_MEANINGS)
-HONESTY_MEANINGS = {words(name): meaning for name, meaning in _MEANINGS.items()}
 
 
 def honesty_table(summary: RunSummary) -> Table:
@@ -34,10 +35,20 @@ def honesty_table(summary: RunSummary) -> Table:
         Column(key="e", heading="E", kind="figure"),
         Column(key="e_chance", heading="Chance", kind="number"),
     ]
-    columns += [Column(key=name, heading=words(name), kind="figure") for name in _MEANINGS]
+    columns += [Column(key=name, heading=words(name), kind="figure") for name in _asked(summary)]
     columns.append(Column(key="by_construction", heading="E won by construction"))
     rows = [_row(model, model.honesty) for model in summary.final if model.honesty is not None]
     return Table(name="honesty", title="Does the model decide by the region?", columns=columns, rows=rows)
+
+
+def honesty_meanings(summary: RunSummary) -> dict[str, str]:
+    """What the table's columns mean, by heading."""
+    return {words(name): _MEANINGS[name] for name in _asked(summary)}
+
+
+def _asked(summary: RunSummary) -> list[str]:
+    """The figures that some model has: a question to a gate is asked of a gated network only."""
+    return [name for name in _MEANINGS if any(m.honesty and name in m.honesty.figures for m in summary.final)]
 
 
 def _row(model: ModelSummary, honesty: Honesty) -> dict[str, Cell]:

@@ -46,25 +46,37 @@ def plane(whole: NDArray, cut: Cut) -> NDArray:
     return whole if cut is None else whole.take(cut[1], axis=cut[0])
 
 
+def windowed(image: NDArray) -> NDArray:
+    """Values in [0, 1], from the image's 0.5 to its 99.5 percentile."""
+    low, high = np.percentile(image, (0.5, 99.5))
+    return np.clip((image - low) / max(float(high - low), 1e-12), 0, 1)
+
+
 def grey(image: NDArray, cut: Cut) -> NDArray:
     """A plane of ``(C, *spatial)`` as RGB ``(H, W, 3)`` in [0, 255], between its 0.5 and 99.5 percentiles."""
     shown = np.asarray(image if cut is None else image.take(cut[1], axis=cut[0] + 1), dtype=np.float32)
     shown = shown if shown.shape[0] == 3 else np.repeat(shown[:1], 3, axis=0)
-    low, high = np.percentile(shown, (0.5, 99.5))
-    scaled = np.clip((shown - low) / max(float(high - low), 1e-12), 0, 1)
-    return _enlarge(np.moveaxis(scaled, 0, -1))
+    return enlarged(np.moveaxis(windowed(shown), 0, -1))
 
 
 def overlay(background: NDArray, shown: NDArray, top: float) -> NDArray:
-    """A plane of the map in colour over the enlarged image; ``top`` and above is the strongest colour.
-
-    Opacity grows with the map, so that the image shows through where the map says little.
-    """
+    """A plane of the map in colour over the enlarged image; ``top`` and above is the strongest colour."""
     share = np.clip(shown / top, 0, 1) if top > 0 else np.zeros_like(shown)
-    share = _enlarge(np.repeat(share[..., None], 3, axis=-1))[..., 0] / 255
-    colour = colormaps[COLOURS](share)[..., :3] * 255
+    return blended(background, enlarged(np.repeat(share[..., None], 3, axis=-1))[..., 0] / 255)
+
+
+def blended(background: NDArray, share: NDArray) -> NDArray:
+    """A map in colour over what lies below it; opacity grows with the map: where it says little, the image shows.
+
+    Args:
+        background: ``(H, W, 3)``, or ``(H, W, 1)`` in grey, in [0, 255].
+        share: ``(H, W)``, of the strongest colour, in [0, 1].
+
+    Returns:
+        RGB ``(H, W, 3)`` in [0, 255].
+    """
     opacity = (_STRONGEST * np.sqrt(share))[..., None]
-    return background * (1 - opacity) + colour * opacity
+    return background * (1 - opacity) + 255 * colormaps[COLOURS](share)[..., :3] * opacity
 
 
 def outlined(picture: NDArray, region: NDArray | None) -> NDArray:
@@ -99,7 +111,7 @@ def colour_steps(steps: int = 9) -> list[str]:
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in samples]
 
 
-def _enlarge(rgb: NDArray) -> NDArray:
+def enlarged(rgb: NDArray) -> NDArray:
     """``(H, W, 3)`` in [0, 1] to [0, 255] with the longer side ``TILE`` pixels."""
     height, width = rgb.shape[:2]
     factor = TILE / max(height, width)

@@ -10,7 +10,7 @@ from fedxai.report.choice_table import choice_sentence
 from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.course_tables import attendance
 from fedxai.report.files import strict_json, write_files
-from fedxai.report.honesty_table import HONESTY_MEANINGS
+from fedxai.report.honesty_table import honesty_meanings
 from fedxai.report.measures import run_measures
 from fedxai.report.page import data_address, render
 from fedxai.report.reading import (
@@ -86,7 +86,7 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
         explained=bool(explanations_of(summary)),
         choice=choice_sentence(summary.choice) if summary.choice else None,
         constructions=construction_warnings(summary),
-        meanings=HONESTY_MEANINGS,
+        meanings=honesty_meanings(summary),
         alarms=alarm_boxes(summary),
         searches=search_lines(summary),
         search_notes=search_notes(summary),

@@ -44,6 +44,7 @@ _WORDS = {
     "drop_grey": "Drop, region grey",
     "swap_kept": "Kept, outside swapped",
     "blank_kept": "Kept, outside black",
+    "soft_mass": "E, soft path",
     "update": "Model updates",
     "evaluation": "Evaluation figures",
     "explanation": "Explanation figures",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedxai.explain import Question, explain_batch
+from fedxai.explain.hard_gate import softened
 from fedxai.explain.occlusion import Occlusion
 from fedxai.explain.one_batch import device_of
 from fedxai.records import Figure, Honesty
@@ -41,6 +42,8 @@ class HonestyBattery:
       spacing, else a voxel counts as 1 mm) is another patient's, whose own region is filled from its surroundings; not
       asked where the image before it is the same patient's, or of another size.
     - ``blank_kept``: share kept when all outside is black.
+    - ``soft_mass``: E of gradient x input through the soft path of a network with a hard gate
+      (:func:`~fedxai.explain.hard_gate.softened`); of other networks not asked.
 
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
@@ -113,12 +116,18 @@ class HonestyBattery:
         occluded = explain_batch(self._network, image, targets=question.classes, methods=[_occlusion(image)])
         self.passes += 1 + occluded.passes + occluded.forwards
         reached = explain_batch(_AddsUp(), region.float(), targets=0, methods=[_occlusion(image)])
-        mass, ceiling = (
-            float(share_inside(found.maps["occlusion"].double().abs().flatten(1).cpu(), region.flatten(1)))
-            for found in (occluded, reached)
-        )
+        mass, ceiling = (_share(found.maps["occlusion"], region) for found in (occluded, reached))
+        self._ask_gate(image, region, question)
         self.values["occlusion_mass"].append(mass)
         self.values["occlusion_ceiling"].append(ceiling if math.isfinite(mass) else mass)
+
+    def _ask_gate(self, image: Tensor, region: Tensor, question: Question) -> None:
+        with softened(self._network) as gated:
+            if not gated:
+                return
+            found = explain_batch(self._network, image, targets=question.classes, methods=["gradient_x_input"])
+        self.passes += found.passes
+        self.values["soft_mass"].append(_share(found.maps["gradient_x_input"], region))
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
@@ -159,6 +168,12 @@ def _occlusion(image: Tensor) -> Occlusion:
     if image.ndim > 4:
         return Occlusion()
     return Occlusion(window=max(1, min(image.shape[2:]) // _PARTS))
+
+
+def _share(attribution: Tensor, region: Tensor) -> float:
+    """E of one map, with the absolute value of its sum over channels."""
+    mass = attribution.sum(dim=1).double().abs().flatten(1).cpu()
+    return float(share_inside(mass, region.flatten(1)))
 
 
 def _filled(image: Tensor, hidden: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 """Guided training: accuracy against explainability, with the honesty battery beside every E.
 
 Trains, centralised and federated, on the same cohorts with the same epochs and seeds: the plain network; the local
-evidence network guided by its relevance; the same with the energy term. Prints for each the test figures over all
-sites' cases: macro AUC, accuracy, E (gradient x input, |S|) with its chance level, pointing game, and the honesty
-battery; and differences to the plain network, the named baseline of the same run. The seconds of a guided step stand
-beside those of a plain one of the same network.
+evidence network guided by its relevance; the same with the energy term; the gated network likewise. Prints for each
+the test figures over all sites' cases: macro AUC, accuracy, E (gradient x input, |S|) with its chance level, pointing
+game, and the honesty battery; and differences to the plain network, the named baseline of the same run. The seconds of
+a guided step stand beside those of a plain one of the same network.
 
     python benchmarks/explanation_guided.py --cohorts COHORTS [--epochs 18] [--seeds 3] [--masks 1.0] [--quick]
 """
@@ -30,13 +30,15 @@ from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.federation import train_rounds
 
-PLAIN, EVIDENCE = "brain_mri_tumor_classification", "brain_mri_tumor_local_evidence"
+PLAIN, EVIDENCE, GATED = (f"brain_mri_tumor_{design}" for design in ("classification", "local_evidence", "gated"))
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plain": (PLAIN, ()),
     "plain + energy": (PLAIN, ("energy",)),
     "evidence": (EVIDENCE, ()),
     "evidence + relevance": (EVIDENCE, ("relevance",)),
     "evidence + relevance + energy": (EVIDENCE, ("relevance", "energy")),
+    "gated + relevance": (GATED, ("relevance",)),
+    "gated + relevance + energy": (GATED, ("relevance", "energy")),
 }
 Cases = dict[Split, list[Case]]
 

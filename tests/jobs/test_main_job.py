@@ -233,3 +233,19 @@ def without_regions(cohort: Path) -> None:
         for case in listing[split]:
             case.pop("region", None)
     path.write_text(json.dumps(listing))
+
+
+def test_rounds_that_are_not_validated_train_as_usual_and_no_model_of_theirs_is_chosen(
+    main_job, small_cohorts, tmp_path
+):
+    settings = {"num_rounds": 3, "explain_every": 0, "validate_every": 2}
+    results = run_job(
+        main_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train={"local_steps": 2}
+    )
+    summary = read(results)
+    assert [round_.selection_metric is None for round_ in summary.rounds] == [False, True, False]
+    assert [round_.global_loss is None for round_ in summary.rounds] == [False, True, False]
+    assert {len(site.validation) for site in summary.rounds[1].sites} == {0}
+    assert summary.choice is not None
+    assert summary.choice.round in (2, 3)
+    assert "Validation loss" in (results / "report.html").read_text()

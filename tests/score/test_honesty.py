@@ -113,10 +113,6 @@ def test_a_patient_of_another_shape_is_no_partner(batch):
 def test_behind_a_gate_the_soft_path_shows_what_a_map_of_gradients_does_not(batch):
     """The gate opens at bright pixels and is a code for nothing; behind it the model adds up the region's corner."""
 
-    class Bright(nn.Module):
-        def forward(self, image):
-            return 40 * (image - 0.85)
-
     class Everything(nn.Module):
         def forward(self, image):
             seen = image.mean(dim=(1, 2, 3))
@@ -125,7 +121,9 @@ def test_behind_a_gate_the_soft_path_shows_what_a_map_of_gradients_does_not(batc
     asked = {name: part[::2] for name, part in batch.items()}  # the bodies whose region is bright
     asked["image"] = asked["image"].clone()
     asked["image"][:, :, 36:42, 36:42] = 0.8  # the mark stays a little below the gate's threshold
-    gated = Gated(relevance=Bright(), classifier=Everything(), start=0.0, gate={"margin": 0})
+    gated = Gated(relevance=nn.Conv2d(1, 1, 1), classifier=Everything(), gate={"margin": 0})
+    nn.init.constant_(gated.get_parameter("relevance.weight"), 40.0)  # opens where the image is above 0.85
+    nn.init.constant_(gated.get_parameter("relevance.bias"), -34.0)
     result = battery(gated, asked)
     found = explain_batch(gated, asked["image"], methods=["gradient_x_input"]).maps["gradient_x_input"]
     found[:, :, 8:14, 8:14] = 0

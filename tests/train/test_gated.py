@@ -66,12 +66,10 @@ def test_what_the_gate_hides_cannot_change_the_answer_through_the_classifier():
 
 
 def test_only_regions_teach_the_gate_and_the_classifiers_loss_does_not():
-    net, image = network(start=0.0), torch.rand(2, 1, 32, 32)
+    net, image = network(), torch.rand(2, 1, 32, 32)
     net(image).square().sum().backward()
-    assert {name for name, part in net.named_parameters() if part.grad is None} == {
-        "relevance.0.weight",
-        "relevance.0.bias",
-    }
+    untaught = {name for name, part in net.named_parameters() if part.grad is None}
+    assert untaught == {"relevance.weight", "relevance.bias"}
     region = torch.zeros(2, 1, 32, 32)
     region[:, :, 4:9, 4:9] = 1
     relevance_loss(net.relevance(image), region).sum().backward()
@@ -80,12 +78,12 @@ def test_only_regions_teach_the_gate_and_the_classifiers_loss_does_not():
 
 
 def test_softened_the_relevance_has_a_gradient_and_all_is_back_after():
-    net, image = network(start=0.0).eval(), torch.rand(1, 1, 32, 32)
+    net, image = network().eval(), torch.rand(1, 1, 32, 32)
     before = net(image)
     with softened(net) as gated:
         assert gated
         net(image).sum().backward()
-    assert net.get_parameter("relevance.0.weight").grad.abs().sum() > 0
+    assert net.get_parameter("relevance.weight").grad.abs().sum() > 0
     assert torch.equal(net(image), before)
     with softened(nn.Linear(1, 1)) as gated:
         assert not gated
@@ -105,3 +103,8 @@ def test_in_training_the_threshold_is_drawn_for_each_image():
 def test_settings_that_break_a_rule_are_named(settings):
     with pytest.raises(BundleError, match="a gate's margin must be at least 0 and its threshold with its jitter"):
         network(gate=settings)
+
+
+def test_a_relevance_without_a_bias_is_refused():
+    with pytest.raises(BundleError, match="must end with a layer that has weight and bias"):
+        Gated(relevance=nn.Conv2d(1, 1, 1, bias=False), classifier=nn.Flatten())

@@ -121,6 +121,16 @@ class Server:
             if path.is_file() and not left & set(path.relative_to(self.folder).parts) and path.suffix != ".lock"
         }
 
+    def logged(self, end: str, count: int, patience: float = 20.0) -> list[str]:
+        """So many lines of the access log that end so; each is written after its request was answered."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            found = [line for line in self.log().splitlines() if line.endswith(end)]
+            if len(found) >= count:
+                return found
+            time.sleep(0.05)
+        raise AssertionError(f"the access log has no {count} lines that end with {end!r}:\n{self.log()[-2000:]}")
+
     def log(self) -> str:
         return (self.folder / "state" / "logs" / "access.log").read_text()
 

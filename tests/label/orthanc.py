@@ -46,7 +46,11 @@ class Orthanc:
     def empty(self) -> None:
         """Forget every patient."""
         for patient in requests.get(f"{self.url}/patients", timeout=10).json():
-            requests.delete(f"{self.url}/patients/{patient}", timeout=10).raise_for_status()
+            self.forget(patient)
+
+    def forget(self, patient: str) -> None:
+        """Forget one patient, by Orthanc's own id."""
+        requests.delete(f"{self.url}/patients/{patient}", timeout=10).raise_for_status()
 
     def file(self, instance: str) -> bytes:
         answer = requests.get(f"{self.url}/instances/{instance}/file", timeout=10)

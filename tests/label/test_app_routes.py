@@ -7,7 +7,7 @@ import pytest
 
 from fedxai.errors import CohortError, ExplanationError
 from fedxai.label.access import LOCAL
-from fedxai.label.refusals import NotFound
+from fedxai.label.refusals import NotFound, Refusal
 
 REQUEST = SimpleNamespace(user=LOCAL)
 
@@ -44,6 +44,14 @@ def test_what_breaks_a_rule_is_refused_and_nothing_kept(routes, told, error):
     with pytest.raises(error):
         routes.routes.say(REQUEST, routes.image, told)
     assert routes.feedback.images() == []
+
+
+def test_a_folder_keeps_no_saliency_and_says_so(routes):
+    with pytest.raises(Refusal, match="reads a folder") as refused:
+        routes.routes.store("heat_map", routes.image)
+    assert refused.value.status_code == 406
+    with pytest.raises(NotFound):
+        routes.routes.store("nobody", routes.image)
 
 
 def test_an_image_that_is_not_there_is_not_found(routes):

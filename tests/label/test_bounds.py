@@ -61,7 +61,14 @@ def held(event: asyncio.Event):
 
 
 @pytest.mark.parametrize(
-    ("asked", "most"), [(scope("POST", "/infer/x"), 2), (scope("PUT", "/session/"), 1), (scope(), 4)], ids=str
+    ("asked", "most"),
+    [
+        (scope("POST", "/infer/x"), 2),
+        (scope("POST", "/infer/x/series"), 2),
+        (scope("PUT", "/session/"), 1),
+        (scope(), 4),
+    ],
+    ids=str,
 )
 def test_beyond_the_bound_it_is_503_and_afterwards_free_again(asked, most):
     async def story():

@@ -8,7 +8,7 @@ import pytest
 
 from fedxai.errors import CohortError
 from fedxai.label.feedback import Drawn, Feedback, Said
-from fedxai.label.readers import agreed_label, agreement, common, label_map, regions
+from fedxai.label.readers import agreed_label, agreement, common, drawings, label_map
 
 AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
 SHAPE = (6, 5, 4)
@@ -136,10 +136,10 @@ def test_a_segmentation_of_several_readers_takes_the_class_that_more_drew(feedba
     feedback.add("case", "A", Said(), drawn(both, anterior=1, posterior=2))
     feedback.add("case", "B", Said(), drawn(block(3), Anterior=1))
     feedback.add("case", "C", Said(), drawn(block(3), anterior=1, skull=7))
-    merged = label_map(feedback, "case", ["background", "anterior", "posterior"])
-    assert np.array_equal(merged, block(3))
-    assert label_map(feedback, "nobody", ["background", "anterior"]) is None
-    assert set(regions(feedback, "case")) == {"A", "B", "C"}
+    found = drawings(feedback, "case")
+    assert set(found) == {"A", "B", "C"}
+    assert np.array_equal(label_map(found.values(), ["background", "anterior", "posterior"]), block(3))
+    assert drawings(feedback, "nobody") == {}
 
 
 def test_records_hold_what_the_reader_said_and_nothing_of_the_image(feedback):

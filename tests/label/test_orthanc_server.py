@@ -21,6 +21,7 @@ pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedx
 ORTHANC = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("orthanc.py"))))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_series.py"))))
 DESK = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("orthanc_desk.py"))))
+WORKSTATION = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("workstation.py"))))
 AXES = {"axial": "LPS", "sagittal": "PIR"}
 
 pytestmark = [
@@ -168,6 +169,113 @@ def test_two_readers_are_both_kept_with_what_they_say(desk, client, tmp_path):
     told = desk.server.told("GET", f"/feedback/image?image={desk.series['axial']}")
     assert {opinion["reader"]: opinion["agreement"] for opinion in told["opinions"]} == {"annotator": 4, "admin": 2}
     assert told["agreement"]["dice"]["value"] < 1
+
+
+def instances_of(desk, uid):
+    return [pydicom.dcmread(io.BytesIO(desk.orthanc.file(i))) for i in desk.orthanc.find(SeriesInstanceUID=uid)]
+
+
+@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize(("model", "form"), [("heat_map", "map"), ("saliency", "capture")])
+def test_saliency_that_is_asked_for_lies_beside_its_series(desk, client, name, model, form):
+    address = f"/infer/{model}/series?image={desk.series[name]}&form={form}"
+    told = desk.server.told("POST", f"{address}&method=gradient_x_input&explained_class=rimmed")
+    assert (told["form"], told["method"], told["explained_class"]) == (form, "gradient_x_input", "rimmed")
+    stored = instances_of(desk, told["series"])
+    series = instances_of(desk, desk.series[name])
+    assert len({one.StudyInstanceUID for one in [*stored, *series]}) == 1
+    assert (len(stored), told["series"] in desk.series.values()) == (1 if form == "map" else len(series), False)
+    asked = {"saliency_method": "gradient_x_input", "explained_class": "rimmed"}
+    numbers, _ = grid_of(client.infer("heat_map", desk.series[name], asked)[0])
+    if form == "map":
+        np.testing.assert_allclose(stored[0].pixel_array.transpose(2, 1, 0), numbers, rtol=1e-4, atol=1e-9)
+        assert list(stored[0].SoftwareVersions)[1] == told["model"]["weights"]
+    else:
+        pixels = [one.pixel_array for one in sorted(stored, key=lambda one: one.InstanceNumber)]
+        coloured = [int((np.ptp(one, axis=-1) > 24).sum()) for one in pixels]
+        strength = [float(np.abs(numbers[..., place]).max()) for place in range(len(series))]
+        assert coloured[int(np.argmax(strength))] > 0
+        assert all(f"model {told['model']['weights']};" in one.DerivationDescription for one in stored)
+    assert client.info()["datastore"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "role", "status"),
+    [
+        ("heat_map/series?image=SERIES", "reader", 403),
+        ("heat_map/series?image=1.2.3", "annotator", 404),
+        ("nobody/series?image=SERIES", "annotator", 404),
+        ("prediction/series?image=SERIES", "annotator", 422),
+        ("heat_map/series?image=SERIES&form=film", "annotator", 422),
+        ("heat_map/series?form=map", "annotator", 422),
+        ("heat_map/series?image=SERIES&method=tea_leaves", "annotator", 400),
+        ("heat_map/series?image=SERIES&explained_class=unheard", "annotator", 400),
+    ],
+)
+def test_saliency_that_cannot_or_may_not_be_stored_is_refused_and_nothing_is(desk, query, role, status):
+    before = sorted(desk.orthanc.find())
+    answer = desk.server.ask("POST", f"/infer/{query.replace('SERIES', desk.series['axial'])}", role=role)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["detail"]
+    assert sorted(desk.orthanc.find()) == before
+
+
+@pytest.fixture
+def unread(desk):
+    """The series as a case of its own that nobody drew on yet, in a patient of its own; away again afterwards."""
+    files = SERIES.write_volume(desk.folder / "unread", nib.load(desk.case.image), axes="PIR", patient="unread")
+    desk.orthanc.upload(files)
+    desk.series["unread"] = str(pydicom.dcmread(files[0], stop_before_pixels=True).SeriesInstanceUID)
+    yield "unread"
+    del desk.series["unread"]
+    (patient,) = desk.orthanc.find("Patient", PatientID="unread")
+    desk.orthanc.forget(patient)
+
+
+def scores_of(desk, name):
+    told = desk.server.told("POST", f"/infer/heat_map?image={desk.series[name]}&output=json", data={"params": "{}"})
+    return told["scores"], told["chance"]
+
+
+def drawn_elsewhere(desk, name, segments, **how):
+    """Another vendor's workstation stores a SEG into the archive, and not through us."""
+    file = desk.folder / "elsewhere.dcm"
+    WORKSTATION.write_seg(file, instances_of(desk, desk.series[name]), segments, **how)
+    desk.orthanc.upload([file])
+
+
+def test_what_another_workstation_drew_scores_the_explanation(desk, unread, tmp_path):
+    labels, affine = region_on(desk, "sagittal")
+    lesion = [("lesion", labels)]
+    drawn_elsewhere(desk, unread, [("brain", np.ones_like(labels)), ("skull", labels)])  # nobody says which it is
+    drawn_elsewhere(desk, unread, lesion, algorithm="AUTOMATIC")
+    drawn_elsewhere(desk, unread, lesion, manufacturer="FedXAI-Med")  # lies among the opinions of its reader
+    drawn_elsewhere(desk, unread, [("saliency high", labels)])
+    assert scores_of(desk, unread) == ({}, {})
+    drawn_elsewhere(desk, unread, lesion, reader="Stranger^A")
+    before = scores_of(desk, unread)
+    scored = desk.server.told("POST", "/scoring/explanations?run_sync=true", json={"methods": "saliency"})
+    assert scored["images"] == 3  # two that readers drew on here, and this one
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "drawn.nii.gz")
+    with (tmp_path / "drawn.nii.gz").open("rb") as opened:
+        params = json.dumps({"label_info": [{"name": "lesion", "idx": 1}]})
+        address = f"/datastore/label?image={desk.series[unread]}"
+        desk.server.told("PUT", address, data={"params": params}, files={"label": opened})
+    assert before == scores_of(desk, unread)  # as if it had been drawn here
+
+
+def test_of_several_segments_the_one_named_as_a_class_is_the_region_and_the_newest_seg_counts(desk, unread):
+    labels, _ = region_on(desk, "sagittal")
+    whole = np.ones_like(labels)
+    half = whole.copy()
+    half[: len(half) // 2] = 0
+    drawn_elsewhere(desk, unread, [("anything", half)], reader="Stranger^A")
+    assert scores_of(desk, unread)[1]["relevance_mass"] > 0.4  # half of the image, on the padded grid of the network
+    drawn_elsewhere(desk, unread, [("brain", whole), ("Rimmed", labels)], reader="Stranger^A")
+    named = scores_of(desk, unread)
+    assert named[1]["relevance_mass"] < 0.1
+    drawn_elsewhere(desk, unread, [("anything", labels)], reader="Stranger^A")
+    assert scores_of(desk, unread) == named
 
 
 def test_whoever_may_only_read_saves_nothing(desk, tmp_path):

@@ -2,7 +2,7 @@
 """A hospital's archive over DICOMweb: series become volumes, regions and saliency go back as DICOM objects."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,15 +68,19 @@ class Archive:
         self._client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=100)  # else it tries 30 s
         self._referenced: dict[str, frozenset[str]] = {}  # of a SEG that is stored, nothing changes any more
 
-    def series(self, modalities: Sequence[str] = MODALITIES) -> dict[str, str]:
+    def series(self, modalities: Sequence[str] = MODALITIES, **within: str) -> dict[str, str]:
         """SeriesInstanceUIDs of the archive's volumes, and the study of each.
+
+        Args:
+            modalities: of which kinds.
+            within: what else they must have, by keyword.
 
         Raises:
             RunError: the archive does not answer.
         """
         found: dict[str, str] = {}
         for modality in modalities:
-            for item in self._ask(self._client.search_for_series, search_filters={"Modality": modality}):
+            for item in self._ask(self._client.search_for_series, search_filters={"Modality": modality, **within}):
                 dataset = Dataset.from_json(item)
                 found[str(dataset.SeriesInstanceUID)] = str(dataset.StudyInstanceUID)
         return found
@@ -123,13 +127,14 @@ class Archive:
         return str(first.SeriesInstanceUID)
 
     def segmentations(self, series: str) -> list[Dataset]:
-        """Every DICOM SEG that was drawn on a series, pixels included, oldest first.
+        """Every DICOM SEG of its study that was drawn on a series, pixels included, oldest first.
 
         Raises:
             RunError: the archive does not answer.
+            CohortError: it has no such series.
         """
         found: list[Dataset] = []
-        for (uid, study), drawn_on in self._drawn_on().items():
+        for (uid, study), drawn_on in self._drawn_on(StudyInstanceUID=self.study_of(series)).items():
             if series in drawn_on:
                 found += [seg for seg in self._ask(self._client.retrieve_series, study, uid) if _is_seg(seg)]
         return sorted(found, key=lambda seg: (str(seg.get("ContentDate")), str(seg.get("ContentTime"))))
@@ -142,10 +147,10 @@ class Archive:
         """
         return {series for drawn_on in self._drawn_on().values() for series in drawn_on}
 
-    def _drawn_on(self) -> dict[tuple[str, str], frozenset[str]]:
+    def _drawn_on(self, **within: str) -> dict[tuple[str, str], frozenset[str]]:
         """Per series of SEGs that is there now, and its study, the series that it was drawn on."""
         found: dict[tuple[str, str], frozenset[str]] = {}
-        for uid, study in self.series(["SEG"]).items():
+        for uid, study in self.series(["SEG"], **within).items():
             if uid not in self._referenced:
                 items = self._ask(self._client.retrieve_series_metadata, study, uid)
                 named = (referenced_series(Dataset.from_json(_only(item, _NAMED))) for item in items)
@@ -185,7 +190,7 @@ def read_series(folder: Path) -> Series:
     return Series(stack=stack, folder=folder)
 
 
-def drawing_of(seg: Dataset, series: Series, image: Volume) -> Drawing:
+def drawing_of(seg: Dataset, series: Series, image: Volume, *, segments: Collection[int] | None = None) -> Drawing:
     """A DICOM SEG as a label map on the image's grid, its names and its reader with it.
 
     Of a fractional SEG, what is at least one half belongs to a segment. Where two segments overlap, the later wins.
@@ -194,11 +199,16 @@ def drawing_of(seg: Dataset, series: Series, image: Volume) -> Drawing:
         seg: the SEG.
         series: what it was drawn on.
         image: the series as a volume.
+        segments: numbers of those to take; None: all.
 
     Raises:
         CohortError: the SEG is damaged, empty, lies on no regular grid, or does not fit the image.
     """
-    names = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in seg.get("SegmentSequence") or []}
+    names = {
+        int(item.SegmentNumber): str(item.get("SegmentLabel") or "")
+        for item in seg.get("SegmentSequence") or []
+        if segments is None or int(item.SegmentNumber) in segments
+    }
     if max(names, default=0) > np.iinfo(np.uint8).max:
         raise CohortError("The segmentation has more than 255 segments; label maps have at most that many values.")
     labels = np.zeros(image.grid, dtype=np.uint8)

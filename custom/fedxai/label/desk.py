@@ -3,7 +3,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from torch import Tensor, stack
 from fedxai.errors import CohortError, ExplanationError
 from fedxai.explain import METHODS
 from fedxai.intake.volume import Volume
-from fedxai.label.feedback import Feedback, Said
+from fedxai.label.feedback import Drawn, Feedback, Said
 from fedxai.label.grids import read_image, write_mask
 from fedxai.label.model_watch import ModelWatch
-from fedxai.label.readers import common, label_map, regions
+from fedxai.label.readers import common, drawings, label_map
 from fedxai.label.served import Looked, Prepared, Served
 from fedxai.score import chance, score_map
 from fedxai.score.regions import Regions
@@ -46,6 +46,7 @@ class Desk:
         feedback: what readers said.
         images: ids of the site's images, by which a background of some methods is drawn.
         path_of: the file of an image.
+        elsewhere: of an image and the model's class names, what was drawn at other workstations, by reader.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Desk:
         feedback: Feedback,
         images: Callable[[], Sequence[str]],
         path_of: Callable[[str], str],
+        elsewhere: Callable[[str, Sequence[str]], Mapping[str, Drawn]],
     ) -> None:
         self.watch, self.feedback = watch, feedback
-        self._images, self._path_of = images, path_of
+        self._images, self._path_of, self._elsewhere = images, path_of, elsewhere
         self._background: tuple[str, tuple[int, ...], Tensor] | None = None
 
     def served(self) -> Served:
@@ -126,22 +128,25 @@ class Desk:
             raise CohortError("this model segments and tells no class; correct it by drawing")
         return said.model_copy(update={"label": served.bundle.class_names[place]})
 
+    def drawn(self, served: Served, image_id: str) -> dict[str, Drawn]:
+        """By reader, what was drawn on an image, here or elsewhere; of one who did both, what was drawn here."""
+        return {**self._elsewhere(image_id, served.bundle.class_names), **drawings(self.feedback, image_id)}
+
     @contextmanager
     def region(self, served: Served, image_id: str, image: Path) -> Iterator[Path | None]:
         """A file of what readers drew together, as a cohort would keep it: a mask, of a segmentation a label map."""
-        drawn = label_map(self.feedback, image_id, served.bundle.class_names) if served.segments else None
-        masks = list(regions(self.feedback, image_id).values())
-        if not masks:
+        drawn = list(self.drawn(served, image_id).values())
+        if not drawn:
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="fedxai-") as folder:
             affine = read_image(image).affine
-            if drawn is None:
-                yield write_mask(common(masks), image, affine, Path(folder) / "region")
-            else:
+            if served.segments:
                 file = Path(folder) / "label.nii.gz"
-                Volume(voxels=drawn, affine=affine).write(file)
+                Volume(voxels=label_map(drawn, served.bundle.class_names), affine=affine).write(file)
                 yield file
+            else:
+                yield write_mask(common([one.region for one in drawn]), image, affine, Path(folder) / "region")
 
     def _compared_with(self, served: Served, prepared: Prepared) -> Tensor:
         """At most 16 prepared images of the site, spread over its list, as large as this one."""

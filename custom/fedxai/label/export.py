@@ -18,7 +18,7 @@ from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
 from fedxai.label.feedback import FOLDER, Feedback
 from fedxai.label.grids import is_picture, read_image, write_mask
-from fedxai.label.readers import Rule, agreed_label, common, label_map, regions
+from fedxai.label.readers import Rule, agreed_label, common, drawings, label_map
 from fedxai.records import Case, Count, Record, Split
 from fedxai.whole_file import write_whole
 
@@ -74,19 +74,19 @@ def export(studies: Path, cohort: Path, *, rule: Rule = "majority") -> Exported:
 
 def _updated(feedback: Feedback, image: str, case: Case, cohort: Cohort, rule: Rule) -> Case:
     """The case as its readers see it."""
-    drawing = next(filter(None, map(feedback.drawing, feedback.opinions(image))), None)
+    drawn = list(drawings(feedback, image).values())
     if cohort.task == "segmentation":
-        labels = label_map(feedback, image, cohort.class_names)
-        if drawing is None or labels is None:
+        if not drawn:
             return case
-        moved = onto_grid(Volume(voxels=labels, affine=drawing.affine), read_image(case.image))
+        labels = Volume(voxels=label_map(drawn, cohort.class_names), affine=drawn[0].affine)
+        moved = onto_grid(labels, read_image(case.image))
         return replace(case, label=cohort.folder / "labels" / moved.write_into(_made(cohort.folder / "labels")))
     named = agreed_label(feedback.opinions(image))
     corrected = case if named is None else replace(case, label=_class(named, cohort))
-    if drawing is None:
+    if not drawn:
         return corrected
-    inside = common(list(regions(feedback, image).values()), rule)
-    return replace(corrected, region=_stored(inside, drawing.affine, case, cohort.folder / "regions"))
+    inside = common([one.region for one in drawn], rule)
+    return replace(corrected, region=_stored(inside, drawn[0].affine, case, cohort.folder / "regions"))
 
 
 def _stored(inside: NDArray[np.bool_], affine: NDArray[np.float64], case: Case, folder: Path) -> Path | None:

@@ -93,6 +93,11 @@ class Drawn:
             clean[labels == value] = one[name]
         return cls(labels=clean, affine=affine, names=one)
 
+    @property
+    def region(self) -> NDArray[np.bool_]:
+        """Everything that is drawn, whatever its name."""
+        return self.labels > 0
+
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """By name, where it is drawn."""
         return {name: self.labels == value for name, value in self.names.items()}

@@ -15,11 +15,13 @@ from fedxai.errors import CohortError
 from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, QUANTILES, bands
 from fedxai.label.desk import Answered, Desk
-from fedxai.label.grids import write_answer
+from fedxai.label.grids import read_image, write_answer
+from fedxai.label.pictures import pictures
 from fedxai.label.served import Prepared, Served
+from fedxai.report.dicom_saliency import SaliencyMap
 
 PREDICTION, SALIENCY, HEAT_MAP = "prediction", "saliency", "heat_map"
-METHOD = "saliency_method"
+METHOD, CLASS = "saliency_method", "explained_class"
 
 
 def tasks(desk: Desk) -> dict[str, InferTask]:
@@ -111,29 +113,57 @@ class Prediction(_Asked):
         return self.written(segmented, served, prepared, request), {**_about(served), **told}
 
 
-class _Looking(_Asked):
+class Looking(_Asked):
     """Where the network looks, by a method of the registry, with E where a region is drawn."""
 
     def config(self) -> dict[str, Any]:
         """The settings that viewers offer: the first method is the default one."""
-        return {METHOD: self._methods, "explained_class": ""}
+        return {METHOD: self._methods, CLASS: ""}
 
     def answered(self, served: Served, image: Path, request: Mapping[str, Any]) -> Answered:
         """The map and what is known of it."""
         method = request.get(METHOD) or self._methods
         method = method[0] if isinstance(method, list) else str(method)
         METHODS.make(method)
-        target = served.class_of(request.get("explained_class"))
+        target = served.class_of(request.get(CLASS))
         return self._desk.look(served, image, method, target=target, image_id=request.get("image_id"))
 
     def told(self, served: Served, answered: Answered) -> dict[str, Any]:
         """What is said beside the map."""
         about = {**_about(served), "method": answered.method, "scores": answered.scores, "chance": answered.chance}
-        about["explained_class"] = served.bundle.class_names[answered.looked.target]
+        about[CLASS] = served.bundle.class_names[answered.looked.target]
         return about if served.segments else {**about, **classified(served, answered.probabilities)}
 
+    def pictured(self, image: Path, request: Mapping[str, Any]) -> tuple[list[bytes], int, dict[str, Any]]:
+        """Pictures of the bands, which to show first, and what is said beside them."""
+        served = self._desk.served()
+        answered = self.answered(served, image, request)
+        shown, first = pictures(read_image(image), self.banded(served, answered))
+        return shown, first, self.told(served, answered)
 
-class Saliency(_Looking):
+    def banded(self, served: Served, answered: Answered) -> NDArray[np.uint8]:
+        """The bands on the image's grid."""
+        values = bands(answered.looked.relevance).float()
+        return served.onto_image(values, answered.prepared, nearest=True).astype(np.uint8)
+
+    def to_store(self, image: Path, request: Mapping[str, Any]) -> tuple[SaliencyMap, dict[str, Any]]:
+        """The map as an archive keeps it, on the image's grid, and what is said beside it."""
+        served = self._desk.served()
+        answered = self.answered(served, image, request)
+        e = answered.scores.get("relevance_mass")
+        saliency = SaliencyMap(
+            values=served.onto_image(answered.looked.relevance, answered.prepared, nearest=False).astype(np.float32),
+            affine=served.affine_of(answered.prepared),
+            method=answered.method,
+            target=served.bundle.class_names[answered.looked.target],
+            model=served.digest,
+            e=e,
+            chance=None if e is None else answered.chance["relevance_mass"],
+        )
+        return saliency, self.told(served, answered)
+
+
+class Saliency(Looking):
     """Saliency as quantile bands low, mid and high: a label map that stock viewers show."""
 
     kind = "segmentation"
@@ -142,13 +172,12 @@ class Saliency(_Looking):
     def answer(self, served: Served, image: Path, request: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """See the class."""
         answered = self.answered(served, image, request)
-        banded = bands(answered.looked.relevance).float()
-        values = served.onto_image(banded, answered.prepared, nearest=True).astype(np.uint8)
+        values = self.banded(served, answered)
         told = {"label_names": self.labels_of(served), "quantiles": dict(zip(NAMES, QUANTILES, strict=True))}
         return self.written(values, served, answered.prepared, request), {**self.told(served, answered), **told}
 
 
-class HeatMap(_Looking):
+class HeatMap(Looking):
     """The map itself, signed, in float32 on the image's grid."""
 
     kind = "others"

@@ -3,14 +3,14 @@
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedxai.label.feedback import Feedback, Opinion
+from fedxai.label.feedback import Drawn, Feedback, Opinion
 from fedxai.records import Count, Figure, Record
 
 Rule = Literal["majority", "union", "intersection"]
@@ -46,39 +46,28 @@ def common(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
     return votes >= least
 
 
-def regions(feedback: Feedback, image: str) -> dict[str, Mask]:
-    """By reader, everything that the reader drew on an image, whatever its name."""
-    found = {}
-    for opinion in feedback.opinions(image):
-        drawn = feedback.drawing(opinion)
-        if drawn is not None:
-            found[opinion.reader] = drawn.labels > 0
-    return found
+def drawings(feedback: Feedback, image: str) -> dict[str, Drawn]:
+    """By reader, what the reader drew on an image."""
+    found = {opinion.reader: feedback.drawing(opinion) for opinion in feedback.opinions(image)}
+    return {reader: drawn for reader, drawn in found.items() if drawn is not None}
 
 
-def label_map(feedback: Feedback, image_id: str, class_names: Sequence[str]) -> NDArray[np.uint8] | None:
+def label_map(drawn: Collection[Drawn], class_names: Sequence[str]) -> NDArray[np.uint8]:
     """What readers segmented together, the classes' numbers as values; where two classes meet, the one more drew.
 
-    Names that are no class are left out; None where nothing was drawn.
+    Names that are no class are left out.
+
+    Args:
+        drawn: one drawing a reader, at least one.
+        class_names: the first is the background.
     """
-    by_class: dict[int, list[Mask]] = {}
-    readers = 0
     known = {name.lower(): value for value, name in enumerate(class_names) if value}
-    shape: tuple[int, ...] = ()
-    for opinion in feedback.opinions(image_id):
-        drawn = feedback.drawing(opinion)
-        if drawn is None:
-            continue
-        readers, shape = readers + 1, drawn.labels.shape
-        for name, mask in drawn.masks().items():
+    votes = np.zeros((len(class_names), *next(iter(drawn)).labels.shape))
+    for one in drawn:
+        for name, mask in one.masks().items():
             if name.lower() in known:
-                by_class.setdefault(known[name.lower()], []).append(mask)
-    if not readers:
-        return None
-    votes = np.zeros((len(class_names), *shape))
-    for value, masks in by_class.items():
-        votes[value] = np.sum(masks, axis=0)
-    least = math.ceil(readers / 2)
+                votes[known[name.lower()]] += mask
+    least = math.ceil(len(drawn) / 2)
     return np.where(votes.max(axis=0) >= least, votes.argmax(axis=0), 0).astype(np.uint8)
 
 
@@ -98,7 +87,8 @@ def agreement(feedback: Feedback, images: Iterable[str] | None = None) -> Reader
         opinions = feedback.opinions(image)
         readers |= {opinion.reader for opinion in opinions}
         several += len(opinions) > 1
-        for one, other in combinations(regions(feedback, image).values(), 2):
+        masks = [drawn.region for drawn in drawings(feedback, image).values()]
+        for one, other in combinations(masks, 2):
             dice.append(_dice(one, other))
             voxels.append(_kappa(one.ravel(), other.ravel()))
         labels += _pairs(opinions, "label")

@@ -26,17 +26,21 @@ Upload = Annotated[UploadFile | None, File()]
 _writing = threading.Lock()  # MONAI Label's datastore was written for one request at a time
 
 
-def routers(bounds: Bounds) -> list[APIRouter]:
-    """The routes of cases for each role."""
-    return [_readers(bounds), _annotators(bounds), _admins()]
+def routers(bounds: Bounds, workers: anyio.CapacityLimiter) -> list[APIRouter]:
+    """The routes of cases for each role.
+
+    Args:
+        bounds: of what is taken on.
+        workers: what predicts or explains a case waits for one of them.
+    """
+    return [_readers(bounds, workers), _annotators(bounds), _admins()]
 
 
-def _readers(bounds: Bounds) -> APIRouter:
+def _readers(bounds: Bounds, workers: anyio.CapacityLimiter) -> APIRouter:
     from monailabel.endpoints import activelearning, datastore, infer, info
 
     router = APIRouter(route_class=guarded("reader"))
     router.add_api_route("/info/", lambda: names.without_paths(info.app_info()), methods=["GET"])
-    workers = anyio.CapacityLimiter(bounds.workers)
 
     @router.get("/datastore/")
     def stored(request: Request, output: Literal["stats", "all", "train"] | None = None) -> Any:

@@ -53,9 +53,9 @@ class Explanations(ScoringMethod):
         methods = _methods(request.get("methods"), served)
         rows: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in methods}
         images: list[str] = []
-        known = set(datastore.list_images())
-        for image in self._desk.feedback.images():
-            if image not in known:
+        drawn_on = {*self._desk.feedback.images(), *datastore.get_labeled_images()} & set(datastore.list_images())
+        for image in sorted(drawn_on):
+            if not self._desk.drawn(served, image):
                 continue
             of_image = {method: list(self._rows(served, image, method)) for method in methods}
             if not any(of_image.values()):

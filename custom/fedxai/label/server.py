@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
@@ -66,15 +67,16 @@ def application(settings: ServerSettings) -> ASGIApp:
         ],
     )
     refuse_in_words(app)
+    workers = anyio.CapacityLimiter(settings.bounds.workers)
     for router in (
         *routes_server.routers(settings, tokens, openid),
-        *routes_cases.routers(settings.bounds),
+        *routes_cases.routers(settings.bounds, workers),
         *routes_tasks.routers(),
         routes_archive.router(settings),
     ):
         app.include_router(router)
     if settings.app is None and importlib.util.find_spec("fedxai.label.app") and importlib.util.find_spec(_FURTHER):
-        app.include_router(importlib.import_module(_FURTHER).router)
+        app.include_router(importlib.import_module(_FURTHER).router(workers))
     app.add_route("/", _front)
     app.mount("/static", _ForReaders(_static()))
     return app

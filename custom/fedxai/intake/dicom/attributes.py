@@ -3,13 +3,14 @@
 
 Three uses leave a trace in a cohort: ``grid`` becomes the affine, ``numbers`` and ``display`` become pixel values.
 ``identity`` is hashed with the site's key (a patient's pseudonym, marks of files). ``apart`` (which frames make one
-volume), ``text`` (may names be burnt into the picture?) and ``outline`` (what was drawn) are looked at and let go.
+volume), ``text`` (may names be burnt into the picture?), ``outline`` (what was drawn) and ``maker`` (did this package
+make it?) are looked at and let go.
 """
 
 import re
 from typing import Literal
 
-Use = Literal["identity", "grid", "numbers", "display", "apart", "text", "outline"]
+Use = Literal["identity", "grid", "numbers", "display", "apart", "text", "outline", "maker"]
 
 USES: dict[Use, str] = {
     "identity": """PatientID IssuerOfPatientID AccessionNumber StudyInstanceUID SeriesInstanceUID SOPInstanceUID
@@ -35,6 +36,7 @@ USES: dict[Use, str] = {
         RegionLocationMaxX1 RegionLocationMaxY1 RecognizableVisualFeatures""",
     "outline": """StructureSetROISequence ROINumber ROIName ROIContourSequence ReferencedROINumber ContourSequence
         ContourGeometricType ContourData ContourImageSequence""",
+    "maker": "Manufacturer",
 }
 
 READ: dict[str, Use] = {keyword: use for use, names in USES.items() for keyword in re.split(r"\s+", names.strip())}

@@ -14,7 +14,7 @@ from fedxai.intake.dicom.frames import Frame, frames_of
 from fedxai.intake.dicom.reading import in_silence, read_header
 from fedxai.intake.dicom.regions import DRAWN, referenced_series
 
-Kind = Literal["slices", "picture", "drawn", "localizer", "other"]
+Kind = Literal["slices", "picture", "drawn", "localizer", "made here", "other"]
 KEYS: dict[str, str] = {
     "study": "StudyInstanceUID",
     "series": "SeriesInstanceUID",
@@ -42,6 +42,8 @@ MODALITIES = (
     "XC",
 )
 _SLICED = ("CT", "MR", "PT")
+_OURS = "FedXAI-Med"  # what our writers put into Manufacturer (report/dicom_grid.py, a room that this one cannot see)
+MADE_HERE = "FedXAI-Med made them, saliency of a model and no image of a patient; leave them out of the export."
 _NO_IMAGES = ("RTDOSE", "RTPLAN", "SR", "KO", "PR", "ECG", "REG", "SEG", "RTSTRUCT", "DOC", "PLAN", "FID", "RWV")
 
 
@@ -56,6 +58,8 @@ class Instance:
         pictures: how many frames it shows.
         drawn_on: series that its masks or contours belong to.
         reason: why it cannot be taken.
+
+    What a reader drew at our desk is ``drawn`` like any other region; ``made here`` is what shows saliency.
     """
 
     path: Path
@@ -101,6 +105,8 @@ def _instance(header: Dataset, path: Path, allow_burned_in: bool) -> Instance:
 
 
 def _with_content(instance: Instance, header: Dataset, allow_burned_in: bool) -> Instance:
+    if instance.kind == "made here":
+        raise CohortError(MADE_HERE)
     if instance.kind in ("slices", "picture"):
         check_text(header, allowed=allow_burned_in)
     if instance.kind == "slices":
@@ -121,6 +127,8 @@ def _kind(header: Dataset) -> Kind:
     modality = str(header.get("Modality") or "").strip().upper()
     if sop_class in DRAWN:
         return "drawn"
+    if str(header.get("Manufacturer") or "").strip() == _OURS:
+        return "made here"
     if not header.get("Rows") or not header.get("Columns") or modality in _NO_IMAGES:
         return "other"
     if "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]:

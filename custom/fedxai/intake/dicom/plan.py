@@ -75,6 +75,7 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
     sliced = any(i.kind == "slices" for i in wanted)
     taken = [i for i in wanted if (i.kind == "slices") == sliced]
     drawn = [i for i in instances if i.kind == "drawn"]
+    ours = [i for i in instances if i.kind == "made here" and (known is None or i.keys[choice.keyed_by] in known)]
     result = Plan(modality=modality, notes=_left_out(instances, images, matched, wanted, taken))
     if known is not None:
         unused = set(known) - {i.keys[choice.keyed_by] for i in matched}
@@ -85,6 +86,9 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
     for series in _series(taken):
         row = None if known is None else known[series[0].keys[choice.keyed_by]]
         result.sources += _sources(series, drawn, _said(row, choice), row, choice, key)
+    for series in _series(ours):
+        row = None if known is None else known[series[0].keys[choice.keyed_by]]
+        result.sources += _refused(series, _place(series[0], key), _patient(series[0], row))
     return result
 
 
@@ -163,10 +167,8 @@ def _sources(
     choice: Choice,
     key: SiteKey,
 ) -> Iterator[DicomSource]:
-    place = _place(series[0], key)
-    patient = row.group if row is not None and row.grouped else series[0].patient
-    for reason, count in Counter(instance.reason for instance in series if instance.reason).items():
-        yield RefusedSource(place=place, patient=patient, reason=f"{count} of {len(series)} files: {reason}")
+    place, patient = _place(series[0], key), _patient(series[0], row)
+    yield from _refused(series, place, patient)
     if any(instance.reason for instance in series if instance.kind == "slices"):
         return  # what is left of them would be another volume
     masks = [i for i in drawn if series[0].keys["series"] in i.drawn_on]
@@ -187,6 +189,16 @@ def _sources(
             for index in _evenly(instance.pictures, choice.frames):
                 where = f"{place}, frame {index + 1}"
                 yield PictureSource(place=where, patient=patient, path=instance.path, index=index, said=said)
+
+
+def _refused(series: Sequence[Instance], place: str, patient: str) -> Iterator[RefusedSource]:
+    """Give each reason why files of a series cannot be taken, once."""
+    for reason, count in Counter(instance.reason for instance in series if instance.reason).items():
+        yield RefusedSource(place=place, patient=patient, reason=f"{count} of {len(series)} files: {reason}")
+
+
+def _patient(instance: Instance, row: Row | None) -> str:
+    return row.group if row is not None and row.grouped else instance.patient
 
 
 def _place(instance: Instance, key: SiteKey) -> str:

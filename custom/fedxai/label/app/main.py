@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The MONAI Label app: the federated model's prediction and saliency, and what readers say back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fedxai.intake.cohort import DATALIST  # noqa: E402
 from fedxai.label import infer  # noqa: E402
 from fedxai.label.archive import Archive  # noqa: E402
 from fedxai.label.desk import Desk  # noqa: E402
-from fedxai.label.feedback import FOLDER, Feedback  # noqa: E402
+from fedxai.label.feedback import FOLDER, Drawn, Feedback  # noqa: E402
 from fedxai.label.model_watch import ModelWatch  # noqa: E402
 from fedxai.label.scoring import scoring_methods  # noqa: E402
 from fedxai.label.stores import ReadersArchive, ReadersFolder  # noqa: E402
@@ -55,6 +55,7 @@ class FedxaiLabelApp(MONAILabelApp):
             feedback=self.feedback,
             images=lambda: self.datastore().list_images(),
             path_of=lambda image: self.datastore().get_image_uri(image),
+            elsewhere=self._drawn_elsewhere,
         )
         super().__init__(
             app_dir=app_dir,
@@ -84,6 +85,10 @@ class FedxaiLabelApp(MONAILabelApp):
         """See MONAI Label: prediction, saliency, heat map."""
         return infer.tasks(self.desk)
 
+    def looking(self) -> dict[str, infer.Looking]:
+        """The tasks of the list that answer with saliency, by name."""
+        return {name: task for name, task in self._infers.items() if isinstance(task, infer.Looking)}
+
     def init_strategies(self) -> Any:
         """See MONAI Label: which image next."""
         return strategies(self.desk)
@@ -105,6 +110,10 @@ class FedxaiLabelApp(MONAILabelApp):
     def info(self) -> dict[str, Any]:
         """See MONAI Label; with the model that is served now."""
         return {**super().info(), "model": self.watch.current().identity}
+
+    def _drawn_elsewhere(self, image: str, class_names: Sequence[str]) -> Mapping[str, Drawn]:
+        store = self.datastore()
+        return store.drawn_elsewhere(image, class_names) if isinstance(store, ReadersArchive) else {}
 
 
 def _archive(url: str) -> Archive:

@@ -22,7 +22,7 @@ from fedxai.flare import deploy
 from fedxai.flare.kit import Kit, edit_json, kits, person
 from fedxai.flare.pack import pack_job
 from fedxai.flare.provision import provision
-from fedxai.flare.watch import Progress, again, follow
+from fedxai.flare.watch import Progress, again, follow, look
 from fedxai.privacy.audit import verify
 from fedxai.records import RunSummary
 
@@ -80,7 +80,7 @@ class Ground:
             path
             for part in kits(self.folder)
             for path in (part.folder / "fedxai").rglob("*")
-            if "partial" in path.name or path.suffix == ".tmp"
+            if ".part" in path.name or path.suffix == ".tmp"
         ]
 
 
@@ -182,21 +182,42 @@ def test_a_line_dropped_for_half_a_minute_costs_nothing_when_the_patience_is_lon
     assert [len(round_.sites) for round_ in ground.result(job).rounds] == [3, 3]
 
 
-def test_a_server_killed_while_it_aggregates_goes_on_after_the_last_finished_round(ground):
-    job, last = crash(ground, "killed", "localhost", rounds=2)
+def test_server_and_site_killed_while_it_aggregates_go_on_after_the_last_finished_round(ground):
+    job, last = crash(ground, "killed", "localhost", "site-3", rounds=2)
     assert last.completed, last
     result = ground.result(job)
     assert [len(round_.sites) for round_ in result.rounds] == [3, 3]
     assert "The run was interrupted, and went on after round 1." in result.notes
 
 
-def test_server_and_site_killed_and_the_newest_state_damaged_costs_one_round_more(ground):
-    job, last = crash(ground, "both", "localhost", "site-3", rounds=3, damage=True)
+def test_a_server_killed_and_its_newest_state_damaged_costs_one_round_more(ground):
+    job, last = crash(ground, "damaged", "localhost", rounds=3, damage=True)
     assert last.completed, last
     assert (
         "The run was interrupted, and went on after round 1; the newer state after round 2 was damaged."
         in ground.result(job).notes
     )
+
+
+def test_a_copy_of_a_sites_kit_is_not_counted_in_a_running_job_and_the_site_is_back_without_it(ground, tmp_path):
+    site, server = ground.kit("site-3"), ground.kit("localhost")
+    copy = Kit.open(shutil.copytree(site.folder, tmp_path / site.name, ignore=shutil.ignore_patterns("*.fl", "fedxai")))
+    log, held = server.folder / "log.txt", ground.mark("hold", site.name, 1)
+    before = len(log.read_text())
+    with deploy.session(ground.lead) as session:
+        job = session.submit_job(str(ground.job("copied", rounds=1)))
+        wait_for(lambda: look(session, job).status == "RUNNING", "the job runs")
+        with running(copy):
+            wait_for(lambda: "site-3 already registered" in log.read_text()[before:], "the copy is let in")
+            held.unlink()
+            wait_for((server.folder / "fedxai" / "studies" / "copied").is_dir, "the round is over")
+        *_, last = follow(session, job, every=0.5)
+    assert last.ended  # completed, or abnormal where FLARE did not hear how it ended at the site
+    result = ground.result(job)
+    assert [[report.name for report in round_.sites] for round_ in result.rounds] == [["site-1", "site-2", "site-3"]]
+    assert [sorted(model.evaluations) for model in result.final] == [["site-1", "site-2", "site-3"]] * 2
+    assert not (copy.folder / "fedxai").exists()
+    wait_for(lambda: "Re-activate the client: site-3" in log.read_text()[before:], "the site is back")
 
 
 def test_a_full_disk_at_the_server_ends_the_job_with_one_sentence_and_it_goes_on_when_there_is_room(ground):
@@ -242,6 +263,19 @@ def crash(ground: Ground, name: str, *killed: str, rounds: int, damage: bool = F
         resumed = again(session, job)
         *_, last = follow(session, resumed, every=0.5)
     return resumed, last
+
+
+@contextlib.contextmanager
+def running(kit: Kit) -> Iterator[None]:
+    """One more site, stopped with FLARE's stop file."""
+    deploy.start(kit)
+    try:
+        yield
+    finally:
+        (kit.folder / "shutdown.fl").touch()
+        _, stubborn = psutil.wait_procs(deploy.processes(kit), timeout=60)
+        for process in stubborn:
+            process.kill()
 
 
 @contextlib.contextmanager

@@ -9,14 +9,16 @@ from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnec
 from fedxai.errors import RunError, SettingsError
 from fedxai.flare.watch import again, follow, look, newest_job
 
+SERVER_STARTED = 1_000.0
+BEFORE, AFTER = "1970-01-01T00:16:39+00:00", "1970-01-01T00:16:41+00:00"
 RUNNING = {"ExplainedScatterAndGather": {"current_round": 1, "num_rounds": 3, "tasks": {"train": ["site-2", "site-1"]}}}
 
 
 class Server:
     """Answers as FLARE's session does: one meta after the other, and statistics or an error."""
 
-    def __init__(self, *metas, stats=RUNNING, running=()):
-        self.metas, self.stats, self.running = list(metas), stats, running
+    def __init__(self, *metas, stats=RUNNING):
+        self.metas, self.stats = list(metas), stats
 
     def get_job_meta(self, job):
         meta = self.metas.pop(0) if len(self.metas) > 1 else self.metas[0]
@@ -30,7 +32,7 @@ class Server:
         return {"server": self.stats}
 
     def get_system_info(self):
-        return SimpleNamespace(job_info=[SimpleNamespace(job_id=job) for job in self.running])
+        return SimpleNamespace(server_info=SimpleNamespace(start_time=SERVER_STARTED))
 
     def clone_job(self, job):
         return f"{job} again"
@@ -87,16 +89,19 @@ def test_an_interrupted_job_is_submitted_again(status):
 
 
 def test_a_job_that_a_killed_server_left_as_running_is_submitted_again():
-    assert again(Server({"status": "RUNNING"}, stats=JobNotRunning("j"), running=["other"]), "j") == "j again"
+    assert again(Server({"status": "RUNNING", "start_time": BEFORE}, stats=JobNotRunning("j")), "j") == "j again"
 
 
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [("RUNNING", "is RUNNING"), ("SUBMITTED", "is SUBMITTED"), ("FINISHED:COMPLETED", "did all it was asked")],
-)
-def test_a_job_that_runs_or_is_complete_is_not(status, why):
+@pytest.mark.parametrize("stats", [RUNNING, JobNotRunning("j")], ids=["runs", "waits for its sites' last outcomes"])
+def test_a_job_of_this_server_is_not_even_when_it_has_finished_and_flare_does_not_say_so_yet(stats):
+    with pytest.raises(SettingsError, match="is RUNNING"):
+        again(Server({"status": "RUNNING", "start_time": AFTER}, stats=stats), "j")
+
+
+@pytest.mark.parametrize(("status", "why"), [("SUBMITTED", "is SUBMITTED"), ("FINISHED:COMPLETED", "did all it was")])
+def test_a_job_that_waits_or_is_complete_is_not(status, why):
     with pytest.raises(SettingsError, match=why):
-        again(Server({"status": status}, running=["j"] if status == "RUNNING" else []), "j")
+        again(Server({"status": status, "start_time": BEFORE}), "j")
 
 
 @pytest.mark.parametrize("stall", [NoConnection("stalls"), NoReply("stalls")])

@@ -151,3 +151,19 @@ def test_a_round_trains_on_phantom_volumes(write, tmp_path, network, task):
     figures = site.evaluate("validation", intervals=False)
     assert figures.cases == len(site.cases["validation"])
     assert torch.is_tensor(next(site.network.parameters()))
+
+
+@pytest.mark.slow
+def test_an_augmentation_that_interpolates_label_maps_trains_as_in_monai(write, config, tmp_path):
+    """As prostate_mri_anatomy is published: a random transform over both keys, its mode the default."""
+    moved = {"_target_": "RandAffined", "keys": ["image", "label"], "prob": 1.0, "translate_range": 0.5}
+    config["train"]["random_transforms"].append(moved)
+    cohort = make_phantom_3d(tmp_path / "cohort", site="site-1", index=0, task="segmentation", cases=12)
+    site = SiteTrainer(
+        bundle=Bundle.open(write(config)),
+        cases=cohort.splits(),
+        site="site-1",
+        settings=TrainSettings(local_steps=1),
+        device="cpu",
+    )
+    assert site.train(site.weights(), round_=0, rounds=1).steps == 1

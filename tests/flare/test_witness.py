@@ -15,8 +15,12 @@ from fedxai.privacy.ledger import Ledger
 from fedxai.records import CaseCounts, Holding, SiteRound, Survey
 
 
-def update() -> Shareable:
-    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(1.5, np.float32)}
+def update(large: int = 1) -> Shareable:
+    weights = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.array(1.5, np.float32),
+        "c": np.zeros(large, np.float32),
+    }
     report = SiteRound(name="site-1", training_loss=0.5, validation={}, steps=1, seconds=1)
     return update_message(weights, report, cases=7)
 
@@ -30,7 +34,12 @@ def survey() -> Shareable:
 
 @pytest.mark.parametrize(
     ("make", "task", "kind"),
-    [(update, "train", "update"), (survey, "survey", "survey"), (lambda: refusal(RunError("no")), "train", "refusal")],
+    [
+        (update, "train", "update"),
+        (lambda: update(3_000_000), "train", "update"),  # over 10 MB FLARE sends a tensor apart from the rest
+        (survey, "survey", "survey"),
+        (lambda: refusal(RunError("no")), "train", "refusal"),
+    ],
 )
 def test_a_message_has_the_same_digest_after_it_travelled(make, task, kind):
     sent = payload_of(make(), task)

@@ -58,9 +58,16 @@ def light_bundle(repository, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(job, cohorts, tmp_path_factory, light_bundle) -> Path:
+    """A run of the job with its costly questions switched on, for one case of each class and site."""
+    folder = tmp_path_factory.mktemp("run")
+    asking = shutil.copytree(job, folder / job.name)
+    file = asking / "app" / "config" / "config_fed_client.json"
+    client = json.loads(file.read_text())
+    client["components"][0]["args"]["explain"] |= {"trust_cases": 1, "honesty_cases": 1}
+    file.write_text(json.dumps(client))
     return run_job(
-        job,
-        out=tmp_path_factory.mktemp("run") / "run",
+        asking,
+        out=folder / "run",
         cohorts=cohorts,
         settings={"num_rounds": 2, "explain_every": 1},
         train={"local_epochs": 2},
@@ -114,7 +121,22 @@ def test_both_classes_are_explained_at_every_site(summary):
     for explanation in best.explanations.values():
         assert explanation.cases == 9
         assert len(explanation.classes) == 2
-    assert best.honesty is None
+
+
+@pytest.mark.slow
+def test_each_class_is_tested_and_what_rests_on_one_case_stays_in_the_site(summary):
+    best = next(model for model in summary.final if model.which == "best")
+    assert best.honesty is not None
+    assert best.honesty.cases == 4, "a case of two classes at two sites"
+    for part in best.classes:
+        assert part.honesty is not None
+        assert part.honesty.cases == 2
+        assert {"occlusion_mass", "drop_region"} <= part.honesty.figures.keys()
+        assert all(figure.value is None for figure in part.honesty.figures.values())
+        for method in part.methods:
+            costly = [test for test in method.trust if test.name != "localisation"]  # that one rests on all cases
+            assert [test.outcome for test in costly] == ["undecided"] * 3
+            assert all(test.value.value is None for test in costly)
 
 
 @pytest.mark.slow

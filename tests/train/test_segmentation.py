@@ -158,6 +158,14 @@ def test_a_value_that_is_no_class_is_refused(value):
         check_map(labels, 3)
 
 
+@pytest.mark.parametrize("value", [3, -1, math.nan, 255])
+def test_augmentation_may_leave_fractions_and_nothing_else_that_is_no_class(value):
+    labels = torch.tensor([0, 0.125, 1.5, 2, 2 + 1e-6, -1e-6])
+    check_map(labels, 3, augmented=True)
+    with pytest.raises(CohortError, match="whole numbers from 0 to 2"):
+        check_map(torch.cat([labels, torch.tensor([value])]), 3, augmented=True)
+
+
 def test_logits_that_are_not_finite_are_refused(rng):
     logits = torch.full((1, 3, *GRID), math.nan)
     with pytest.raises(TrainingError, match="logits must be finite"):

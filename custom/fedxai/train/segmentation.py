@@ -98,13 +98,20 @@ def figure_name(kind: str, class_name: str) -> str:
     return f"{kind}_{re.sub(r'[^A-Za-z0-9]+', '_', class_name).strip('_').lower()}"[:64]
 
 
-def check_map(labels: Tensor, classes: int) -> None:
+def check_map(labels: Tensor, classes: int, *, augmented: bool = False) -> None:
     """Refuse label maps that hold anything but the numbers of the classes.
 
+    Args:
+        labels: of any shape.
+        classes: how many there are.
+        augmented: whether augmentation may have moved the maps. Published bundles let it interpolate a label map too;
+            MONAI's losses cut such fractions down to whole numbers, so only those that are then no class are refused.
+
     Raises:
-        CohortError: when a value is fractional, negative, or not below ``classes``.
+        CohortError: when a value is fractional (unless ``augmented``), negative, or not below ``classes``.
     """
-    wrong = labels[(labels < 0) | (labels >= classes) | (labels != labels.round())]
+    values = labels.trunc() if augmented else labels
+    wrong = labels[~((values >= 0) & (values < classes) & (values == values.round()))]
     if wrong.numel():
         raise CohortError(
             f"label maps must hold whole numbers from 0 to {classes - 1}, got {float(wrong.flatten()[0]):g}; "

@@ -42,7 +42,8 @@ def watch_losses(trainer: Any, stop: Callable[[], bool]) -> list[float]:
 def watch_maps(trainer: Any, classes: int) -> None:
     """Let a label map with a value that is no class end the round before a loss is made of it."""
     trainer.add_event_handler(
-        IterationEvents.FORWARD_COMPLETED, lambda engine: check_map(engine.state.output["label"], classes)
+        IterationEvents.FORWARD_COMPLETED,
+        lambda engine: check_map(engine.state.output["label"], classes, augmented=True),
     )
 
 

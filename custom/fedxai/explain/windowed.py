@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A segmentation network over a volume larger than its window, differentiable with one window in memory at a time."""
+"""A segmentation network over a volume larger than its window, differentiable with one batch of windows in memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ class Windowed(nn.Module):
 
     What is explained is then a number of the whole volume, and so are its maps: the gradient of a voxel adds up over
     the windows that see it, exactly. The backward pass asks each window again instead of keeping what its layers put
-    out, so that memory holds one window of that, and a pass takes two forwards. An image of the window's size goes to
-    the network as it is.
+    out, so that memory holds that of one batch of windows (the inferer's ``sw_batch_size``), and a pass takes two
+    forwards. An image of the window's size goes to the network as it is.
 
     Args:
         network: maps windows ``(B, C, *window)`` to logits ``(B, K, *window)``; shared, not copied.

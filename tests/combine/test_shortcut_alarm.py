@@ -3,14 +3,22 @@
 
 import math
 import runpy
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from scipy.stats import t as student
+from torch import nn
 
 from fedxai.combine.shortcut_alarm import AlarmRule, find_shortcuts, holm
 from fedxai.errors import SettingsError
+from fedxai.intake.phantom import make_phantom
 from fedxai.records import Figure, PlaceSummary
+from fedxai.settings import TrainSettings
+from fedxai.train.engine import SiteTrainer
 
 NAMES = ["meningioma", "glioma", "pituitary"]
 PLACES = ("region", "corner_0_0", "border_0_2", "ring", "rest")
@@ -205,11 +213,84 @@ def test_a_class_without_a_name_is_refused():
         find_shortcuts(consortium(), class_names=["meningioma"])
 
 
+@pytest.fixture(scope="module")
+def benchmark(repository):
+    return SimpleNamespace(**runpy.run_path(str(repository / "benchmarks" / "shortcut_alarm.py")))
+
+
+def test_the_mark_grows_with_the_image(benchmark):
+    plant = benchmark.Plant(site="site-1", class_index=0, row=3, column=64)
+    assert plant.spot(128, 128) == (slice(3, 15), slice(64, 76))
+    assert plant.spot(512, 256) == (slice(12, 60), slice(128, 152))
+
+
+def test_given_cohorts_are_dealt_anew_and_only_read(benchmark, phantom_root, tmp_path):
+    before = contents(phantom_root)
+    source = benchmark.Source.cohorts(phantom_root, tmp_path / "pooled")
+    drawn = [source.draw(seed, "site-1", tmp_path / str(seed)) for seed in (0, 1)]
+    assert [list(cohorts) for cohorts in drawn] == [["site-1", "site-2", "site-3"]] * 2
+    patients = [{case.group for case in cohorts["site-1"].cases("training")} for cohorts in drawn]
+    assert patients[0] != patients[1]
+    assert [sum(sum(c.counts().model_dump().values()) for c in cohorts.values()) for cohorts in drawn] == [190, 190]
+    benchmark.draw_marks(drawn[0]["site-1"], benchmark.Plant(site="site-1", class_index=1, row=3, column=64))
+    for case in drawn[0]["site-1"].cases("test"):
+        marked = np.array(Image.open(case.image))[3:15, 64:76]
+        assert (marked.min() == 255) == (case.label == 1)
+    assert contents(phantom_root) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_on_given_cohorts_says_all_its_figures(benchmark, phantom_root, tmp_path):
+    """Two steps teach nothing: what is found is not asked here."""
+    source = replace(
+        benchmark.Source.cohorts(phantom_root, tmp_path / "pooled"),
+        rounds=1,
+        train={"local_steps": 2, "batch_size": 4, "mixed_precision": True},
+    )
+    run = benchmark.run(7, planted=True, source=source, folder=tmp_path / "drawn")
+    assert (run.plant.site, run.plant.class_index) == ("site-2", 1)
+    assert list(run.recalls) == ["site-1", "site-2", "site-3"]
+    assert 0 <= run.macro_auc <= 1
+    assert run.search.tests > 0
+
+
+def test_the_gallery_shows_the_mark_that_a_network_reads(benchmark, brain_bundle, tmp_path):
+    cohort = make_phantom(tmp_path / "site-1", site="site-1", index=0, cases=40)
+    plant = benchmark.Plant(site="site-1", class_index=2, row=3, column=64)
+    benchmark.draw_marks(cohort, plant)
+    site = SiteTrainer(
+        bundle=brain_bundle, cases=cohort.splits(), site="site-1", settings=TrainSettings(), device="cpu"
+    )
+    site.network = Reader(plant.spot(96, 96))
+    benchmark.write_gallery(site, tmp_path / "gallery", 40)
+    marked = [case.label == 2 for case in cohort.cases("test")]
+    assert any(marked)
+    for index in np.flatnonzero(marked):
+        shown = np.array(Image.open(tmp_path / f"gallery/cases/{index:05d}/gradient_x_input.png")).astype(float)
+        colour = shown[..., 0] - shown[..., 2]  # the map's scale runs from red to yellow, over a grey image
+        assert colour[plant.spot(*colour.shape)].mean() > 5 * np.abs(colour).mean()
+
+
+class Reader(nn.Module):
+    """Looks at one spot only: the brighter it is, the likelier class 2."""
+
+    def __init__(self, spot):
+        super().__init__()
+        self.spot = spot
+
+    def forward(self, images):
+        rows, columns = self.spot
+        seen = images[..., rows, columns].mean(dim=(1, 2, 3))
+        return torch.stack([0 * seen, 0 * seen, seen], dim=1)
+
+
 @pytest.mark.slow
-def test_a_mark_at_one_site_that_a_trained_network_reads_is_found(repository, tmp_path):
+def test_a_mark_at_one_site_that_a_trained_network_reads_is_found(benchmark, tmp_path):
     """One run of the benchmark, trained from scratch: about a minute on one core."""
-    benchmark = runpy.run_path(str(repository / "benchmarks" / "shortcut_alarm.py"))
-    run = benchmark["run"](100, planted=True, folder=tmp_path)
+    run = benchmark.run(100, planted=True, source=benchmark.Source.phantoms(), folder=tmp_path)
     assert run.found
     assert run.false_alarms == 0
     assert all(run.plant.site in alarm.advice and "gallery" in alarm.advice for alarm in run.search.alarms)

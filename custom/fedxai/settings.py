@@ -78,6 +78,9 @@ class ExplainSettings(_Settings):
     final_cases: Positive = Field(10_000, description="Cases explained of the final models (test split).")
     trust_cases: int = Field(8, ge=0, description="Cases of the trust tests of a final model; 0: no verdict.")
     honesty_cases: int = Field(8, ge=0, description="Cases of the honesty battery of a final model; 0: none.")
+    shortcut_cases: int = Field(
+        250, ge=0, description="Cases of each split among which a final model's shortcuts are searched; 0: no search."
+    )
     batch_size: Positive = Field(16, description="Cases in one forward and input-backward pass.")
     gallery: int = Field(24, ge=0, description="Cases in the site's own gallery page; 0: no gallery.")
 

@@ -211,10 +211,12 @@ def test_the_battery_and_the_places_are_there_when_asked_for(network):
     quiet = examine(network, batches, split="test", methods=["saliency"])
     assert quiet.honesty is None
     assert quiet.places == []
-    asked = examine(network, batches, split="test", methods=["saliency"], honesty_cases=3, search_shortcuts=True)
+    more = [*batches, batch(4)]
+    asked = examine(network, batches, split="test", methods=["saliency"], honesty_cases=3, searched=more)
     assert asked.honesty is not None
     assert asked.honesty.cases == 3
-    assert sum(place.n for place in asked.places) == asked.cases
+    assert sum(place.n for place in asked.places) == 12, "also cases that are not scored"
+    assert asked.cases == quiet.cases == 8
     assert asked.passes > quiet.passes
     assert asked.methods == quiet.methods
 

@@ -4,6 +4,8 @@
 """The site's executors: one trains and validates the bundle, one explains it; both answer with summaries only."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
 
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
@@ -19,7 +21,7 @@ from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, upda
 from fedxai.flare.site import Site
 from fedxai.privacy.release import released_evaluation, released_explanation
 from fedxai.privacy.statistics import released_statistics
-from fedxai.records import Evaluations, Explanation, Figure, SiteRound, Split
+from fedxai.records import SPLITS, Evaluations, Explanation, Figure, SiteRound, Split
 from fedxai.report.gallery import Gallery
 from fedxai.score.examine import examine
 
@@ -144,7 +146,7 @@ class ExplainExecutor(_SiteExecutor):
             **site.bundle.question,
             "trust_cases": settings.trust_cases if final else 0,
             "honesty_cases": settings.honesty_cases if final else 0,
-            "search_shortcuts": final and site.bundle.task == "classification",
+            "searched": self._searched(site) if final and site.bundle.task == "classification" else (),
             "background": background,
         }
         if not final or not settings.gallery:
@@ -159,6 +161,14 @@ class ExplainExecutor(_SiteExecutor):
             explanation = examine(network, batches, sink=gallery.add, **ask)
             gallery.conclude(explanation.methods)
             return explanation.model_copy(update={"left_out": list(refused)})
+
+    def _searched(self, site: Site) -> Iterator[dict[str, Any]]:
+        """Cases of all splits: those of one rarely show every class in as many patients as an alarm rests on."""
+        for split in SPLITS:
+            if site.explain.shortcut_cases:
+                yield from site.trainer.explanation_batches(
+                    split, limit=site.explain.shortcut_cases, batch_size=site.explain.batch_size
+                )
 
     def _agreement(self, site: Site) -> Figure | None:
         """With the model explained before, on the same few validation cases."""

@@ -61,7 +61,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     seed: int = 0,
     trust_cases: int = 0,
     honesty_cases: int = 0,
-    search_shortcuts: bool = False,
+    searched: Iterable[Mapping[str, Any]] = (),
     background: Tensor | None = None,
     classes: Sequence[int] = (),
 ) -> Explanation:
@@ -85,8 +85,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
             segmentation so many of each class; 0: no verdict.
         honesty_cases: how many cases with a region, the first that come, the honesty battery asks about, of a
             segmentation so many of each class; 0: none.
-        search_shortcuts: whether to say, class by class, in which place the relevance lies; one more pass a case,
-            because that needs the map of the case's own class.
+        searched: batches, of any splits, among which shortcuts are searched: of these is said, class by class, in which
+            place the relevance for a case's own class lies; a pass a case.
         background: images ``(N, C, *spatial)`` that some methods compare with.
         classes: labels that are also summarised one by one: the classes of a segmentation, where a case comes once
             for each of them.
@@ -113,14 +113,13 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         explained = explain_batch(network, batch["image"], targets=targets, methods=asked, **ask)
         scores = _score(batch, explained, tallies, of_class)
         costly.add(batch, explained.targets)
-        if search_shortcuts:
-            passes += _add_places(places, network, batch)
         if sink is not None:
             for place in range(len(batch["image"])):
                 sink(_case(batch, explained, scores, place, index=cases + place))
         cases += len(batch["image"])
         passes += explained.passes + explained.forwards
     costly.ask(chosen, tallies, of_class, **ask)
+    passes += sum(_add_places(places, network, batch) for batch in searched)
 
     def summarised(by_method: Mapping[str, Tally]) -> list[MethodSummary]:
         return [_summary(tally, trusting=trust_cases > 0, seed=seed) for tally in by_method.values()]

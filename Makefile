@@ -2,8 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
-# Two test processes, a file in one of them; each with one thread of PyTorch.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two test processes, a file in one of them, in the order of their names: by the number of their tests, which is the
+# default, the longest would come last. Each with one thread of PyTorch.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test fast lint bench browser archive poc poc-down clean
 

@@ -2,9 +2,6 @@
 """The main job through FLARE's simulator, as people start it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,27 +28,6 @@ def read(results: Path) -> RunSummary:
 def model(results: Path, which: str) -> dict[str, np.ndarray]:
     [path] = (results / which).glob("*/models/model.pt")
     return {name: tensor.numpy() for name, tensor in torch.load(path, weights_only=True).items()}
-
-
-@pytest.mark.timeout(1500)
-def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "FEDXAI_COHORTS"}
-    nvflare = Path(sys.executable).with_name("nvflare")
-    done = subprocess.run(
-        [nvflare, "simulator", main_job], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "no cohort is configured, so the embedded phantom cohort is used" in done.stdout + done.stderr
-    results = tmp_path / "simulator_workspace" / "server" / "simulate_job" / "fedxai"
-    summary = read(results)
-    assert len(summary.sites) >= 3
-    assert f"round {len(summary.rounds)}/" in done.stdout + done.stderr
-    assert (results / "report.html").is_file()
-    assert list((results / "events").rglob("events.out.tfevents*"))
-    best = next(m for m in summary.final if m.which == "best")
-    assert best.metrics["macro_auc"].value > 0.7, "the phantom is learnt in the demo's rounds"
-    assert best.shortcuts is not None
-    assert best.shortcuts.tests > 0
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +156,8 @@ def test_verdict_battery_alarm_and_choice_stand_in_the_summary(two_runs):
         assert {test.name for test in method.trust} == {"randomisation", "faithfulness", "robustness", "localisation"}
     assert shown.honesty is not None
     assert shown.honesty.cases == sum(answer.honesty.cases for answer in shown.explanations.values())
-    assert shown.shortcuts is None, "four cases a class are too few to leave the site"
+    assert shown.shortcuts is not None, "the test cases alone are too few a class; those of all splits are enough"
+    assert shown.shortcuts.tests > 0
     assert summary.choice is not None
     assert summary.choice.round == shown.round == summary.choice.round_by_metric
 

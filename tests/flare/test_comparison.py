@@ -32,7 +32,10 @@ def compare(repository, phantom_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(compare):
-    make, _ = compare
+    """Also where an interrupted comparison left half a run."""
+    make, out = compare
+    (out / "runs" / "seed0").mkdir(parents=True)
+    (out / "runs" / "seed0" / "half").touch()
     return make().run(1)
 
 

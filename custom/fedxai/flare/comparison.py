@@ -2,6 +2,7 @@
 """The four systems side by side: centralised, local-only, plain federated and FedXAI-Med (Figures 2 and 3)."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -132,6 +133,7 @@ class SystemsComparison:
         guided = self.train.model_copy(update={"guidance": self.guidance})
         train = guided.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
         run = self.out / "runs" / f"seed{seed}"
+        shutil.rmtree(run, ignore_errors=True)  # a run that an interrupted comparison left
         results = run_job(
             self.job,
             out=run,

@@ -28,14 +28,12 @@ from PIL import Image
 
 from fedxai.bundle import Bundle
 from fedxai.combine.shortcut_alarm import find_shortcuts
-from fedxai.explain import explain_batch
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
 from fedxai.intake.split import make_sites
 from fedxai.records import SPLITS, PlaceSummary, ShortcutSearch, Split
 from fedxai.report.gallery import Gallery
 from fedxai.score.examine import examine
-from fedxai.score.places import PlaceTally, place_chance, place_shares
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.evaluation import evaluate_logits
@@ -236,17 +234,8 @@ def draw_marks(cohort: Cohort, plant: Plant) -> None:
 
 def place_summaries(trainer: SiteTrainer, splits: Sequence[Split], limit: int) -> list[PlaceSummary]:
     """What a site sends: where the relevance for their own class lies in its cases."""
-    tally = PlaceTally()
-    for split in splits:
-        for batch in trainer.explanation_batches(split, limit=limit, batch_size=32):
-            explained = explain_batch(trainer.network, batch["image"], targets=batch["label"], methods=[METHOD])
-            tally.add(
-                shares=place_shares(explained.maps[METHOD], batch["region"]),
-                chance=place_chance(batch["region"]),
-                classes=batch["label"].tolist(),
-                groups=batch["group"],
-            )
-    return tally.summaries()
+    batches = (b for split in splits for b in trainer.explanation_batches(split, limit=limit, batch_size=32))
+    return examine(trainer.network, [], split="test", methods=[METHOD], searched=batches).places
 
 
 def write_gallery(trainer: SiteTrainer, folder: Path, limit: int) -> None:

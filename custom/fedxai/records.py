@@ -15,6 +15,7 @@ from fedxai.errors import CohortError
 from fedxai.figures import Count, Digest, Figure, Name, Record, Scalar
 
 SCHEMA_VERSION = "1.0"
+MANUFACTURER = "FedXAI-Med"  # of the DICOM objects that this package makes
 SPLITS = ("training", "validation", "test")
 HEADLINE_METHOD = "gradient_x_input"  # Eq. 4
 E_SCORE = "relevance_mass"  # Eq. 5 with |S|

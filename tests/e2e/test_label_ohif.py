@@ -7,9 +7,7 @@ With FEDXAI_PICTURES=docs/pictures and FEDXAI_MODEL=TRAINED_BUNDLE the documents
 import io
 import os
 import runpy
-import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,27 +23,20 @@ LABEL = Path(__file__).parents[1] / "label"
 ORTHANC = SimpleNamespace(**runpy.run_path(str(LABEL / "orthanc.py")))
 SERIES = SimpleNamespace(**runpy.run_path(str(LABEL / "dicom_series.py")))
 DESK = SimpleNamespace(**runpy.run_path(str(LABEL / "orthanc_desk.py")))
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("chromium.py"))))
+until = CHROMIUM.until
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # patient with a loaded machine
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(CHROMIUM.MISSING, reason=CHROMIUM.WHY),
     pytest.mark.skipif(ORTHANC.MISSING, reason=ORTHANC.WHY),
 ]
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
+pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
 pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
 
 FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
     "--use-gl=angle",  # WebGL, which OHIF draws with, computed on the CPU
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
@@ -63,19 +54,6 @@ return {
 LOADED = """
 const volumes = cornerstone.cache.getVolumes().filter(volume => volume.imageIds && volume.imageIds.length);
 return volumes.length > 0 && volumes.every(volume => !volume.loadStatus || volume.loadStatus.loaded)"""
-
-
-def until(found: Callable[[], Any], what: str, patience: float = 300.0) -> Any:
-    """The first answer that says something."""
-    deadline, last = time.monotonic() + patience, None
-    while time.monotonic() < deadline:
-        try:
-            if answer := found():
-                return answer
-        except Exception as error:  # the page is being drawn anew
-            last = error
-        time.sleep(0.3)
-    raise AssertionError(f"{what} did not appear: {last}")
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +79,10 @@ def desk(tmp_path_factory, repository):
 @pytest.fixture(scope="module")
 def browser(desk, tmp_path_factory):
     """Chromium that has shown an annotator's token once, as a person would in the browser's own box."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    token = desk.server.tokens["annotator"]
-    driver.get(desk.server.url.replace("http://", f"http://annotator:{token}@") + "/ohif/app-config.js")
-    yield driver
-    driver.quit()
+    with CHROMIUM.opened(tmp_path_factory.mktemp("profile"), *FLAGS) as driver:
+        token = desk.server.tokens["annotator"]
+        driver.get(desk.server.url.replace("http://", f"http://annotator:{token}@") + "/ohif/app-config.js")
+        yield driver
 
 
 def open_study(browser: Any, desk: Any, name: str) -> None:

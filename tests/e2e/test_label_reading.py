@@ -5,7 +5,7 @@ import os
 import runpy
 import shutil
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,37 +16,17 @@ import requests
 from fedxai.intake.phantom_3d import make_phantom_3d
 
 DESK = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "orthanc_desk.py")))
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("chromium.py"))))
+until = partial(CHROMIUM.until, patience=120.0)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),  # patient with a loaded machine
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(CHROMIUM.MISSING, reason=CHROMIUM.WHY),
 ]
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
+pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
 pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
-
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1200,900",
-)
-
-
-def until(found: Callable[[], Any], what: str, patience: float = 120.0) -> Any:
-    """The first answer that says something."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if answer := found():
-            return answer
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not appear")
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +45,11 @@ def desk(tmp_path_factory, repository):
 @pytest.fixture(params=["annotator", "reader"])
 def browser(desk, tmp_path, request):
     """Chromium on the page, after a person showed a token once in the browser's own box."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    token = desk.tokens[request.param]
-    driver.get(desk.url.replace("http://", f"http://{request.param}:{token}@") + "/reading/page.css")
-    driver.get(f"{desk.url}/reading/")
-    yield driver
-    driver.quit()
+    with CHROMIUM.opened(tmp_path, "--window-size=1200,900") as driver:
+        token = desk.tokens[request.param]
+        driver.get(desk.url.replace("http://", f"http://{request.param}:{token}@") + "/reading/page.css")
+        driver.get(f"{desk.url}/reading/")
+        yield driver
 
 
 def find(browser: Any, selector: str) -> Any:

@@ -3,7 +3,7 @@
 
 import base64
 import importlib.util
-import shutil
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,28 +16,17 @@ from fedxai.report.comparison import write_comparison
 from fedxai.report.gallery import Gallery
 from fedxai.report.run_report import write_report
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+CHROMIUM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("chromium.py"))))
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium here: apt-get install chromium chromium-driver"),
+    pytest.mark.skipif(CHROMIUM.MISSING, reason=CHROMIUM.WHY),
 ]
-webdriver: Any = pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
+pytest.importorskip("selenium.webdriver", reason="no Selenium here: pip install selenium")
 
 Browser: TypeAlias = Any  # webdriver.Chrome, where Selenium is installed
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-)
 BROKEN_IMAGES = "return [...document.images].filter(i => !i.complete || i.naturalWidth === 0).map(i => i.alt)"
 ADDRESSES = "return performance.getEntriesByType('resource').map(entry => new URL(entry.name).protocol)"
 DECODE_IMAGES = """
@@ -120,14 +109,8 @@ def explained_case(index: int, shape: tuple[int, ...]) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield driver
-    driver.quit()
+    with CHROMIUM.opened(tmp_path_factory.mktemp("profile"), "--disable-gpu") as driver:
+        yield driver
 
 
 def open_page(browser: Browser, page: Path, width: int) -> None:

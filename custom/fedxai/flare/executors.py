@@ -165,10 +165,9 @@ class ExplainExecutor(_SiteExecutor):
     def _searched(self, site: Site) -> Iterator[dict[str, Any]]:
         """Cases of all splits: those of one rarely show every class in as many patients as an alarm rests on."""
         for split in SPLITS:
-            if site.explain.shortcut_cases:
-                yield from site.trainer.explanation_batches(
-                    split, limit=site.explain.shortcut_cases, batch_size=site.explain.batch_size
-                )
+            yield from site.trainer.explanation_batches(
+                split, limit=site.explain.shortcut_cases, batch_size=site.explain.batch_size
+            )
 
     def _agreement(self, site: Site) -> Figure | None:
         """With the model explained before, on the same few validation cases."""

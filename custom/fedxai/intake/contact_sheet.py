@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.evenly import evenly
 from fedxai.intake.pixels import to_colour
 from fedxai.intake.stored import is_volume, read_values, slice_for_people
 from fedxai.records import SPLITS, Case
@@ -47,8 +48,8 @@ def draw_contact_sheet(cohorts: Mapping[str, Cohort], out: Path, *, per_class: i
     for line, (site, name, cases) in enumerate(rows):
         top = _LINE + _GAP + line * (TILE + _GAP)
         draw.text((_GAP, top + 30), f"{site}\n{name}\n{len(cases)} cases", fill=_INK, font=font)
-        for column, case in enumerate(_evenly(cases, per_class)):
-            sheet.paste(_tile(case), (_MARGIN + column * (TILE + _GAP), top))
+        for column, place in enumerate(evenly(len(cases), per_class)):
+            sheet.paste(_tile(cases[place]), (_MARGIN + column * (TILE + _GAP), top))
     try:
         sheet.save(out, format="PNG")
     except OSError as error:
@@ -62,11 +63,6 @@ def _kinds(cohort: Cohort) -> list[tuple[str, list[Case]]]:
     if cohort.task == "segmentation":
         return [("label maps", cases)]
     return [(name, [case for case in cases if case.label == label]) for label, name in enumerate(cohort.class_names)]
-
-
-def _evenly(cases: list[Case], count: int) -> list[Case]:
-    places = np.unique(np.linspace(0, len(cases) - 1, min(count, len(cases))).round().astype(int))
-    return [cases[i] for i in places] if cases else []
 
 
 def _tile(case: Case) -> Image.Image:

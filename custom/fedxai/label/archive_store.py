@@ -24,8 +24,8 @@ from fedxai.intake.volume_file import read_volume
 from fedxai.label.archive import Archive, Series, drawing_of, read_series
 from fedxai.label.bands import is_band
 from fedxai.label.feedback import Drawn
+from fedxai.records import MANUFACTURER
 from fedxai.report.dicom_capture import saliency_as_captures
-from fedxai.report.dicom_grid import MANUFACTURER
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
@@ -166,14 +166,16 @@ class ArchiveDatastore(LocalDatastore):
             ImageNotFoundException: the archive has no such series of images.
             RunError: the archive does not answer.
         """
+        segs = self._archive.segmentations(image_id)
+        foreign = [seg for seg in segs if str(seg.get("Manufacturer") or "").strip() != MANUFACTURER]
+        named = [(seg, chosen) for seg in foreign if (chosen := region_segments(seg, class_names))]
+        if not named:
+            return {}
+        image, series = read_volume(Path(self.get_image_uri(image_id)), what="image"), self.series(image_id)
         found = {}
-        for seg in self._archive.segmentations(image_id):
-            chosen = region_segments(seg, class_names)
-            if not chosen or str(seg.get("Manufacturer") or "").strip() == MANUFACTURER:
-                continue
-            image = read_volume(Path(self.get_image_uri(image_id)), what="image")
+        for seg, chosen in named:
             try:
-                drawing = drawing_of(seg, self.series(image_id), image, segments=chosen)
+                drawing = drawing_of(seg, series, image, segments=chosen)
             except CohortError as error:
                 _log.warning("A segmentation of the archive was left out: %s", error)
                 continue

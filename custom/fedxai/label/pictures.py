@@ -6,6 +6,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from fedxai.intake.evenly import evenly
 from fedxai.intake.volume import Volume
 from fedxai.label.bands import NAMES
 from fedxai.report.overlay import enlarged, overlay, strip, windowed
@@ -28,7 +29,7 @@ def pictures(image: Volume, banded: NDArray[np.uint8]) -> tuple[list[bytes], int
     axis = 2 - int(np.argmax(spacing[::-1]))
     grey = np.moveaxis(windowed(shown.astype(np.float32)), axis, 0)
     bands = np.moveaxis(bands, axis, 0)
-    chosen = np.unique(np.linspace(0, len(grey) - 1, min(len(grey), MOST)).round().astype(int))
+    chosen = evenly(len(grey), MOST)
     strength = [int((bands[place] == len(NAMES)).sum()) for place in chosen]
     return [_beside(grey[place].T, bands[place].T) for place in chosen], int(np.argmax(strength))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fedxai.records import E_SCORE, HEADLINE_METHOD, Explanation, Figure, MethodSummary, RoundSummary, RunSummary
 from fedxai.report.construction import WON, construction_warnings
-from fedxai.report.honesty_table import HONESTY_FIGURES
+from fedxai.report.honesty_table import figures_asked
 from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
@@ -129,7 +129,7 @@ def _print_honesty(explanation: Explanation, class_names: Sequence[str], termina
     for name, honesty in known.items():
         cases = plural(honesty.cases, "case")
         table.add_column(f"{name}, {cases}" if name else cases, justify="right")
-    for figure in (name for name in HONESTY_FIGURES if any(name in honesty.figures for honesty in known.values())):
+    for figure in figures_asked(known.values()):
         values = [honesty.figures.get(figure) for honesty in known.values()]
         table.add_row(words(figure), *(UNKNOWN if value is None else number(value.value) for value in values))
     terminal.print(table)

@@ -11,8 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from fedxai.errors import CohortError
-
-MANUFACTURER = "FedXAI-Med"
+from fedxai.records import MANUFACTURER
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's RAS+ to DICOM's LPS+
 _SAME = 0.01  # of a voxel

@@ -12,7 +12,8 @@ from pydicom.uid import generate_uid
 
 from fedxai import __version__
 from fedxai.errors import CohortError, SettingsError
-from fedxai.report.dicom_grid import MANUFACTURER, new_series, onto_slices
+from fedxai.records import MANUFACTURER
+from fedxai.report.dicom_grid import new_series, onto_slices
 
 _SERIES_NUMBER = 300
 _LONG = 64  # characters that DICOM allows in a label, a name, a description

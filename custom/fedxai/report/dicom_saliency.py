@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 
 from fedxai import __version__
 from fedxai.errors import ExplanationError, SettingsError
-from fedxai.report.dicom_grid import MANUFACTURER, new_series, onto_slices
+from fedxai.records import MANUFACTURER
+from fedxai.report.dicom_grid import new_series, onto_slices
 from fedxai.report.overlay import strongest
 from fedxai.report.words import words
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The honesty battery beside E, a row a final model, with what each figure means."""
 
+from collections.abc import Iterable
+
 from fedxai.records import HEADLINE_METHOD, Honesty, ModelSummary, RunSummary
 from fedxai.report.reading import chance_of, method_named, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
@@ -24,7 +26,6 @@ _MEANINGS = {
     "at the region alone gives a high E whatever it is opened by.",
 }
 _WON = {True: "yes", False: "no", None: "cannot be said"}
-HONESTY_FIGURES = tuple(_MEANINGS)
 
 
 def honesty_table(summary: RunSummary) -> Table:
@@ -35,7 +36,7 @@ def honesty_table(summary: RunSummary) -> Table:
         Column(key="e", heading="E", kind="figure"),
         Column(key="e_chance", heading="Chance", kind="number"),
     ]
-    columns += [Column(key=name, heading=words(name), kind="figure") for name in _asked(summary)]
+    columns += [Column(key=name, heading=words(name), kind="figure") for name in _asked_of(summary)]
     columns.append(Column(key="by_construction", heading="E won by construction"))
     rows = [_row(model, model.honesty) for model in summary.final if model.honesty is not None]
     return Table(name="honesty", title="Does the model decide by the region?", columns=columns, rows=rows)
@@ -43,12 +44,17 @@ def honesty_table(summary: RunSummary) -> Table:
 
 def honesty_meanings(summary: RunSummary) -> dict[str, str]:
     """What the table's columns mean, by heading."""
-    return {words(name): _MEANINGS[name] for name in _asked(summary)}
+    return {words(name): _MEANINGS[name] for name in _asked_of(summary)}
 
 
-def _asked(summary: RunSummary) -> list[str]:
-    """The figures that some model has: a question to a gate is asked of a gated network only."""
-    return [name for name in _MEANINGS if any(m.honesty and name in m.honesty.figures for m in summary.final)]
+def figures_asked(batteries: Iterable[Honesty | None]) -> list[str]:
+    """The figures that some battery has, in order: a question to a gate is asked of a gated network only."""
+    asked = {name for battery in batteries if battery is not None for name in battery.figures}
+    return [name for name in _MEANINGS if name in asked]
+
+
+def _asked_of(summary: RunSummary) -> list[str]:
+    return figures_asked(model.honesty for model in summary.final)
 
 
 def _row(model: ModelSummary, honesty: Honesty) -> dict[str, Cell]:

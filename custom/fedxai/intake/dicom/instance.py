@@ -13,6 +13,7 @@ from fedxai.intake.dicom.burned_in import check_text
 from fedxai.intake.dicom.frames import Frame, frames_of
 from fedxai.intake.dicom.reading import in_silence, read_header
 from fedxai.intake.dicom.regions import DRAWN, referenced_series
+from fedxai.records import MANUFACTURER
 
 Kind = Literal["slices", "picture", "drawn", "localizer", "made here", "other"]
 KEYS: dict[str, str] = {
@@ -42,8 +43,7 @@ MODALITIES = (
     "XC",
 )
 _SLICED = ("CT", "MR", "PT")
-_OURS = "FedXAI-Med"  # what our writers put into Manufacturer (report/dicom_grid.py, a room that this one cannot see)
-MADE_HERE = "FedXAI-Med made them, saliency of a model and no image of a patient; leave them out of the export."
+MADE_HERE = f"{MANUFACTURER} made them, saliency of a model and no image of a patient; leave them out of the export."
 _NO_IMAGES = ("RTDOSE", "RTPLAN", "SR", "KO", "PR", "ECG", "REG", "SEG", "RTSTRUCT", "DOC", "PLAN", "FID", "RWV")
 
 
@@ -127,7 +127,7 @@ def _kind(header: Dataset) -> Kind:
     modality = str(header.get("Modality") or "").strip().upper()
     if sop_class in DRAWN:
         return "drawn"
-    if str(header.get("Manufacturer") or "").strip() == _OURS:
+    if str(header.get("Manufacturer") or "").strip() == MANUFACTURER:
         return "made here"
     if not header.get("Rows") or not header.get("Columns") or modality in _NO_IMAGES:
         return "other"

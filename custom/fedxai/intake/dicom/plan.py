@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.dicom.instance import KEYS, MODALITIES, Instance
 from fedxai.intake.dicom.numbers import same_pixels
 from fedxai.intake.dicom.sources import PictureSource, RefusedSource, Said, StackSource
 from fedxai.intake.dicom.stacks import stacks_of
+from fedxai.intake.evenly import evenly
 from fedxai.intake.site_key import SiteKey
 from fedxai.intake.table import Row
 
@@ -186,7 +185,7 @@ def _sources(
             yield StackSource(place=where, patient=patient, stack=stack, drawn=paths, said=said)
     for instance in series:
         if instance.pictures and not instance.reason:
-            for index in _evenly(instance.pictures, choice.frames):
+            for index in _frames(instance.pictures, choice.frames):
                 where = f"{place}, frame {index + 1}"
                 yield PictureSource(place=where, patient=patient, path=instance.path, index=index, said=said)
 
@@ -207,11 +206,9 @@ def _place(instance: Instance, key: SiteKey) -> str:
     return f"study s{study}, series r{series}"
 
 
-def _evenly(count: int, most: int) -> list[int]:
+def _frames(count: int, most: int) -> list[int]:
     """Choose frames from the first to the last; of one, the middle one."""
-    if most == 1:
-        return [count // 2]
-    return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, most)).round())]
+    return [count // 2] if most == 1 else evenly(count, most)
 
 
 def unreadable(reasons: Mapping[str, int]) -> list[str]:

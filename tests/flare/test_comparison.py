@@ -88,3 +88,10 @@ def test_centralised_takes_as_many_steps_as_all_sites_together(compare, tmp_path
     systems = dict(comparison._systems(0))
     [centralised], [federated] = systems["centralised"](), systems["federated"]()
     assert centralised.steps == federated.steps == 2 * 2 * 3
+
+
+def test_a_metric_that_cannot_choose_is_refused_before_anything_is_trained(compare, tmp_path):
+    make, _ = compare
+    with pytest.raises(SettingsError, match="key_metric must be one of macro_auc, accuracy.*got 'tea'"):
+        make(key_metric="tea", out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()

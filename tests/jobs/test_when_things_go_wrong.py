@@ -162,6 +162,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(main_job,
             {"guidance": {"terms": ["relevance"]}},
             "site-1 cannot take part: .* needs relevance_layer in explain.json",
         ),
+        ({"key_metric": "loss"}, {}, "key_metric must be one of macro_auc, .* better when higher, got 'loss'"),
         ({"e_floor": 2.0}, {}, "e_floor must be between 0 and 1, or null, got 2.0"),
     ],
 )

@@ -31,8 +31,8 @@ from fedxai.report.files import write_files
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, GuidanceSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
-from fedxai.train.evaluation import KEY_METRIC
 from fedxai.train.federation import train_rounds
+from fedxai.train.key_metric import check_key_metric, key_metrics
 
 POOLED = "pooled"
 _EXPLAINED = 5  # times in a run, besides the final models
@@ -75,7 +75,8 @@ class SystemsComparison:
         self.cohorts_root = cohorts
         self.rounds = rounds
         self.train = train.model_copy(update={"guidance": GuidanceSettings()})  # pyright: ignore[reportCallIssue]
-        self.key_metric = key_metric or KEY_METRIC[bundle.task]
+        self.key_metric = key_metric or key_metrics(bundle)[0]
+        check_key_metric(self.key_metric, bundle)
         self.guidance = train.guidance
         self.out = out
         self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}

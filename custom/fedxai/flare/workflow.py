@@ -31,6 +31,7 @@ from fedxai.report.events import Events
 from fedxai.report.files import write_files
 from fedxai.report.run_report import write_report
 from fedxai.settings import cohorts_root
+from fedxai.train.key_metric import check_key_metric
 
 PROGRESS = "progress.txt"
 
@@ -131,6 +132,7 @@ class ExplainedScatterAndGather(AskingController):
             settings={"rounds": self._num_rounds, "sites": len(sites), **self._settings},
             key_metric=selector.key_metric,
         )
+        check_key_metric(selector.key_metric, self._recorder.bundle)
         digest = self._recorder.bundle.digest
         self._study = Study(fl_ctx, name=self._study_name, resume=self._resume, digest=digest)
         self._events = Events(self._folder / "events")

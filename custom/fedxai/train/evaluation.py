@@ -17,9 +17,8 @@ from sklearn.metrics import (
 
 from fedxai.combine.intervals import group_interval
 from fedxai.errors import TrainingError
-from fedxai.records import Evaluation, Figure, Split, Task
+from fedxai.records import Evaluation, Figure, Split
 
-KEY_METRIC: dict[Task, str] = {"classification": "macro_auc", "segmentation": "mean_dice"}  # chooses the best model
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
 _BINS = 15
 

@@ -77,9 +77,9 @@ def test_marks_stay_in_place_in_all_48_orientations(served, turn, tmp_path):
     assert centres(np.asanyarray(drawn.dataobj), drawn.affine) == pytest.approx(truth, abs=1e-4)
     model = served["brain_mri_lesion_classification"]
     prepared = model.prepare(path, region=mask)
-    assert prepared.region is not None
+    lying = prepared.regions[0]
     # the region and the bright marks lie on one another on the network's grid
-    assert prepared.image.as_tensor()[prepared.region].mean() > 3 * prepared.image.as_tensor()[~prepared.region].mean()
+    assert prepared.image.as_tensor()[lying].mean() > 3 * prepared.image.as_tensor()[~lying].mean()
     stands_for_saliency = (prepared.image.as_tensor() - 0.05).clamp(min=0)
     back = model.onto_image(stands_for_saliency, prepared, nearest=False)
     banded = model.onto_image(bands(stands_for_saliency).float(), prepared, nearest=True)
@@ -127,8 +127,8 @@ def test_a_segmentation_lies_where_its_voxels_do(served, tmp_path):
         nibabel.save(turned(voxels, turn), tmp_path / "image.nii.gz")
         nibabel.save(turned((region == 1).astype(np.uint8), turn), tmp_path / "label.nii.gz")
         model = served["hippocampus_mri_segmentation"]
-        prepared = model.prepare(tmp_path / "image.nii.gz", region=tmp_path / "label.nii.gz", target=1)
-        back = model.onto_image(prepared.region.float(), prepared, nearest=True)
+        prepared = model.prepare(tmp_path / "image.nii.gz", region=tmp_path / "label.nii.gz")
+        back = model.onto_image(prepared.regions[1].float(), prepared, nearest=True)
         truth = np.asanyarray(turned(region, turn).dataobj) == 1
         dice = 2 * (truth & (back > 0)).sum() / (truth.sum() + (back > 0).sum())
         assert dice > 0.85

@@ -13,9 +13,10 @@ from fedxai.label.bands import bands
 from fedxai.label.feedback import Drawn, Said
 from fedxai.label.grids import read_image
 from fedxai.label.scoring import overlaps
+from fedxai.label.served import Served
 from fedxai.score import score_map
 
-BRAIN = "brain_mri_tumor_classification"
+BRAIN, HIPPOCAMPUS = "brain_mri_tumor_classification", "hippocampus_mri_segmentation"
 
 
 @pytest.fixture
@@ -39,8 +40,9 @@ def test_scores_are_means_of_each_images_own(app):
     assert (answer["images"], set(answer["methods"])) == (3, {"saliency", "grad_cam"})
     served, values, ious = app.watch.current(), [], []
     for image in images:
-        answered = app.desk.look(served, app.desk.path(image), "saliency", image_id=image)
-        region, relevance = answered.prepared.region, answered.looked.relevance
+        prepared = app.desk.prepare(served, app.desk.path(image), app.desk.drawn(served, image))
+        answered = app.desk.look(served, prepared, "saliency")
+        region, relevance = answered.region, answered.looked.relevance
         values.append(float(score_map(relevance[None], region[None])["relevance_mass"]))
         high = bands(relevance) == 3
         ious.append(float((high & region).sum() / (high | region).sum()))
@@ -51,6 +53,38 @@ def test_scores_are_means_of_each_images_own(app):
     kept = json.loads((app.feedback.folder / images[0] / "scores.json").read_text())
     assert kept["methods"]["saliency"][0]["relevance_mass"] == pytest.approx(values[0], abs=1e-6)
     assert kept["model"] == served.identity
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_what_was_drawn_is_asked_for_and_an_image_prepared_once_whatever_it_is_asked_about(
+    task, untrained, cohort_2d, cohort_3d, tmp_path, reading_app, monkeypatch
+):
+    """Drawn at another workstation, so that every question goes to the archive."""
+    bundle, cohort = {"classification": (BRAIN, cohort_2d), "segmentation": (HIPPOCAMPUS, cohort_3d["segmentation"])}[
+        task
+    ]
+    images = [case.image for case in cohort.cases("training")[:2]]
+    app = reading_app(tmp_path / "room", model=untrained(bundle), images=images)
+    asked, prepared, prepare = [], [], Served.prepare
+
+    def elsewhere(image, class_names):
+        asked.append(image)
+        volume = read_image(app.desk.path(image))
+        labels = np.zeros(volume.grid, dtype=np.uint8)
+        labels[10:20, 10:20], labels[20:30, 10:20] = 1, 2
+        return {"Stranger": Drawn(labels=labels, affine=volume.affine, names={class_names[1]: 1, class_names[2]: 2})}
+
+    def counted(served, image, **how):
+        prepared.append(image.name)
+        return prepare(served, image, **how)
+
+    app.desk._elsewhere = elsewhere
+    monkeypatch.setattr(Served, "prepare", counted)
+    monkeypatch.setattr(type(app.datastore()), "get_labeled_images", lambda store: store.list_images())
+    answer = app.scoring({"method": "explanations", "methods": "saliency,gradient_x_input"})
+    assert (answer["images"], set(answer["methods"])) == (2, {"saliency", "gradient_x_input"})
+    assert len(asked) == len(set(asked)) == 2
+    assert len(prepared) == len(set(prepared)) == 2
 
 
 def test_without_a_drawing_there_is_nothing_to_score(app):
@@ -83,7 +117,7 @@ def test_the_least_explained_image_is_the_one_of_most_spread_relevance_then_of_l
     served, method = app.watch.current(), app.desk.methods()[0]
 
     def gini(image):
-        relevance = app.desk.look(served, app.desk.path(image), method).looked.relevance
+        relevance = app.desk.look(served, served.prepare(app.desk.path(image)), method).looked.relevance
         return float(score_map(relevance[None], torch.ones_like(relevance[None], dtype=torch.bool))["gini"])
 
     assert app.next_sample({"strategy": "lowest_explainability"})["id"] == min(images, key=gini)

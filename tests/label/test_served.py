@@ -47,8 +47,7 @@ def test_maps_and_regions_are_those_of_fedxai_explain(classifier):
     batch = next(trainer.explanation_batches("validation", limit=1, batch_size=1))
     case = cohort.cases("validation")[0]
     prepared = served.prepare(case.image, region=case.region)
-    assert prepared.region is not None
-    assert torch.equal(prepared.region[None], batch["region"])
+    assert torch.equal(prepared.regions[case.label][None], batch["region"])
     told = explain_batch(trainer.asked_network, batch["image"], methods=["saliency"]).maps["saliency"]
     looked = served.look(prepared, "saliency")
     assert torch.allclose(looked.relevance[None], told.sum(dim=1, keepdim=True), rtol=1e-4, atol=1e-7)
@@ -64,8 +63,8 @@ def test_a_segmentation_has_the_dice_of_the_sites_evaluation(untrained, cohort_3
     for case in cohort.cases("validation"):
         prepared = served.prepare(case.image)
         logits = served.logits(prepared)
-        regions = [served.prepare(case.image, region=case.label, target=k).region for k in (1, 2)]
-        truth = torch.stack([r for r in regions if r is not None]).squeeze(1)
+        regions = served.prepare(case.image, region=case.label).regions
+        truth = torch.stack([regions[k] for k in (1, 2)]).squeeze(1)
         predicted = torch.stack([logits.argmax(dim=0) == k for k in (1, 2)])
         dice.append(float(compute_dice(predicted[None].float(), truth[None].float()).nanmean()))
     figure = trainer.evaluate("validation", intervals=False).metrics["mean_dice"]
@@ -75,5 +74,5 @@ def test_a_segmentation_has_the_dice_of_the_sites_evaluation(untrained, cohort_3
 def test_a_region_of_another_class_is_not_there(untrained, cohort_3d):
     served = ModelWatch(str(untrained(SEGMENTER)), device="cpu").current()
     case = cohort_3d["segmentation"].cases("test")[0]
-    assert served.prepare(case.image, region=case.label, target=2).region is not None
-    assert served.prepare(case.image).region is None
+    assert set(served.prepare(case.image, region=case.label).regions) == {1, 2}
+    assert served.prepare(case.image).regions == {}

@@ -3,8 +3,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from fedxai.errors import CohortError, ExplanationError
 from fedxai.explain import METHODS
 from fedxai.intake.volume import Volume
 from fedxai.label.feedback import Drawn, Feedback, Said
-from fedxai.label.grids import read_image, write_mask
+from fedxai.label.grids import affine_of, write_mask
 from fedxai.label.model_watch import ModelWatch
 from fedxai.label.readers import common, drawings, label_map
 from fedxai.label.served import Looked, Prepared, Served
@@ -33,7 +32,7 @@ class Answered:
     method: str
     looked: Looked
     prepared: Prepared
-    probabilities: Tensor  # (K,), of a segmentation (K, *spatial)
+    region: Tensor | None  # (1, *spatial), boolean: what readers drew of the explained class
     scores: Scores  # empty without a region; E is relevance_mass
     chance: Scores  # what a map that knows nothing scores there
 
@@ -86,32 +85,39 @@ class Desk:
             raise CohortError("This server has no such image.")
         return Path(found)
 
-    def look(
-        self, served: Served, image: Path, method: str, *, target: int | None = None, image_id: str | None = None
-    ) -> Answered:
+    def drawn(self, served: Served, image_id: str) -> list[Drawn]:
+        """What readers drew on an image, here or elsewhere; of one who did both, what was drawn here.
+
+        Raises:
+            RunError: the archive does not answer.
+        """
+        elsewhere = self._elsewhere(image_id, served.bundle.class_names)
+        return list({**elsewhere, **drawings(self.feedback, image_id)}.values())
+
+    def prepare(self, served: Served, image: Path, drawn: Sequence[Drawn] = ()) -> Prepared:
+        """An image, and what readers drew on it together, once for all methods and classes that it is asked about.
+
+        Raises:
+            CohortError: the image cannot be prepared.
+        """
+        if not drawn:
+            return served.prepare(image)
+        with tempfile.TemporaryDirectory(prefix="fedxai-") as folder:
+            return served.prepare(image, region=_together(served, drawn, image, Path(folder)))
+
+    def look(self, served: Served, prepared: Prepared, method: str, *, target: int | None = None) -> Answered:
         """Explain one image; scored where a reader drew on it.
 
         Raises:
             ExplanationError: the method is unknown, cannot explain this network, or puts out what is not finite.
-            CohortError: the image cannot be prepared.
         """
-        prepared = served.prepare(image)
         background = self._compared_with(served, prepared) if METHODS.make(method).needs_background else None
         looked = served.look(prepared, method, target=target, background=background)
         if not bool(looked.relevance.isfinite().all()):
             raise ExplanationError(f"{method} gives a map that is not finite for this image; choose another method")
-        if image_id:
-            with self.region(served, image_id, image) as file:
-                prepared = served.prepare(image, region=file, target=looked.target) if file else prepared
-        scores, level = scored(looked, prepared)
-        return Answered(
-            method=method,
-            looked=looked,
-            prepared=prepared,
-            probabilities=served.logits(prepared).softmax(dim=0),
-            scores=scores,
-            chance=level,
-        )
+        region = prepared.regions.get(looked.target)
+        scores, level = ({}, {}) if region is None else scored(looked, region, prepared.spacing)
+        return Answered(method=method, looked=looked, prepared=prepared, region=region, scores=scores, chance=level)
 
     def checked(self, said: Said) -> Said:
         """What was said, with the class's name as the model writes it.
@@ -128,26 +134,6 @@ class Desk:
             raise CohortError("this model segments and tells no class; correct it by drawing")
         return said.model_copy(update={"label": served.bundle.class_names[place]})
 
-    def drawn(self, served: Served, image_id: str) -> dict[str, Drawn]:
-        """By reader, what was drawn on an image, here or elsewhere; of one who did both, what was drawn here."""
-        return {**self._elsewhere(image_id, served.bundle.class_names), **drawings(self.feedback, image_id)}
-
-    @contextmanager
-    def region(self, served: Served, image_id: str, image: Path) -> Iterator[Path | None]:
-        """A file of what readers drew together, as a cohort would keep it: a mask, of a segmentation a label map."""
-        drawn = list(self.drawn(served, image_id).values())
-        if not drawn:
-            yield None
-            return
-        with tempfile.TemporaryDirectory(prefix="fedxai-") as folder:
-            affine = read_image(image).affine
-            if served.segments:
-                file = Path(folder) / "label.nii.gz"
-                Volume(voxels=label_map(drawn, served.bundle.class_names), affine=affine).write(file)
-                yield file
-            else:
-                yield write_mask(common([one.region for one in drawn]), image, affine, Path(folder) / "region")
-
     def _compared_with(self, served: Served, prepared: Prepared) -> Tensor:
         """At most 16 prepared images of the site, spread over its list, as large as this one."""
         grid = tuple(prepared.image.shape)
@@ -160,13 +146,21 @@ class Desk:
         return self._background[2]
 
 
-def scored(looked: Looked, prepared: Prepared) -> tuple[Scores, Scores]:
-    """By score, its value and what a uniform map reaches; nothing without a region."""
-    if prepared.region is None:
-        return {}, {}
-    known = Regions.of(prepared.region[None], prepared.spacing)
+def scored(looked: Looked, region: Tensor, spacing: Sequence[float] | None) -> tuple[Scores, Scores]:
+    """By score, its value and what a uniform map reaches."""
+    known = Regions.of(region[None], spacing)
     values, levels = score_map(looked.relevance[None], known), chance(known)
     return tuple({name: _known(float(value[0])) for name, value in kind.items()} for kind in (values, levels))  # pyright: ignore
+
+
+def _together(served: Served, drawn: Sequence[Drawn], image: Path, folder: Path) -> Path:
+    """A file of what readers drew together, as a cohort would keep it: a mask, of a segmentation a label map."""
+    affine = affine_of(image)
+    if not served.segments:
+        return write_mask(common([one.region for one in drawn]), image, affine, folder / "region")
+    file = folder / "label.nii.gz"
+    Volume(voxels=label_map(drawn, served.bundle.class_names), affine=affine).write(file)
+    return file
 
 
 def _known(value: float) -> float | None:

@@ -37,8 +37,21 @@ def read_image(path: Path, *, what: str = "image") -> Volume:
     if path.name.lower().endswith((".nii", ".nii.gz")):
         # as MONAI's reader places it, also where the file says nothing
         volume = read_volume(path, what=what, reading=Reading(unplaced=True, nan_as=0.0))
-        return Volume(voxels=volume.voxels, affine=nibabel.load(path).affine)  # pyright: ignore
+        return Volume(voxels=volume.voxels, affine=affine_of(path))
     return read_volume(path, what=what, reading=Reading(nan_as=0.0))
+
+
+def affine_of(path: Path) -> NDArray[Any]:
+    """Where an image's voxels lie, RAS mm; of a NIfTI only its header is read.
+
+    Raises:
+        CohortError: an image of another format is missing or damaged.
+    """
+    if is_picture(path):
+        return RIGHT_AND_DOWN
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return nibabel.load(path).affine  # pyright: ignore
+    return read_volume(path, what="image").affine
 
 
 def read_drawing(path: Path, image: Volume) -> NDArray[np.uint8]:

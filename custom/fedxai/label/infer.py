@@ -126,13 +126,17 @@ class Looking(_Asked):
         method = method[0] if isinstance(method, list) else str(method)
         METHODS.make(method)
         target = served.class_of(request.get(CLASS))
-        return self._desk.look(served, image, method, target=target, image_id=request.get("image_id"))
+        known = request.get("image_id")
+        drawn = self._desk.drawn(served, known) if known else ()
+        return self._desk.look(served, self._desk.prepare(served, image, drawn), method, target=target)
 
     def told(self, served: Served, answered: Answered) -> dict[str, Any]:
         """What is said beside the map."""
         about = {**_about(served), "method": answered.method, "scores": answered.scores, "chance": answered.chance}
         about[CLASS] = served.bundle.class_names[answered.looked.target]
-        return about if served.segments else {**about, **classified(served, answered.probabilities)}
+        if served.segments:
+            return about
+        return {**about, **classified(served, served.logits(answered.prepared).softmax(dim=0))}
 
     def pictured(self, image: Path, request: Mapping[str, Any]) -> tuple[list[bytes], int, dict[str, Any]]:
         """Pictures of the bands, which to show first, and what is said beside them."""

@@ -15,7 +15,7 @@ from fedxai.errors import CohortError
 from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, bands
 from fedxai.label.desk import Answered, Desk
-from fedxai.label.served import Served
+from fedxai.label.served import Prepared, Served
 from fedxai.score.case_mean import case_mean
 
 EXPLANATIONS = "explanations"
@@ -55,11 +55,11 @@ class Explanations(ScoringMethod):
         images: list[str] = []
         drawn_on = {*self._desk.feedback.images(), *datastore.get_labeled_images()} & set(datastore.list_images())
         for image in sorted(drawn_on):
-            if not self._desk.drawn(served, image):
+            drawn = self._desk.drawn(served, image)
+            prepared = self._desk.prepare(served, self._desk.path(image), drawn) if drawn else None
+            if not prepared or not prepared.regions:
                 continue
-            of_image = {method: list(self._rows(served, image, method)) for method in methods}
-            if not any(of_image.values()):
-                continue
+            of_image = {method: list(self._rows(served, prepared, method)) for method in methods}
             images.append(image)
             for method, found in of_image.items():
                 for name in found[0]:
@@ -73,13 +73,12 @@ class Explanations(ScoringMethod):
         }
         return {"model": served.identity, "images": len(images), "methods": figures}
 
-    def _rows(self, served: Served, image: str, method: str) -> Iterator[dict[str, float]]:
+    def _rows(self, served: Served, prepared: Prepared, method: str) -> Iterator[dict[str, float]]:
         """One row, of a segmentation one for each class that was drawn."""
-        classes = range(1, len(served.bundle.class_names)) if served.segments else (None,)
-        for target in classes:
-            answered = self._desk.look(served, self._desk.path(image), method, target=target, image_id=image)
-            if answered.prepared.region is not None:
-                yield _row(answered, answered.prepared.region)
+        for target in prepared.regions if served.segments else (None,):
+            answered = self._desk.look(served, prepared, method, target=target)
+            if answered.region is not None:
+                yield _row(answered, answered.region)
 
 
 def overlaps(relevance: Tensor, region: Tensor) -> dict[str, float]:

@@ -35,12 +35,12 @@ class Prepared:
     Attributes:
         path: its file.
         image: ``(C, *spatial)``, with what was done to it.
-        region: ``(1, *spatial)``, boolean; None where none was given, or it holds nothing.
+        regions: by class, ``(1, *spatial)``, boolean; of a class without a region, or with an empty one, nothing.
     """
 
     path: Path
     image: MetaTensor
-    region: Tensor | None
+    regions: Mapping[int, Tensor]
 
     @property
     def spacing(self) -> list[float] | None:
@@ -112,13 +112,12 @@ class Served:
         """Axes of its images."""
         return len(self.bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
 
-    def prepare(self, image: Path, *, region: Path | None = None, target: int = 1) -> Prepared:
-        """An image, and its region, as training prepares them.
+    def prepare(self, image: Path, *, region: Path | None = None) -> Prepared:
+        """An image, and the region of each class, as training prepares them.
 
         Args:
             image: its file.
-            region: a mask on the image's grid; for a segmentation, a label map.
-            target: the class whose place in a label map is the region.
+            region: a mask on the image's grid, which is every class's; for a segmentation, a label map.
 
         Raises:
             CohortError: a file cannot be prepared for this network.
@@ -129,8 +128,8 @@ class Served:
             )
             if not isinstance(item["image"], MetaTensor):
                 raise BundleError(f"bundle {self.bundle.name}: a transform drops where the image's voxels lie")
-            inside = self._region(item, region, target) if region else None
-        return Prepared(path=image, image=item["image"].detach(), region=inside)
+            regions = self._regions(item, region) if region else {}
+        return Prepared(path=image, image=item["image"].detach(), regions=regions)
 
     def logits(self, prepared: Prepared) -> Tensor:
         """Logits ``(K,)``, of a segmentation ``(K, *spatial)``, as the site's evaluation computes them."""
@@ -219,16 +218,12 @@ class Served:
         self._parser.set(self.bundle.explain.region, "explained_region")
         return RegionBeside(self._parser.get_parsed_content("explained_region"))
 
-    def _region(self, item: dict[str, Any], region: Path, target: int) -> Tensor | None:
+    def _regions(self, item: dict[str, Any], region: Path) -> dict[int, Tensor]:
+        classes = range(len(self.bundle.class_names))
         if self.segments:
-            classes = by_class(item, len(self.bundle.class_names))
-            chosen = next((one for one in classes if one["label"] == target), {"has_region": False})
-        else:
-            chosen = self._beside({**item, "region": str(region)})
-        if not chosen["has_region"]:
-            return None
-        inside = as_tensor(chosen["region"]).bool()
-        return inside if bool(inside.any()) else None
+            return {one["label"]: one["region"] for one in by_class(item, len(classes)) if one["has_region"]}
+        inside = as_tensor(self._beside({**item, "region": str(region)})["region"]).bool()
+        return dict.fromkeys(classes, inside) if bool(inside.any()) else {}
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

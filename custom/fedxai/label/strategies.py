@@ -12,7 +12,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
 
 from fedxai.errors import FedxaiError
-from fedxai.label.desk import Desk
+from fedxai.label.desk import Answered, Desk
 from fedxai.label.scoring import overlaps
 from fedxai.score import score_map
 from fedxai.train.explained_cases import evenly_spread
@@ -71,7 +71,17 @@ class _Worst(Strategy):
         return self._known[key]
 
 
-class LowestExplainability(_Worst):
+class _Looking(_Worst):
+    """Weighs an image by where the model looks."""
+
+    def looked(self, image: str) -> Answered:
+        """By the bundle's first method, scored where a reader drew."""
+        served = self._desk.served()
+        prepared = self._desk.prepare(served, self._desk.path(image), self._desk.drawn(served, image))
+        return self._desk.look(served, prepared, self._desk.methods()[0])
+
+
+class LowestExplainability(_Looking):
     """The image whose explanation says least.
 
     Where a reader drew: ``1 - E``. Where nobody did E is not defined, and the weight is ``1 - Gini(|S|)``: relevance
@@ -85,9 +95,8 @@ class LowestExplainability(_Worst):
 
     def weight(self, image: str) -> float:
         """See the class."""
-        served, method = self._desk.served(), self._desk.methods()[0]
-        answered = self._desk.look(served, self._desk.path(image), method, image_id=image)
-        if answered.prepared.region is not None:
+        answered = self.looked(image)
+        if answered.region is not None:
             e = answered.scores["relevance_mass"]
             return math.nan if e is None else 1 - e
         nowhere = torch.zeros_like(answered.looked.relevance, dtype=torch.bool)
@@ -111,7 +120,7 @@ class HighestUncertainty(_Worst):
         return float(entropy.mean())
 
 
-class Disagreement(_Worst):
+class Disagreement(_Looking):
     """The image where saliency and what readers drew lie furthest apart: ``1 - IoU(high band, region)``.
 
     Candidates are images that somebody drew on, of those the ones with the fewest readers: a second reader says who
@@ -130,8 +139,7 @@ class Disagreement(_Worst):
 
     def weight(self, image: str) -> float:
         """See the class."""
-        served, method = self._desk.served(), self._desk.methods()[0]
-        answered = self._desk.look(served, self._desk.path(image), method, image_id=image)
-        if answered.prepared.region is None:
+        answered = self.looked(image)
+        if answered.region is None:
             return math.nan
-        return 1 - overlaps(answered.looked.relevance, answered.prepared.region)["iou saliency high"]
+        return 1 - overlaps(answered.looked.relevance, answered.region)["iou saliency high"]

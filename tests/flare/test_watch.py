@@ -4,6 +4,7 @@
 from types import SimpleNamespace
 
 import pytest
+from nvflare.apis.job_def import JobMetaKey, RunStatus
 from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning, NoConnection, NoReply, SessionExpired
 
 from fedxai.errors import RunError, SettingsError
@@ -96,6 +97,30 @@ def test_a_job_that_a_killed_server_left_as_running_is_submitted_again():
 def test_a_job_of_this_server_is_not_even_when_it_has_finished_and_flare_does_not_say_so_yet(stats):
     with pytest.raises(SettingsError, match="is RUNNING"):
         again(Server({"status": "RUNNING", "start_time": AFTER}, stats=stats), "j")
+
+
+def dispatched(when, *answers):
+    """A job that was sent to its sites at that second, and what they answered, under the names that FLARE writes."""
+    detail = {JobMetaKey.JOB_DEPLOY_DETAIL.value: list(answers)} if answers else {}
+    return {"status": RunStatus.DISPATCHED.value, "start_time": "", JobMetaKey.LAST_SCHEDULE_TIME.value: when, **detail}
+
+
+def test_a_job_that_a_killed_server_was_about_to_run_is_submitted_again():
+    assert again(Server(dispatched(SERVER_STARTED - 1, "server: OK", "site-1: OK")), "j") == "j again"
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        dispatched(SERVER_STARTED + 1, "server: OK", "site-1: OK"),
+        dispatched(SERVER_STARTED - 1),  # that was an attempt to find sites; the server may be sending it out now
+        {"status": "DISPATCHED"},
+    ],
+    ids=["sent out by this server", "sent out at an unknown time", "nothing known"],
+)
+def test_a_job_that_this_server_may_be_about_to_run_is_not(meta):
+    with pytest.raises(SettingsError, match="is DISPATCHED"):
+        again(Server(meta), "j")
 
 
 @pytest.mark.parametrize(("status", "why"), [("SUBMITTED", "is SUBMITTED"), ("FINISHED:COMPLETED", "did all it was")])

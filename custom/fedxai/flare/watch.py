@@ -2,7 +2,7 @@
 """What a running job does, asked from the server through FLARE's admin API as the console does."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ class Progress:
     """One look at a job.
 
     ``round`` counts from 1 and is 0 before the first; ``busy`` names the task that each working site is at; ``started``
-    is when the server began to run it, in seconds since 1970 by the server's clock.
+    is when the server began to run it, or to send it out where it is DISPATCHED, in seconds since 1970 by its clock.
     """
 
     job: str
@@ -61,9 +61,10 @@ def newest_job(session: Session) -> str:
 def again(session: Session, job: str) -> str:
     """Submit an interrupted job once more: its study goes on after the last finished round.
 
-    FLARE takes up no job of a server that was killed, and calls it RUNNING for ever: it is one that was started before
-    the server was. What the server lists as running does not tell: a finished job is not in that list either, and
-    stays RUNNING while its sites' last outcomes are waited for, up to 15 minutes.
+    FLARE takes up no job of a server that was killed, and calls it RUNNING, or DISPATCHED where it was about to run,
+    for ever: it is one that was started before the server was. What the server lists as running does not tell: a
+    finished job is not in that list either, and stays RUNNING while its sites' last outcomes are waited for, up to 15
+    minutes.
 
     Returns:
         The new job's id.
@@ -73,7 +74,7 @@ def again(session: Session, job: str) -> str:
         RunError: when the server does not answer.
     """
     seen = _ask(lambda: look(session, job))
-    if not (seen.ended or (seen.status == "RUNNING" and _left_behind(session, seen))):
+    if not (seen.ended or (seen.status in ("RUNNING", "DISPATCHED") and _left_behind(session, seen))):
         raise SettingsError(f"job {job} is {seen.status}, and only a job that runs no more can be resumed")
     if seen.completed:
         raise SettingsError(f"job {job} did all it was asked, so nothing is to be resumed; submit it anew")
@@ -125,8 +126,17 @@ def look(session: Session, job: str) -> Progress:
         rounds=rounds,
         busy=dict(sorted(busy.items())),
         reasons=tuple(meta.get("job_deploy_detail") or ()) if meta["status"] == _NOT_RUN else (),
-        started=datetime.fromisoformat(meta["start_time"]).timestamp() if meta.get("start_time") else None,
+        started=_started(meta),
     )
+
+
+def _started(meta: Mapping[str, Any]) -> float | None:
+    if meta.get("start_time"):
+        return datetime.fromisoformat(meta["start_time"]).timestamp()
+    # FLARE writes these two together, after the status; without the first, the time may be of an earlier attempt
+    if meta["status"] == "DISPATCHED" and meta.get("job_deploy_detail"):
+        return meta.get("last_schedule_time")
+    return None
 
 
 def _ask(question: Callable[[], Answer], *, every: float = 2.0, patience: float = PATIENCE) -> Answer:

@@ -17,6 +17,7 @@ import contextlib
 import csv
 import os
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -109,6 +110,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.rounds < SETTLED + 2 * WINDOW:
         parser.error(f"--rounds must be at least {SETTLED + 2 * WINDOW}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its folder is taken away
     with tempfile.TemporaryDirectory() as scratch:
         watch = measure(Path(scratch), asked.rounds, asked.sites)
     if asked.csv:

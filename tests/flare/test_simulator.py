@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every site has its own name; what a run left is in its workspace or under earlier/, whenever it is killed."""
+"""Every site has its own name; what a run left is in its place or under earlier/, and no process with it."""
 
+import json
 import pickle
+import signal
+import subprocess
+import sys
 import threading
+import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import psutil
 import pytest
+import torch
 from nvflare.private.fed.app.simulator import simulator_runner
 from nvflare.private.fed.app.simulator.simulator_runner import SimulatorClientRunner, SimulatorRunner
 
 from fedxai.errors import RunError, SettingsError
-from fedxai.flare.simulate import run_job
+from fedxai.flare.simulate import RESULTS, run_job
 from fedxai.flare.simulator import Simulator, SimulatorAgain
 from fedxai.flare.site import Site
+from fedxai.flare.workflow import PROGRESS
+from fedxai.intake.phantom import make_phantom
 
 SIDES = ("server", "site-1", "site-2")
 
@@ -149,3 +158,42 @@ def test_a_simulated_site_with_another_ones_name_refuses_to_work(name, refused, 
             site.enter(context)
     else:
         assert site.enter(context).name == "site-3"
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from fedxai.flare.simulate import run_job
+
+job, out, cohorts = map(Path, sys.argv[1:])
+run_job(job, out=out, cohorts=cohorts, settings={"num_rounds": 200, "explain_every": 0}, train={"local_steps": 1})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_that_is_ended_while_it_runs_a_job_leaves_no_process_and_no_broken_file(repository, tmp_path, end):
+    out, cohorts = tmp_path / "run", tmp_path / "cohorts"
+    for index in range(2):
+        make_phantom(cohorts / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=30)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, repository / "jobs" / "fedxai", out, cohorts])
+    family: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 240
+        while not (out / RESULTS / PROGRESS).is_file() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.2)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 4, "the simulator and its sites are at work"
+        process.send_signal(end)
+        assert process.wait(60) == -end
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == []
+    finally:
+        for member in psutil.wait_procs(family, timeout=0)[1]:
+            member.kill()
+        process.kill()
+    for checkpoint in out.rglob("*.pt"):
+        torch.load(checkpoint, weights_only=True)
+    for described in out.glob(f"{RESULTS}/**/*.json"):
+        json.loads(described.read_text())

@@ -68,6 +68,7 @@ def run_job(
         log = Path(scratch) / "simulator.log"
         command = [sys.executable, "-m", "fedxai.flare.simulator", str(prepared), *(["--resume"] if resume else [])]
         command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
+        command += ["--parent", str(os.getpid())]
         environment = {**os.environ, **({COHORTS_VARIABLE: str(cohorts.resolve())} if cohorts else {})}
         if not cohorts:
             environment.pop(COHORTS_VARIABLE, None)

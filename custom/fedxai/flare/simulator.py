@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLARE's simulator as our commands start it: every site has its own name, and a run may go on.
+"""FLARE's simulator as our commands start it: every site has its own name, a run may go on, and none is left behind.
 
-Run as ``python -m fedxai.flare.simulator JOB -w WORKSPACE -c SITES -t THREADS [--resume]``.
+Run as ``python -m fedxai.flare.simulator JOB -w WORKSPACE -c SITES -t THREADS [--resume] [--parent PID]``.
 """
 
 import argparse
+import contextlib
+import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from nvflare.fuel.utils.log_utils import LogMode
 from nvflare.private.fed.app.simulator.simulator import define_simulator_parser
 from nvflare.private.fed.app.simulator.simulator_runner import SimulatorRunner
@@ -77,12 +81,28 @@ class SimulatorAgain(Simulator):
         (root / EARLIER).rmdir()
 
 
+def end_with(parent: int) -> None:
+    """Wait until the program that started this process is gone, however it ended, then end what it left behind.
+
+    Nothing is half-written by that: whatever server and sites keep is written beside its place and then moved there.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    for child in reversed(psutil.Process().children(recursive=True)):  # sites first: FLARE's main thread ends with ours
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)
+
+
 def main() -> int | None:
     """Run the job; the exit code is FLARE's."""
     parser = argparse.ArgumentParser()
     define_simulator_parser(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run whose workspace this is")
+    parser.add_argument("--parent", type=int, help="process without which the run ends")
     arguments = parser.parse_args()
+    if arguments.parent is not None:
+        threading.Thread(target=end_with, args=(arguments.parent,), daemon=True).start()
     runner = (SimulatorAgain if arguments.resume else Simulator)(
         job_folder=arguments.job_folder,
         workspace=arguments.workspace,

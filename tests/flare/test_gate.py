@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
+from nvflare.app_opt.tensor_stream.client import TensorClientStreamer
 from nvflare.fuel.f3.message import Message
 
 from fedxai.errors import ReleaseError
@@ -306,6 +308,21 @@ def test_a_result_that_was_changed_after_the_gate_does_not_leave(task, honest):
     out = OutgoingGate().process(honest, fl_ctx)
     gate.judge(*SUBMIT, completed(out))
     read_dxo(out).data["w"][0] = 0.2
+    with pytest.raises(ReleaseError, match="recorded"):
+        gate.judge(*SUBMIT, completed(out))
+
+
+def test_a_result_whose_tensors_flares_streamer_took_out_does_not_leave(task, honest):
+    fl_ctx = task("train")
+    gate = gate_of(fl_ctx)
+    out = OutgoingGate().process(honest, fl_ctx)
+    fl_ctx.set_prop(FLContextKey.TASK_RESULT, out, private=True, sticky=False)
+    fl_ctx.set_peer_context(FLContext())
+    streamer, streamed = TensorClientStreamer(format="numpy"), []
+    streamer.engine = SimpleNamespace(stream_objects=lambda **stream: streamed.append(stream["channel"]))
+    streamer.handle_event(EventType.AFTER_TASK_RESULT_FILTER, fl_ctx)
+    assert streamed == ["tensor_stream"], "they would go by aux messages, which the gate's protocol does not know"
+    assert read_dxo(out).data == {}
     with pytest.raises(ReleaseError, match="recorded"):
         gate.judge(*SUBMIT, completed(out))
 

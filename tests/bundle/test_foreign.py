@@ -77,6 +77,39 @@ def test_a_mapping_finds_parts_under_other_names(write, config):
     assert found.refusal is None
 
 
+DICE = {"_target_": "MeanDice", "include_background": False}
+
+
+def test_metrics_are_found_by_id_and_by_what_the_engine_is_given(write, config):
+    config["train"]["key_metric"] = {"train_accuracy": {"_target_": "ignite.metrics.Accuracy"}}
+    config["dice"] = DICE
+    config["validate"]["evaluator"] |= {"key_val_metric": {"val_dice": "@dice"}, "additional_metrics": "@others"}
+    config["others"] = {"val_iou": {"_target_": "MeanIoUHandler"}, "val_mae": {"_target_": "MeanAbsoluteError"}}
+    found = Inspection(write(config))
+    assert found.mapped.metrics == {
+        "train#key_metric": ["train_accuracy: ignite.metrics.Accuracy"],
+        "validate#key_metric": ["val_dice: MeanDice"],
+        "validate#additional_metrics": ["val_iou: MeanIoUHandler", "val_mae: MeanAbsoluteError"],
+    }
+    where = {part: found.mapped.found[part] for part in found.mapped.metrics}
+    assert list(where.values()) == ["train::key_metric", "in validate", "others"]
+    assert found.refusal is None
+    assert found.missing == []
+    assert not any(finding.runs for finding in found.findings if "Dice" in finding.what and "Loss" not in finding.what)
+
+
+@pytest.mark.parametrize(("named", "missing"), [("figures#dice", []), ("figures#gone", ["validate#key_metric"])])
+def test_metrics_are_found_by_an_explicit_mapping(write, config, named, missing):
+    config["figures"] = {"dice": DICE}
+    folder = write(config)
+    assert Inspection(folder).mapped.metrics == {}
+    file = folder / "configs" / "explain.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "mapping": {"validate#key_metric": named}}))
+    found = Inspection(folder)
+    assert found.missing == missing
+    assert found.mapped.metrics == ({} if missing else {"validate#key_metric": ["dice: MeanDice"]})
+
+
 def test_a_script_that_computes_runs_and_another_bundles_takes_its_place(write, config, tmp_path):
     config["train"]["random_transforms"].append({"_target_": "scripts.more.Doubled", "keys": "image"})
     folder = write(config)

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from fedxai.cli import app
 from fedxai.errors import BundleError
 from fedxai.settings import BUNDLES_VARIABLE
+from fedxai.train.evaluation import METRICS
 
 
 @pytest.fixture
@@ -27,6 +28,26 @@ def test_check_says_what_is_found_and_what_runs(copy):
     assert "train#trainer" in done.output
     assert "$torch.nn.Sequential(*@blocks)" in done.output
     assert "0 refused" in done.output
+
+
+def row(output, part):
+    """The cells of a part's row in the first table."""
+    [line] = [line for line in output.splitlines() if line.strip("│ ").startswith(f"{part} ")]
+    return [cell.strip() for cell in line.strip("│").split("│")][1:]
+
+
+def test_check_says_where_the_metrics_are_and_what_is_measured_instead(copy):
+    output = run("check", copy).output
+    assert row(output, "validate#key_metric") == ["validate#key_metric", "val_macro_auc: ROCAUC"]
+    assert row(output, "train#additional_metrics") == ["-", ""]
+    assert set(row(output, "measured here")[1].split(", ")) == set(METRICS)
+
+
+def test_check_says_that_a_metric_mapped_to_nothing_is_missing(copy):
+    file = copy / "configs" / "explain.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "mapping": {"validate#key_metric": "nowhere"}}))
+    assert row(run("check", copy).output, "validate#key_metric")[0] == "missing"
 
 
 def test_check_without_explain_json_says_that_it_is_missing(copy):

@@ -13,6 +13,7 @@ from fedxai.bundle.mapping import Mapped, map_config
 from fedxai.bundle.reading import read_config, train_config
 from fedxai.bundle.resolved import resolved_config
 from fedxai.errors import BundleError
+from fedxai.records import Task
 from fedxai.settings import checked
 
 
@@ -59,6 +60,15 @@ class Inspection:
     def weights(self) -> dict[str, str]:
         """SHA-256 of each file of weights."""
         return weights_digests(self.folder)
+
+    @property
+    def task(self) -> Task:
+        """What the network is for: segmentation where the metadata gives its output that format."""
+        try:
+            written = self.metadata["network_data_format"]["outputs"]["pred"]["format"]
+        except (KeyError, TypeError):
+            written = None
+        return "segmentation" if written in ("segmentation", "labels") else "classification"
 
     @property
     def class_names(self) -> list[str]:

@@ -3,7 +3,8 @@
 
 What comes out holds ``network_def``, ``network``, ``loss``, ``optimizer``, ``lr_scheduler``, ``train#...`` and
 ``validate#...`` as the Model Zoo names them, and whatever those refer to. Data lists, handlers, checkpoints, loggers
-and everything else of the bundle's files are not in it, so they cannot run at a site.
+and everything else of the bundle's files are not in it, so they cannot run at a site. Metrics are found and named, and
+left behind too: every bundle is measured alike, by figures that may leave a site.
 """
 
 import ast
@@ -18,8 +19,8 @@ from fedxai.bundle.reading import strings
 
 Config = dict[str, Any]
 _PART = {
-    "train": ("trainer", "train_data_loader", "train_handlers", "SupervisedTrainer"),
-    "validate": ("evaluator", "val_data_loader", "val_handlers", "SupervisedEvaluator"),
+    "train": ("trainer", "train_data_loader", "train_handlers", "SupervisedTrainer", "key_train_metric"),
+    "validate": ("evaluator", "val_data_loader", "val_handlers", "SupervisedEvaluator", "key_val_metric"),
 }
 _LOADER_KEYS = ("shuffle", "drop_last", "collate_fn")
 _DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
@@ -33,13 +34,15 @@ class Mapped:
 
     Attributes:
         config: what may run at a site, and nothing else.
-        found: by what the engine asks for: the id in the bundle.
+        found: by what the engine asks for, or is told only: the id in the bundle.
+        metrics: of what is told only, by the same ids: the metrics that the bundle names there.
         missing: what the engine asks for and the bundle lacks.
         notes: what is not used as it stands in the bundle.
     """
 
     config: Config = field(default_factory=dict)
     found: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -69,7 +72,7 @@ class _Mapper:
 
     def engine(self, part: str) -> None:
         """The trainer or the evaluator, rebuilt from what it is given."""
-        name, loader_key, handlers_key, kind = _PART[part]
+        name, loader_key, handlers_key, kind, key_metric = _PART[part]
         found, engine = self._find(f"{part}::{name}", name, self._validator() if part == "validate" else None)
         if not isinstance(engine, dict) or "_target_" not in engine:
             self.mapped.missing.append(f"{part}#{name}")
@@ -96,6 +99,8 @@ class _Mapper:
         if self._follow(engine.get("postprocessing"))[1] is not None:
             self._take(f"{part}::postprocessing", engine["postprocessing"])
         self._data(part, engine.get(loader_key))
+        self._metrics(f"{part}::key_metric", engine.get(key_metric))
+        self._metrics(f"{part}::additional_metrics", engine.get("additional_metrics"))
 
     def network(self) -> None:
         """The network, the loss, the optimiser and what steers it."""
@@ -169,6 +174,18 @@ class _Mapper:
             },
         )
         self._take(f"{part}::preprocessing", dataset.get("transform"))
+
+    def _metrics(self, identifier: str, given: Any) -> None:
+        """The handlers that would measure the bundle's own metrics; a bundle may have none."""
+        found, handlers = self._find(identifier, None, given)
+        plain = identifier.replace("::", "#")
+        if isinstance(handlers, dict) and handlers:
+            self.mapped.found[plain] = found or f"in {identifier.partition('::')[0]}"
+            each = {(found or identifier).rpartition("::")[2]: handlers} if "_target_" in handlers else handlers
+            targets = {name: _target(self._follow(handler)[1]) for name, handler in each.items()}
+            self.mapped.metrics[plain] = [f"{name}: {target}" for name, target in targets.items()]
+        elif identifier in self._mapping:
+            self.mapped.missing.append(plain)
 
     def _scheduler(self) -> Any:
         if "lr_scheduler" in self._source or "lr_scheduler" in self._mapping:
@@ -262,6 +279,10 @@ class _Mapper:
         for key in above:
             config = config.setdefault(key, {})
         config[last] = value
+
+
+def _target(component: Any) -> str:
+    return str(component.get("_target_", "-")) if isinstance(component, dict) else "-"
 
 
 def _words(text: str) -> set[str]:

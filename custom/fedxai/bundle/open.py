@@ -68,9 +68,8 @@ class Bundle:
 
     @property
     def task(self) -> Task:
-        """What the network is for: segmentation where the metadata gives its output that format."""
-        output = self.metadata["network_data_format"]["outputs"]["pred"]
-        return "segmentation" if output.get("format") in ("segmentation", "labels") else "classification"
+        """What the network is for."""
+        return self.inspection.task
 
     @property
     def question(self) -> dict[str, Any]:

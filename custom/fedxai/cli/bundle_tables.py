@@ -13,12 +13,19 @@ from fedxai.bundle.approval import ApprovedBundles, list_for, simulator_takes
 from fedxai.bundle.findings import Finding
 from fedxai.bundle.inspection import Inspection
 from fedxai.errors import FedxaiError
+from fedxai.report.measures import CLASSIFICATION
 
+_METRICS = ("train#key_metric", "train#additional_metrics", "validate#key_metric", "validate#additional_metrics")
 _PARTS = (
     "network_def", "loss", "optimizer", "lr_scheduler", "train#trainer", "train#dataset", "train#preprocessing",
     "train#inferer", "validate#evaluator", "validate#dataset", "validate#preprocessing", "validate#inferer",
+    *_METRICS,
 )  # fmt: skip
-_OPTIONAL = ("lr_scheduler",)
+_OPTIONAL = ("lr_scheduler", *_METRICS)
+_MEASURED = {
+    "classification": CLASSIFICATION.listed,
+    "segmentation": ("mean_dice", "mean_hd95", "both class by class", "loss"),
+}
 
 
 def show_inspection(inspection: Inspection, *, everything: bool) -> None:
@@ -67,8 +74,10 @@ def _parts(inspection: Inspection) -> Table:
         table.add_column(column)
     for part in _PARTS:
         found = inspection.mapped.found.get(part)
-        missing = "-" if part in _OPTIONAL else "[bold red]missing[/]"
+        optional = part in _OPTIONAL and part not in inspection.missing  # a mapping that leads nowhere is missing
+        missing = "-" if optional else "[bold red]missing[/]"
         table.add_row(part, escape(found.replace("::", "#")) if found else missing, escape(_what(inspection, part)))
+    table.add_row("measured here", "in every bundle", escape(", ".join(_MEASURED[inspection.task])))
     table.add_row("weights", str(len(inspection.weights)), escape(", ".join(inspection.weights) or "none"))
     configs = ", ".join(sorted(file.name for file in (inspection.folder / "configs").iterdir()))
     table.add_row("configs", inspection.train_file, escape(configs))
@@ -79,6 +88,8 @@ def _parts(inspection: Inspection) -> Table:
 
 
 def _what(inspection: Inspection, part: str) -> str:
+    if part in inspection.mapped.metrics:
+        return ", ".join(inspection.mapped.metrics[part])
     value: Any = inspection.mapped.config
     for key in part.split("#"):
         value = value.get(key) if isinstance(value, dict) else None

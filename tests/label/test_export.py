@@ -115,6 +115,14 @@ def test_a_segmentation_gets_label_maps(volumes):
     assert not [f for f in check_cohorts(cohort.folder).findings if f.level == "error"]
 
 
+def test_what_names_no_class_leaves_a_label_map_as_it_is(volumes):
+    cohort = volumes["segmentation"]
+    case = cohort.cases("training")[0]
+    say(cohort.folder / "images", case, "A", [np.s_[5:12, 5:12, 2:5]], ("lesion",))
+    assert export(cohort.folder / "images", cohort.folder).regions == 0
+    assert case_of(cohort, identity(case)).label == case.label
+
+
 def test_a_class_the_cohort_does_not_have_or_no_feedback_is_one_sentence(cohort, tmp_path):
     with pytest.raises(CohortError, match="no feedback"):
         export(tmp_path / "nothing", cohort.folder)

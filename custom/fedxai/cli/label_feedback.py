@@ -32,14 +32,19 @@ def export(
     studies: STUDIES,
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort that the images are of.")],
     rule: Annotated[RuleName, typer.Option(help="How several readers' regions become one.")] = RuleName.majority,
+    dicomweb: Annotated[str | None, typer.Option(help="URL of the archive: what other workstations drew too.")] = None,
 ) -> None:
     """Make what readers drew the cohort's regions, and what they corrected its labels, for the next round.
 
     Example: `fedxai label export STUDIES cohorts/site-1`
     """
+    from fedxai.label.archive import open_archive
     from fedxai.label.export import export as exported
+    from fedxai.label.shims import check_installed
 
-    done = exported(studies, cohort, rule=rule.value)
+    if dicomweb:
+        check_installed()
+    done = exported(studies, cohort, rule=rule.value, archive=open_archive(dicomweb) if dicomweb else None)
     typer.echo(
         f"{done.images} images with feedback: {done.regions} regions, {done.labels} corrected labels in "
         f"{cohort.name}; {done.differing} with readers who differ on the class, {done.unknown} not in the cohort"

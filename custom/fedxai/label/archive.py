@@ -166,6 +166,17 @@ class Archive:
             raise RunError(f"The archive did not answer ({type(error).__name__}); is it running?") from None
 
 
+def open_archive(url: str) -> Archive:
+    """The archive that a site serves, with the name and password of MONAI Label's settings where it asks for them."""
+    import requests
+    from monailabel.config import settings
+
+    session = requests.Session()
+    if settings.MONAI_LABEL_DICOMWEB_USERNAME and settings.MONAI_LABEL_DICOMWEB_PASSWORD:
+        session.auth = (settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD)
+    return Archive(url.rstrip("/"), session=session)
+
+
 def read_series(folder: Path) -> Series:
     """Read the files of one series in a folder.
 

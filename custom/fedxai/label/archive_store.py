@@ -15,7 +15,6 @@ from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
 from fedxai.errors import CohortError
 from fedxai.intake.resample import onto_grid
@@ -23,8 +22,8 @@ from fedxai.intake.volume import SUFFIX, Volume
 from fedxai.intake.volume_file import read_volume
 from fedxai.label.archive import Archive, Series, drawing_of, read_series
 from fedxai.label.bands import is_band
+from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import Drawn
-from fedxai.records import MANUFACTURER
 from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
@@ -153,34 +152,8 @@ class ArchiveDatastore(LocalDatastore):
         return [replace(drawing, labels=labels, names=names) for drawing, labels, names in kept if labels.any()]
 
     def drawn_elsewhere(self, image_id: str, class_names: Sequence[str]) -> dict[str, Drawn]:
-        """What other workstations drew on a series: by reader the newest of the SEGs that say what the region is.
-
-        What FedXAI-Med stored is left out, for it lies in the readers' opinions; so is, with a line in the log, a SEG
-        that is damaged or does not fit the image.
-
-        Args:
-            image_id: its series.
-            class_names: see :func:`region_segments`.
-
-        Raises:
-            ImageNotFoundException: the archive has no such series of images.
-            RunError: the archive does not answer.
-        """
-        segs = self._archive.segmentations(image_id)
-        foreign = [seg for seg in segs if str(seg.get("Manufacturer") or "").strip() != MANUFACTURER]
-        named = [(seg, chosen) for seg in foreign if (chosen := region_segments(seg, class_names))]
-        if not named:
-            return {}
-        image, series = read_volume(Path(self.get_image_uri(image_id)), what="image"), self.series(image_id)
-        found = {}
-        for seg, chosen in named:
-            try:
-                drawing = drawing_of(seg, series, image, segments=chosen)
-            except CohortError as error:
-                _log.warning("A segmentation of the archive was left out: %s", error)
-                continue
-            found[drawing.reader] = Drawn.of(drawing.labels, drawing.affine, drawing.names)
-        return found
+        """What other workstations drew on a series, by reader; see :func:`fedxai.label.elsewhere.drawn_elsewhere`."""
+        return drawn_elsewhere(self._archive, image_id, class_names, bring=lambda: self.series(image_id))
 
     def store_saliency(self, image_id: str, saliency: SaliencyMap, *, form: Literal["map", "capture"] = "map") -> str:
         """Put a map of a series, on its grid, into the archive as a new series of its study; its SeriesInstanceUID.
@@ -221,22 +194,6 @@ class ArchiveDatastore(LocalDatastore):
             Volume(voxels=drawing.labels, affine=drawing.affine).write(file)
             info = {"label_info": segments, "annotator": drawing.reader}
             super().save_label(image_id, str(file), DefaultLabelTag.FINAL, info)
-
-
-def region_segments(seg: Dataset, class_names: Sequence[str]) -> list[int]:
-    """Numbers of a stranger's segments that are the region: those named as a class of the model, else the only one.
-
-    A program's own segments (SegmentAlgorithmType ``AUTOMATIC``) and saliency bands are nobody's drawing. Of several
-    segments with other names nobody can say which is the region: none.
-    """
-    drawn = {
-        int(item.SegmentNumber): str(item.get("SegmentLabel") or "").strip().lower()
-        for item in seg.get("SegmentSequence") or []
-        if str(item.get("SegmentAlgorithmType")) != "AUTOMATIC" and not is_band(str(item.get("SegmentLabel") or ""))
-    }
-    classes = {name.lower() for name in class_names}
-    named = [number for number, label in drawn.items() if label in classes]
-    return named or (list(drawn) if len(drawn) == 1 else [])
 
 
 def drawn_by_hand(labels: NDArray[np.uint8], names: Mapping[int, str]) -> tuple[NDArray[np.uint8], dict[int, str]]:

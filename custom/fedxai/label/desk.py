@@ -86,13 +86,13 @@ class Desk:
         return Path(found)
 
     def drawn(self, served: Served, image_id: str) -> list[Drawn]:
-        """What readers drew on an image, here or elsewhere; of one who did both, what was drawn here.
+        """What readers drew on an image, here or elsewhere.
 
         Raises:
             RunError: the archive does not answer.
         """
         elsewhere = self._elsewhere(image_id, served.bundle.class_names)
-        return list({**elsewhere, **drawings(self.feedback, image_id)}.values())
+        return list(drawings(self.feedback, image_id, elsewhere).values())
 
     def prepare(self, served: Served, image: Path, drawn: Sequence[Drawn] = ()) -> Prepared:
         """An image, and what readers drew on it together, once for all methods and classes that it is asked about.

@@ -3,9 +3,11 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cache, cached_property, partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +18,10 @@ from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
-from fedxai.label.feedback import FOLDER, Feedback
-from fedxai.label.grids import is_picture, read_image, write_mask
+from fedxai.label.archive import Archive
+from fedxai.label.elsewhere import drawn_elsewhere
+from fedxai.label.feedback import FOLDER, Drawn, Feedback, Opinion
+from fedxai.label.grids import read_image, write_mask
 from fedxai.label.readers import Rule, agreed_label, common, drawings, label_map
 from fedxai.records import Case, Count, Record, Split
 from fedxai.whole_file import write_whole
@@ -37,7 +41,16 @@ class Exported(Record):
     unknown: Count  # images that are not in the cohort
 
 
-def export(studies: Path, cohort: Path, *, rule: Rule = "majority") -> Exported:
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """An image that readers said something of."""
+
+    opinions: list[Opinion]  # what each reader said here
+    drawn: list[Drawn]  # what each drew, here or elsewhere
+    place: _Place | None  # None: it is not in the cohort
+
+
+def export(studies: Path, cohort: Path, *, rule: Rule = "majority", archive: Archive | None = None) -> Exported:
     """Write what readers said into a cohort; the datalist before it stays beside it, with the time in its name.
 
     Images are matched by the name of their file, else by their content. A region lies where the readers' regions lie
@@ -47,41 +60,70 @@ def export(studies: Path, cohort: Path, *, rule: Rule = "majority") -> Exported:
         studies: the folder that was served, or the folder ``archive`` of the server's state.
         cohort: which the images are of.
         rule: how several readers' regions become one.
+        archive: where the studies are, for what was drawn at other workstations; None: only what was drawn here.
 
     Raises:
         CohortError: there is no feedback or no cohort, a class is unknown to the cohort, or a drawing does not fit.
+        RunError: the archive does not answer.
     """
-    feedback = Feedback(studies / FOLDER)
-    said = feedback.images()
-    if not said:
-        raise CohortError(f"There is no feedback in {studies.name!r}: nobody has saved a region or a rating there.")
     opened = Cohort.open(cohort)
-    places = _matched(studies, said, opened)
     splits = opened.splits()
-    done = {"regions": 0, "labels": 0, "differing": 0}
-    for image, (split, place) in places.items():
+    done = dict.fromkeys(Exported.model_fields, 0)
+    for image in _images(studies, opened, archive):
+        done["images"] += 1
+        if image.place is None:
+            done["unknown"] += 1
+            continue
+        split, place = image.place
         before = splits[split][place]
-        splits[split][place] = after = _updated(feedback, image, before, opened, rule)
+        splits[split][place] = after = _updated(image, before, opened, rule)
         drawn = (after.region, after.label) if opened.task == "segmentation" else after.region
         done["regions"] += drawn != ((before.region, before.label) if opened.task == "segmentation" else before.region)
         done["labels"] += opened.task == "classification" and after.label != before.label
-        named = {opinion.label for opinion in feedback.opinions(image) if opinion.label}
-        done["differing"] += len(named) > 1
+        done["differing"] += len({opinion.label for opinion in image.opinions if opinion.label}) > 1
+    if not done["images"]:
+        raise CohortError(f"There is no feedback in {studies.name!r}: nobody has saved a region or a rating there.")
     if done["regions"] or done["labels"]:
         _write(opened, splits)
-    return Exported(images=len(said), unknown=len(said) - len(places), **done)
+    return Exported(**done)
 
 
-def _updated(feedback: Feedback, image: str, case: Case, cohort: Cohort, rule: Rule) -> Case:
+def _images(studies: Path, cohort: Cohort, archive: Archive | None) -> Iterator[_Image]:
+    """Every image with feedback, or with a region that another workstation drew; one at a time, for they are large."""
+    feedback, places = Feedback(studies / FOLDER), _Places(cohort)
+    said = set(feedback.images())
+    in_archive = archive.drawn() & archive.series().keys() if archive else set()
+    for image in sorted(said | in_archive):
+        there = archive if image in in_archive else None
+        elsewhere, shown = _in_archive(there, image, cohort.class_names) if there else ({}, [])
+        if image in said or elsewhere:
+            yield _Image(
+                opinions=feedback.opinions(image),
+                drawn=list(drawings(feedback, image, elsewhere).values()),
+                place=places.of(image, chain(shown, (_content(read_image(file)) for file in _files(studies, image)))),
+            )
+
+
+def _in_archive(archive: Archive, image: str, class_names: Sequence[str]) -> tuple[dict[str, Drawn], list[str]]:
+    """By reader, what other workstations drew on a series, and, where they did, the content of the series."""
+    with TemporaryDirectory(prefix="fedxai-") as private:
+        bring = cache(partial(archive.fetch, image, Path(private)))
+        drawn = drawn_elsewhere(archive, image, class_names, bring=bring)
+        return drawn, [_content(bring().volume())] if drawn else []
+
+
+def _updated(image: _Image, case: Case, cohort: Cohort, rule: Rule) -> Case:
     """The case as its readers see it."""
-    drawn = list(drawings(feedback, image).values())
+    drawn = image.drawn
     if cohort.task == "segmentation":
+        classes = {name.lower() for name in cohort.class_names[1:]}
+        drawn = [one for one in drawn if classes & {name.lower() for name in one.names}]
         if not drawn:
             return case
         labels = Volume(voxels=label_map(drawn, cohort.class_names), affine=drawn[0].affine)
         moved = onto_grid(labels, read_image(case.image))
         return replace(case, label=cohort.folder / "labels" / moved.write_into(_made(cohort.folder / "labels")))
-    named = agreed_label(feedback.opinions(image))
+    named = agreed_label(image.opinions)
     corrected = case if named is None else replace(case, label=_class(named, cohort))
     if not drawn:
         return corrected
@@ -103,18 +145,24 @@ def _stored(inside: NDArray[np.bool_], affine: NDArray[np.float64], case: Case, 
     return path
 
 
-def _matched(studies: Path, said: list[str], cohort: Cohort) -> dict[str, _Place]:
-    """Of each image its place in the cohort, as far as it is there."""
-    cases: list[tuple[_Place, Case]] = [
-        ((split, place), case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)
-    ]
-    by_name = {_identity(case.image): place for place, case in cases}
-    found = {image: by_name[image] for image in said if image in by_name}
-    rest = {image: file for image in said if image not in found for file in _files(studies, image)}
-    if rest:
-        by_content = {_content(case.image): place for place, case in cases}
-        found |= {image: by_content[key] for image, file in rest.items() if (key := _content(file)) in by_content}
-    return found
+class _Places:
+    """Where a cohort keeps an image: by the name of its file, else by what it shows."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self._cases: list[tuple[_Place, Case]] = [
+            ((split, place), case) for split, listed in cohort.splits().items() for place, case in enumerate(listed)
+        ]
+        self._by_name = {_identity(case.image): place for place, case in self._cases}
+
+    @cached_property
+    def _by_content(self) -> dict[str, _Place]:
+        return {_content(read_image(case.image)): place for place, case in self._cases}
+
+    def of(self, image: str, contents: Iterable[str]) -> _Place | None:
+        """The place of an image, by its id or else the first of the contents that is there."""
+        if image in self._by_name:
+            return self._by_name[image]
+        return next((self._by_content[one] for one in contents if one in self._by_content), None)
 
 
 def _files(studies: Path, image: str) -> Iterator[Path]:
@@ -122,10 +170,9 @@ def _files(studies: Path, image: str) -> Iterator[Path]:
         yield from (file for ending in _ENDINGS if (file := studies / home / f"{image}{ending}").is_file())
 
 
-def _content(path: Path) -> str:
+def _content(image: Volume) -> str:
     """A hash of what an image shows, whatever its file or the order of its axes."""
-    volume = read_image(path)
-    voxels = (volume if is_picture(path) else volume.canonical()).voxels
+    voxels = image.canonical().voxels
     return hashlib.sha256(f"{voxels.shape}".encode() + voxels.astype(np.float32).tobytes()).hexdigest()
 
 

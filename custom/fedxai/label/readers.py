@@ -3,7 +3,7 @@
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -46,10 +46,10 @@ def common(masks: Sequence[Mask], rule: Rule = "majority") -> Mask:
     return votes >= least
 
 
-def drawings(feedback: Feedback, image: str) -> dict[str, Drawn]:
-    """By reader, what the reader drew on an image."""
-    found = {opinion.reader: feedback.drawing(opinion) for opinion in feedback.opinions(image)}
-    return {reader: drawn for reader, drawn in found.items() if drawn is not None}
+def drawings(feedback: Feedback, image: str, elsewhere: Mapping[str, Drawn] | None = None) -> dict[str, Drawn]:
+    """By reader, what the reader drew on an image; of one who also drew elsewhere, what was drawn here."""
+    here = {opinion.reader: feedback.drawing(opinion) for opinion in feedback.opinions(image)}
+    return {**(elsewhere or {}), **{reader: drawn for reader, drawn in here.items() if drawn is not None}}
 
 
 def label_map(drawn: Collection[Drawn], class_names: Sequence[str]) -> NDArray[np.uint8]:

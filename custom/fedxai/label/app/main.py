@@ -15,7 +15,7 @@ from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from fedxai.errors import SettingsError  # noqa: E402
 from fedxai.intake.cohort import DATALIST  # noqa: E402
 from fedxai.label import infer  # noqa: E402
-from fedxai.label.archive import Archive  # noqa: E402
+from fedxai.label.archive import open_archive  # noqa: E402
 from fedxai.label.desk import Desk  # noqa: E402
 from fedxai.label.feedback import FOLDER, Drawn, Feedback  # noqa: E402
 from fedxai.label.model_watch import ModelWatch  # noqa: E402
@@ -70,7 +70,7 @@ class FedxaiLabelApp(MONAILabelApp):
     def init_datastore(self) -> Any:
         """See MONAI Label: the images, with readers kept apart."""
         if self.studies.startswith(("http://", "https://")):
-            store: Any = ReadersArchive(_archive(self.studies), _cache())
+            store: Any = ReadersArchive(open_archive(self.studies), _cache())
         else:
             store = ReadersFolder(
                 self.studies,
@@ -114,15 +114,6 @@ class FedxaiLabelApp(MONAILabelApp):
     def _drawn_elsewhere(self, image: str, class_names: Sequence[str]) -> Mapping[str, Drawn]:
         store = self.datastore()
         return store.drawn_elsewhere(image, class_names) if isinstance(store, ReadersArchive) else {}
-
-
-def _archive(url: str) -> Archive:
-    import requests
-
-    session = requests.Session()
-    if settings.MONAI_LABEL_DICOMWEB_USERNAME and settings.MONAI_LABEL_DICOMWEB_PASSWORD:
-        session.auth = (settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD)
-    return Archive(url.rstrip("/"), session=session)
 
 
 def _cache() -> Path:

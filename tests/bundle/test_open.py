@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 import torch
+from ignite.engine import Engine
+from monai.handlers import CheckpointSaver
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, SettingsError
@@ -145,6 +147,45 @@ def test_an_export_gives_the_same_logits(brain_bundle, tmp_path, kind):
     images = torch.rand((2, 1, *shape), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(network(images), again(images))
+
+
+def test_weights_may_lie_in_a_checkpoint_as_monai_saves_it(copy, brain_bundle):
+    network = brain_bundle.network(seed=3)
+    optimizer = torch.optim.AdamW(network.parameters())
+    trainer = Engine(lambda *_: network(torch.rand(1, 1, 96, 96)).sum().backward() or optimizer.step())
+    saved = {"model": network, "optimizer": optimizer}
+    CheckpointSaver(save_dir=str(copy / "models"), save_dict=saved, save_final=True, final_filename="model.pt").attach(
+        trainer
+    )
+    trainer.run([0])
+    bundle = Bundle.open(copy)
+    assert bundle.inspection.refusal is None
+    weights = bundle.weights()
+    assert weights.keys() == network.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("state", [{"model": {"w": 1}}, {"net": {"w": torch.zeros(1)}}, [torch.zeros(1)]])
+def test_what_is_no_state_dict_is_refused(copy, state):
+    (copy / "models").mkdir()
+    torch.save(state, copy / "models" / "model.pt")
+    with pytest.raises(BundleError, match="must hold a plain state dict of tensors, or one as 'model'"):
+        Bundle.open(copy).weights()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:'torch.load' received a zip file")
+@pytest.mark.parametrize("name", ["model.ts", "model.pt"])
+def test_torchscript_passes_the_check_as_not_read_here_and_is_not_loaded(copy, name):
+    (copy / "models").mkdir()
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 1), torch.zeros(1, 2)), str(copy / "models" / name))
+    bundle = Bundle.open(copy)
+    assert bundle.inspection.refusal is None
+    assert list(bundle.inspection.weights) == [f"models/{name}"]
+    [found] = [finding for finding in bundle.inspection.findings if finding.kind == "weights"]
+    assert (found.where, found.runs, found.problem) == (f"models/{name}", False, None)
+    assert found.reaches == "TorchScript, which is not read here"
+    with pytest.raises(BundleError, match="has no weights" if name == "model.ts" else "cannot be read as weights"):
+        bundle.weights()
 
 
 def test_an_export_is_the_whole_bundle_under_its_own_name_and_digest(brain_bundle, tmp_path):

@@ -111,7 +111,10 @@ class Bundle:
             return self.parser({"device": "cpu"}).get_parsed_content("network_def")
 
     def weights(self) -> "dict[str, Tensor]":
-        """The trained weights that lie in the bundle (``models/model.pt``), a plain state dict on the CPU.
+        """The trained weights that lie in the bundle (``models/model.pt``), on the CPU.
+
+        The file holds a plain state dict, or a checkpoint that has one under ``model``, as MONAI's ``CheckpointSaver``
+        writes it beside an optimiser's.
 
         Raises:
             BundleError: when there are none, or they cannot be read as such.
@@ -125,8 +128,12 @@ class Bundle:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise BundleError(f"bundle {self.name}: {WEIGHTS} cannot be read as weights") from error
+        if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+            state = state["model"]
         if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-            raise BundleError(f"bundle {self.name}: {WEIGHTS} must hold a plain state dict of tensors")
+            raise BundleError(
+                f"bundle {self.name}: {WEIGHTS} must hold a plain state dict of tensors, or one as 'model'"
+            )
         return dict(state)
 
     def export(self, folder: Path, weights: Mapping[str, Any]) -> Path:

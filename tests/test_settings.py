@@ -49,3 +49,18 @@ def test_a_cohorts_folder_that_is_not_there_is_named_without_its_path(tmp_path, 
 def test_nothing_configured_means_no_cohorts_folder(monkeypatch):
     monkeypatch.delenv(COHORTS_VARIABLE, raising=False)
     assert cohorts_root() is None
+
+
+@pytest.mark.parametrize("shell", ["the folder", None, "gone"])
+def test_a_relative_cohorts_folder_is_below_the_one_where_the_command_was_typed(tmp_path, monkeypatch, shell):
+    """FLARE's simulator goes into its workspace before anybody asks."""
+    typed, workspace = tmp_path / "typed", tmp_path / "workspace"
+    for folder in (typed, workspace):
+        (folder / "cohorts").mkdir(parents=True)
+    monkeypatch.setenv(COHORTS_VARIABLE, "cohorts")
+    monkeypatch.chdir(workspace)
+    if shell is None:
+        monkeypatch.delenv("PWD", raising=False)
+    else:
+        monkeypatch.setenv("PWD", str(typed if shell == "the folder" else tmp_path / shell))
+    assert cohorts_root() == ((typed if shell == "the folder" else workspace) / "cohorts").resolve()

@@ -71,9 +71,8 @@ class TrainSettings(_Settings):
 
 
 class ExplainSettings(_Settings):
-    """When and how a site explains."""
+    """How a site explains."""
 
-    every: int = Field(2, ge=0, description="Explain after every so many rounds; 0: only the final models.")
     cases: Positive = Field(64, description="Cases explained between rounds (validation split).")
     final_cases: Positive = Field(10_000, description="Cases explained of the final models (test split).")
     trust_cases: int = Field(8, ge=0, description="Cases of the trust tests of a final model; 0: no verdict.")
@@ -155,16 +154,24 @@ def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
 def cohorts_root(setting: str | None = None) -> Path | None:
     """The folder with one cohort per site: the environment's, else the job's setting, else None.
 
+    A relative one is below the folder in which the command was typed.
+
     Raises:
         SettingsError: when the named folder does not exist.
     """
     named = os.environ.get(COHORTS_VARIABLE) or setting
     if not named:
         return None
-    root = Path(named).expanduser().resolve()
+    root = (_typed_in() / Path(named).expanduser()).resolve()
     if not root.is_dir():
         raise SettingsError(
             f"{COHORTS_VARIABLE} must name a folder with one cohort per site, got {root.name!r}, which is none; "
             "make one with `fedxai cohort split`"
         )
     return root
+
+
+def _typed_in() -> Path:
+    """The folder in which the command was typed; FLARE's simulator has gone into its workspace by now."""
+    shell = os.environ.get("PWD")
+    return Path(shell) if shell and Path(shell).is_dir() else Path.cwd()

@@ -134,7 +134,9 @@ def test_a_wrong_argument_is_refused(pooled, tmp_path, arguments, message):
 
 
 def test_what_cannot_fill_every_site_is_refused_and_leaves_nothing(pooled, tmp_path):
-    with pytest.raises(CohortError, match="16 patients in validation are too few for 17 sites"):
+    with pytest.raises(
+        CohortError, match="16 patients in validation are too few for 17 sites; use fewer --sites, or take"
+    ):
         make_sites(pooled, tmp_path / "a", sites=17)
     with pytest.raises(CohortError, match="None of 200 draws"):
         make_sites(pooled, tmp_path / "a", sites=14, by="label-skew", alpha=0.01)

@@ -99,7 +99,7 @@ class Site(FLComponent):
 
     @cached_property
     def explain(self) -> ExplainSettings:
-        """When and how this site explains."""
+        """How this site explains."""
         return checked(ExplainSettings, self._explain, what="explain")
 
     @cached_property

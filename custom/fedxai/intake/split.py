@@ -142,7 +142,10 @@ def _homes(cohort: Cohort, sites: int, by: By, alpha: float, seed: int) -> dict[
     )
     short = [split for split, known in patients.items() if 0 < len(known) < sites]
     if short:
-        raise CohortError(f"{len(patients[short[0]])} patients in {short[0]} are too few for {sites} sites.")
+        raise CohortError(
+            f"{len(patients[short[0]])} patients in {short[0]} are too few for {sites} sites; use fewer --sites, "
+            f"or take the images in again with more patients in {short[0]}."
+        )
     for draw in range(_DRAWS):
         rng = np.random.default_rng([seed, 4, draw])
         shares = _shares(weights, sites, by, alpha, rng)

@@ -7,7 +7,7 @@ drew becomes one region as in `fedxai label export`. Sites then train the local 
 its relevance where a case has a region; the plain training without any is the named baseline. E and AUC are those of
 the test cases of all sites against their true masks, which no reader touched.
 
-    python benchmarks/label_loop.py --cohorts COHORTS [--shares 0 0.1 0.3] [--rounds 9] [--seeds 1] [--figure FILE.png]
+    python benchmarks/label_loop.py --cohorts COHORTS [--shares 0 0.1 0.3] [--rounds 265] [--seeds 1] [--figure PNG]
 """
 
 import argparse
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from explanation_guided import EVIDENCE, Cases, examined, guided, pool
+from explanation_guided import BATCH, EVIDENCE, STEPS, Cases, examined, guided, pool
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom_sites
 from fedxai.label.readers import common
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cohorts", type=Path, help="folder with one cohort per site; default: the phantom")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="of training cases drawn")
-    parser.add_argument("--rounds", type=int, default=9, help="federated rounds of two passes over the cases")
+    parser.add_argument("--rounds", type=int, default=265, help=f"of {STEPS} steps of {BATCH} cases at each site")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--battery", type=int, default=60, help="cases of the honesty battery")
     parser.add_argument("--figure", type=Path, help="PNG of E and AUC against the share")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ten bundles that hide execution, each in another place: refused by the check, by approval and at the site."""
+"""Bundles that hide execution, each in another place: refused by the check, by approval and at the site."""
 
 import contextlib
 import json
@@ -104,6 +104,14 @@ def shadow(write, config, marker):
     return folder
 
 
+def logging_of_its_own(write, config, marker):
+    """Python's logging calls whatever its configuration names."""
+    handler = {"()": "os.system", "command": f"touch {marker}"}
+    settings = {"version": 1, "handlers": {"x": handler}, "root": {"handlers": ["x"]}}
+    config["network_def"]["dropout"] = {"_target_": "logging.config.dictConfig", "config": settings}
+    return write(config)
+
+
 HOSTILE = [
     (expression, "network_def#in_channels: attribute .system is not on the allow list"),
     (target, "network_def#dropout: os.system is outside"),
@@ -111,6 +119,7 @@ HOSTILE = [
     (reader, "reader must be the plain name"),
     (weights, "models/model.pt: holds more than tensors"),
     (logging_file, "logging.conf: its handler_console has args"),
+    (logging_of_its_own, "network_def#dropout: logging.config.dictConfig is not on the allow list"),
     (yaml_tag, "train.yaml: YAML tag .*python/object/apply"),
     (link, "configs/inference.json: is a link"),
     (nested, "names a file outside the bundle"),
@@ -225,9 +234,18 @@ def test_without_the_check_the_logging_file_would_run(write, config, marker):
         "$torch.load('x', weights_only=False)",
         "$torch.nn.Module.load_state_dict",
         "$monai.networks.nets.EfficientNetBN('efficientnet-b0')",
+        "$monai.networks.nets.resnet.get_pretrained_resnet_medicalnet(10)",
+        "$monai.inferers.PatchInferer(merger_cls='os.system')",
+        "$(lambda package: package.float32)(torch.utils)",
+        "$logging.FileHandler('x')",
+        "$logging.config.dictConfig({'handlers': {'x': {'()': 'os.system', 'command': 'true'}}})",
+        "$from logging.config import dictConfig",
+        "$typing._eval_type(typing.List['1'], {}, {})",
+        "$dataclasses._create_fn('f', ['a=1'], ['pass'])",
     ],
 )
 def test_an_expression_outside_the_allow_list_is_refused_where_it_runs(write, config, text):
+    config["imports"] += ["$import logging", "$import logging.config", "$import typing", "$import dataclasses"]
     config["network_def"]["norm"] = text
     assert any("network_def#norm" in found.where for found in Inspection(write(config)).findings if found.problem)
 
@@ -243,6 +261,9 @@ def test_an_expression_outside_the_allow_list_is_refused_where_it_runs(write, co
         ({"_target_": "fedxai.cli.main"}, "not on the allow list"),
         ({"_target_": "monai.bundle.run"}, "not on the allow list"),
         ({"_target_": "scripts.gone.Net"}, "not in the bundle's scripts"),
+        ({"_target_": "logging.config.dictConfig", "config": {"version": 1}}, "not on the allow list"),
+        ({"_target_": "logging.FileHandler", "filename": "x"}, "not on the allow list"),
+        ({"_target_": "torch.utils"}, "is a whole module"),
     ],
 )
 def test_a_target_outside_the_allow_list_is_refused(write, config, component, reason):
@@ -263,6 +284,25 @@ def test_a_target_outside_the_allow_list_is_refused(write, config, component, re
         "import torch\nx = torch.zeros(1).numpy().tofile('x')",
         "def f(x):\n    return eval(x)",
         "import torch\nx = torch\nx.os.remove('y')",
+        "from torch.nn import *",
+        "import torch\ny = [torch][0]\ny.package.PackageImporter('x')",
+        "import torch\ndef f(module):\n    return module.package\nf(torch)",
+        "import numpy as np\nq = np\nq.lib.format.open_memmap('x', mode='w+')",
+        "import torch\nq = torch.utils\nq.model_zoo.load_url('http://127.0.0.1:9/x')",
+        "import torch as q\nif False:\n    from .deep import value as q\nq.distributed.TCPStore('127.0.0.1', 9)",
+        "import torch as q\ndef q(): ...\nq.distributed.TCPStore('127.0.0.1', 9)",
+        "from .deep import torch as t\nt.distributed.TCPStore('127.0.0.1', 9)",
+        "from . import deep\ndeep.torch.distributed.TCPStore('127.0.0.1', 9)",
+        "from . import deep\nd = deep\nd.torch.distributed.TCPStore('127.0.0.1', 9)",
+        "from monai.utils import optional_import\nt, _ = optional_import('torch')",
+        "from monai.utils import optional_import\nt, _ = optional_import('torch', name='hub')",
+        "from monai.utils import optional_import\nf = optional_import",
+        "from monai.transforms import LoadImage\nLoadImage('os.system', command='true')",
+        "import logging.config\nlogging.config.BaseConfigurator({}).resolve('os.' + 'system')('true')",
+        "import logging.handlers\nlogging.handlers.RotatingFileHandler('x')",
+        "import typing\ntyping._eval_type(typing.List['1'], {}, {})",
+        "import dataclasses\ndataclasses._create_fn('f', ['a=1'], ['pass'])",
+        "import functools\nfunctools.singledispatch(len)",
         "syntax error",
     ],
 )
@@ -271,7 +311,29 @@ def test_a_script_that_runs_is_held_to_the_list(write, config, text):
     folder = write(config)
     (folder / "scripts").mkdir()
     (folder / "scripts" / "more.py").write_text(f"{text}\nclass Doubled:\n    pass\n")
+    (folder / "scripts" / "deep.py").write_text("import torch\nvalue = 1\n")
     assert any(found.where.startswith("scripts/more.py") for found in Inspection(folder).findings if found.problem)
+
+
+def test_a_script_may_use_what_computes_and_what_its_siblings_define(write, config):
+    config["train"]["random_transforms"].append({"_target_": "scripts.more.Doubled", "keys": "image"})
+    folder = write(config)
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "more.py").write_text(
+        "from __future__ import annotations\nimport itertools\nimport logging\nimport torch.nn as nn\n"
+        "from collections.abc import Sequence\nimport torch.nn.functional as F\n"
+        "from torch.nn.modules.loss import _Loss\nfrom monai.utils import optional_import\n"
+        "from . import layers\nfrom .layers import WIDTH, Layer as Block\n"
+        "rearrange, _ = optional_import('einops', name='rearrange')\nlog = logging.getLogger(__name__)\n"
+        "class Doubled(nn.Module):\n    def __init__(self, keys: Sequence[str]):\n        super().__init__()\n"
+        "        self._block = Block(WIDTH)\n        self.other = layers.Layer(layers.WIDTH)\n"
+        "    def forward(self, x):\n        log.info('%s', list(itertools.chain.from_iterable([[1]])))\n"
+        "        return F.relu(self._block(x))\n"
+    )
+    (folder / "scripts" / "layers.py").write_text(
+        "from torch import nn\nWIDTH = 3\nclass Layer(nn.Linear):\n    pass\n"
+    )
+    assert not [found for found in Inspection(folder).findings if found.problem]
 
 
 def test_a_script_of_a_script_is_read_too(write, config):

@@ -15,24 +15,33 @@ from typing import Any
 
 LISTS: dict[str, Any] = json.loads((Path(__file__).parent / "allow_list.json").read_text(encoding="utf-8"))
 PACKAGES = ("monai", "torch", "ignite", "numpy", "fedxai")
-PLAIN_MODULES = frozenset(LISTS["plain_modules"])
+_PLAIN: dict[str, list[str]] = LISTS["plain_modules"]
+ROOTS = frozenset([*PACKAGES, *_PLAIN])
 _HOMES, _NOT_HOMES = tuple(LISTS["homes"]), tuple(LISTS["not_homes"])
 _NAMES, _NUMPY = frozenset(LISTS["names"]), frozenset(LISTS["numpy"])
 _REACHES, _NOWHERE = LISTS["reaches"], tuple(LISTS["nowhere"])
 
 
-def problem_of(name: str) -> str | None:
-    """Why a dotted name may not run at a site; None where it may."""
-    root = _root(name)
-    if root not in PLAIN_MODULES and root not in PACKAGES:
+def problem_of(name: str, *, imports: bool = False) -> str | None:
+    """Why a dotted name may not run at a site; None where it may.
+
+    Args:
+        name: as it is written, aliases resolved.
+        imports: whether an import statement names it; nothing else may name a whole module, since what is then done
+            with the module has no name that could be judged.
+    """
+    if _root(name) not in ROOTS:
         return f"{name} is outside monai, torch, ignite, numpy and fedxai"
+    if _is_plain(name):
+        return None
     try:
         found = _look_up(name)
     except LookupError as error:
         return str(error)
-    if root in PLAIN_MODULES or isinstance(found, ModuleType) or _is_constant(found):
-        return None
-    return None if _computes(name, found) else f"{name} is not on the allow list"
+    ours = _root(name) in PACKAGES
+    if isinstance(found, ModuleType) and (ours or name in _PLAIN):
+        return None if imports else f"{name} is a whole module; name what you need of it"
+    return None if ours and (_is_constant(found) or _computes(name, found)) else f"{name} is not on the allow list"
 
 
 def reach_of(name: str) -> str | None:
@@ -55,6 +64,11 @@ def component_name(target: str) -> str:
     modules = _locator().get_component_module_name(target)
     module = modules[0] if isinstance(modules, list) else modules
     return f"{module}.{target}" if module else target
+
+
+def locates(name: str) -> bool:
+    """Whether it imports whatever an argument names: a reader, a merger. As a ``_target_`` those arguments are read."""
+    return ".transforms.Load" in name or ".transforms.io" in name or name.endswith(".PatchInferer")
 
 
 def downloads(name: str, arguments: dict[str, Any]) -> bool:
@@ -85,8 +99,8 @@ def _look_up(name: str) -> Any:
     except ImportError as error:
         raise LookupError(f"{parts[0]} is not installed") from error
     for index, part in enumerate(parts[1:], start=1):
-        if part.startswith("__"):
-            raise LookupError(f"{name} reaches into Python's own attributes")
+        if part.startswith("_") and name not in _NAMES:
+            raise LookupError(f"{name} reaches into what its module keeps to itself")
         if isinstance(found, ModuleType) and not hasattr(found, part):
             try:
                 found = import_module(".".join(parts[: index + 1]))
@@ -107,6 +121,12 @@ def _inside(module: ModuleType, root: str) -> bool:
 
 def _root(name: str) -> str:
     return name.partition(".")[0]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name of Python's own modules is listed."""
+    module, _, own = name.rpartition(".")
+    return own in _PLAIN.get(module, ())
 
 
 def _is_constant(found: Any) -> bool:

@@ -92,7 +92,7 @@ class ConfigReader:
             self.scripts.add(name)
             yield self._finding(at, "import", text, target_problem(self._folder, name) if self._strict else None)
         else:
-            yield self._finding(at, "import", text, problem_of(name), reach_of(name) or _harmless(name))
+            yield self._finding(at, "import", text, problem_of(name, imports=True), reach_of(name) or _harmless(name))
 
     def _expression(self, at: str, text: str) -> Finding:
         problems, reached = [], []

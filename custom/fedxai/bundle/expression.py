@@ -4,7 +4,7 @@
 import ast
 from collections.abc import Iterator, Mapping
 
-from fedxai.bundle.allowed import LISTS, downloads, problem_of, reach_of
+from fedxai.bundle.allowed import LISTS, downloads, locates, problem_of, reach_of
 
 REFERENCES = "__local_refs"  # what MONAI puts in the place of @id before it evaluates
 DEFAULT_NAMES = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
@@ -94,10 +94,7 @@ class _Reader:
             yield from self.read(node.value)
 
     def _outside(self, name: str) -> Iterator[Judged]:
-        """Judge a dotted name by the lists; a bare package is a name like any other."""
-        if name in self._known.values() and "." not in name:
-            yield f"{name} is a whole module; name what you need of it", None
-            return
+        """Judge a dotted name by the lists."""
         problem = problem_of(name)
         reached = None if self._strict or not problem else reach_of(name)
         if problem:
@@ -118,7 +115,7 @@ class _Reader:
         if not self._strict or name is None:
             return
         given = {word.arg or "**": getattr(word.value, "value", word.value) for word in node.keywords}
-        if ".transforms.Load" in name or ".transforms.io" in name or "**" in given:
+        if locates(name) or "**" in given:
             yield f"{name} may stand as a _target_ only, with its arguments spelt out", None
         if downloads(name, given):
             yield f"{name} would download weights", None

@@ -6,10 +6,11 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from fedxai.bundle.allowed import LISTS, PACKAGES, PLAIN_MODULES, problem_of
+from fedxai.bundle.allowed import LISTS, ROOTS, locates, problem_of
 from fedxai.bundle.findings import Finding
 
 PACKAGE = "scripts"
@@ -39,7 +40,7 @@ def needed_files(bundle: Path, modules: set[str]) -> list[Path]:
             file = module_file(bundle, ".".join(parts[:length]))
             if file is not None and file not in files:
                 files[file] = None
-                waiting += [name for name, _ in _imports(_tree(file), bundle, file) if _root(name) == PACKAGE]
+                waiting += [found.name for found in _imports(_tree(file), bundle, file) if _root(found.name) == PACKAGE]
     return sorted(files)
 
 
@@ -49,36 +50,23 @@ def judge_script(bundle: Path, file: Path, *, runs: bool) -> Iterator[Finding]:
     if tree is None:
         yield Finding(where=where, kind="script", what=where, runs=runs, problem="is not readable Python")
         return
-    names: dict[str, str] = {}
-    for name, node in _imports(tree, bundle, file):
-        problem = _import_problem(name)
-        place = f"{where}:{node.lineno}"
+    for found in _imports(tree, bundle, file):
+        problem = _import_problem(bundle, found.name)
+        place = f"{where}:{found.line}"
         yield Finding(
-            where=place, kind="import", what=name, runs=runs,
+            where=place, kind="import", what=found.name, runs=runs,
             problem=problem if runs else None, reaches=None if runs or not problem else "outside the allow list",
         )  # fmt: skip
-    names = _bindings(tree)
-    for node in ast.walk(tree) if runs else ():
-        problem = _problem(node, names)
-        if problem:
-            line = getattr(node, "lineno", 0)
-            yield Finding(where=f"{where}:{line}", kind="script", what=problem, runs=True, problem=problem)
+    for line, problem in dict.fromkeys(_Reader(bundle, file, tree).read()) if runs else ():
+        yield Finding(where=f"{where}:{line}", kind="script", what=problem, runs=True, problem=problem)
 
 
 def target_problem(bundle: Path, name: str) -> str | None:
-    """Why a name under ``scripts`` is refused: it must be a class or function that the bundle itself defines."""
+    """Why a name under ``scripts`` is refused in a configuration: it must be what the bundle itself defines."""
     file = module_file(bundle, name)
-    if file is None:
-        return f"{name} is not in the bundle's scripts"
-    module = file.relative_to(bundle).with_suffix("").parts
-    rest = name.split(".")[len(module) - (module[-1] == "__init__") :]
-    tree = _tree(file)
-    body = tree.body if tree is not None else []
-    defined = {node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    brought = {found.rpartition(".")[2] for found, _ in _imports(tree, bundle, file) if _root(found) == PACKAGE}
-    if len(rest) > 1 or (rest and rest[0] not in defined | brought):
-        return f"{name} is not a class or function of the bundle's own"
-    return None
+    if file is not None and len(_within(bundle, file, name)) > 1:
+        return f"{name} is not a class, function or value of the bundle's own"
+    return _own_problem(bundle, name, imports=True)
 
 
 def make_importable(bundle: Path) -> None:
@@ -112,73 +100,142 @@ def _tree(file: Path) -> ast.Module | None:
         return None
 
 
-def _imports(tree: ast.Module | None, bundle: Path, file: Path) -> Iterator[tuple[str, ast.stmt]]:
-    """Every dotted name that a script imports, relative ones spelt out."""
+@dataclass(frozen=True)
+class _Import:
+    bound: str  # the name in the script
+    meant: str  # what it stands for there
+    name: str  # what is imported
+    line: int
+
+
+def _imports(tree: ast.Module | None, bundle: Path, file: Path) -> Iterator[_Import]:
+    """Everything that a script imports, by dotted names, relative ones spelt out."""
     package = list(file.relative_to(bundle).with_suffix("").parts)[:-1]
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
-            yield from ((name.name, node) for name in node.names)
+            for alias in node.names:
+                root = _root(alias.name)
+                meant = alias.name if alias.asname else root
+                yield _Import(alias.asname or root, meant, alias.name, node.lineno)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
-            yield from ((f"{module}.{name.name}", node) for name in node.names)
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
+                yield _Import(alias.asname or alias.name, name, name, node.lineno)
 
 
-def _import_problem(name: str) -> str | None:
-    if _root(name) == PACKAGE or name == _OPTIONAL_IMPORT:  # judged where they stand and where it is called
+def _import_problem(bundle: Path, name: str) -> str | None:
+    if name.endswith(".*"):
+        return f"{name} imports everything; name what you need"
+    if name == _OPTIONAL_IMPORT:  # judged where it is called
         return None
+    if _root(name) == PACKAGE:
+        return _own_problem(bundle, name, imports=True)
     refused = name.rpartition(".")[2] in _REFUSED["attributes"]
-    return problem_of(name) or (f"{name} may not be used in a script" if refused else None)
+    return problem_of(name, imports=True) or (f"{name} may not be used in a script" if refused else None)
+
+
+def _own_problem(bundle: Path, name: str, *, imports: bool, steps: int = 16) -> str | None:
+    """Why a name under ``scripts`` is refused: it must lead to what one of the scripts defines, and nowhere else."""
+    file = module_file(bundle, name)
+    if file is None:
+        return f"{name} is not in the bundle's scripts"
+    rest, tree = _within(bundle, file, name), _tree(file)
+    if not rest:
+        return None if imports else f"{name} is a whole module; name what you need of it"
+    if rest[0] in _defined(tree):
+        return None
+    for found in _imports(tree, bundle, file):
+        if found.bound == rest[0] and _root(found.meant) == PACKAGE and steps:
+            return _own_problem(bundle, ".".join([found.meant, *rest[1:]]), imports=imports, steps=steps - 1)
+    return f"{name} is not a class, function or value of the bundle's own"
+
+
+def _within(bundle: Path, file: Path, name: str) -> list[str]:
+    """What of a dotted name is left after the module of that file."""
+    module = file.relative_to(bundle).with_suffix("").parts
+    return name.split(".")[len(module) - (module[-1] == "__init__") :]
+
+
+def _defined(tree: ast.Module | None) -> set[str]:
+    """Names that a module gives a meaning of its own at its top level."""
+    names: set[str] = set()
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {found.id for target in targets for found in ast.walk(target) if isinstance(found, ast.Name)}
+    return names
 
 
 def _root(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _bindings(tree: ast.Module) -> dict[str, str]:
-    """What the script's imports bind, by name; a name that is bound elsewhere too keeps its strictest meaning."""
-    names: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                bound = name.asname or name.name.split(".")[0]
-                names[bound] = name.name if name.asname else bound
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.update({name.asname or name.name: f"{node.module}.{name.name}" for name in node.names})
-    return names
+class _Reader:
+    """Reads a script for what it may not do; what a module is called must stand still, or nothing could be judged."""
 
+    def __init__(self, bundle: Path, file: Path, tree: ast.Module) -> None:
+        self._bundle, self._tree = bundle, tree
+        self._imports = list(_imports(tree, bundle, file))
+        self._names = {found.bound: found.meant for found in self._imports}
 
-def _problem(node: ast.AST, names: dict[str, str]) -> str | None:
-    if isinstance(node, ast.Name) and (
-        node.id in _REFUSED["names"] or (node.id.startswith("__") and node.id not in _MODULE_NAMES)
-    ):
-        return f"{node.id} may not be used in a script"
-    if not isinstance(node, (ast.Attribute, ast.Call)):
-        return None
-    if isinstance(node, ast.Call):
-        return _optional(node) if _dotted(node.func, names) == _OPTIONAL_IMPORT else None
-    if node.attr in _REFUSED["attributes"] or (
-        node.attr.startswith("__") and node.attr not in _REFUSED["dunders_allowed"]
-    ):
-        return f".{node.attr} may not be used in a script"
-    name = (_dotted(node, names) or "").removesuffix(".__init__")
-    return problem_of(name) if name and _root(name) in PLAIN_MODULES | set(PACKAGES) else None
+    def read(self) -> Iterator[tuple[int, str]]:
+        """Line and problem of everything that is refused."""
+        defined = {node.name for node in ast.walk(self._tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+        for found in self._imports:
+            if found.bound in defined or self._names[found.bound] != found.meant:
+                yield found.line, f"gives the name {found.bound} two meanings"
+        nodes = list(ast.walk(self._tree))
+        inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
+        inner |= {id(node.func) for node in nodes if isinstance(node, ast.Call) and self._is_optional(node)}
+        for node in nodes:
+            for problem in self._problems(node, whole=id(node) not in inner):
+                yield getattr(node, "lineno", 0), problem
+
+    def _problems(self, node: ast.AST, *, whole: bool) -> Iterator[str]:
+        """Of one node; the longest dotted name is judged, not its beginnings."""
+        if isinstance(node, ast.Name) and (
+            node.id in _REFUSED["names"] or (node.id.startswith("__") and node.id not in _MODULE_NAMES)
+        ):
+            yield f"{node.id} may not be used in a script"
+        if isinstance(node, ast.Attribute) and (
+            node.attr in _REFUSED["attributes"]
+            or (node.attr.startswith("__") and node.attr not in _REFUSED["dunders_allowed"])
+        ):
+            yield f".{node.attr} may not be used in a script"
+        if isinstance(node, ast.Call) and self._is_optional(node) and (problem := _optional(node)):
+            yield problem
+        if whole and isinstance(node, (ast.Attribute, ast.Name)) and (problem := self._named(node)):
+            yield problem
+
+    def _named(self, node: ast.AST) -> str | None:
+        name = (self._dotted(node) or "").removesuffix(".__init__")
+        if _root(name) == PACKAGE:
+            return _own_problem(self._bundle, name, imports=False)
+        if _root(name) not in ROOTS:
+            return None
+        return problem_of(name) or (f"{name} may stand as a _target_ only" if locates(name) else None)
+
+    def _is_optional(self, node: ast.Call) -> bool:
+        return self._dotted(node.func) == _OPTIONAL_IMPORT
+
+    def _dotted(self, node: ast.AST) -> str | None:
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id not in self._names:
+            return None
+        return ".".join([self._names[node.id], *reversed(parts)])
 
 
 def _optional(node: ast.Call) -> str | None:
-    """MONAI's optional import: of a package that is spelt out and on the list."""
-    first = node.args[0] if node.args else None
-    if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
-        return "optional_import needs a package's name spelt out"
-    root = first.value.split(".")[0]
-    return None if root in PLAIN_MODULES | set(PACKAGES) else f"optional_import of {root} is not on the allow list"
-
-
-def _dotted(node: ast.AST, names: dict[str, str]) -> str | None:
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name) or node.id not in names:
-        return None
-    return ".".join([names[node.id], *reversed(parts)])
+    """MONAI's optional import: of a name that is spelt out and on the list, never of a whole module."""
+    given = [node.args[0] if node.args else None, *(word.value for word in node.keywords if word.arg == "name")]
+    texts = [item.value for item in given if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+    if len(texts) != 2 or len(node.args) > 1:
+        return "optional_import needs a package and name= spelt out"
+    return problem_of(".".join(texts))

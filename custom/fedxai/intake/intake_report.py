@@ -36,19 +36,23 @@ class VolumesTaken:
     notes: list[str] = field(default_factory=list)
 
 
-def write_report(folder: Path, done: VolumesTaken | None, *, refused: Sequence[Refusal] = ()) -> Path:
+def write_report(
+    folder: Path, done: VolumesTaken | None, *, refused: Sequence[Refusal] = (), notes: Sequence[str] = ()
+) -> Path:
     """Write ``report.md`` and ``contact_sheet.png``.
 
     Args:
         folder: where the site keeps what it knows of the intake; it is no part of the cohort.
         done: what was taken, or ``None`` where all was given up.
         refused: what was refused where all was given up.
+        notes: what the person should know where all was given up.
 
     Returns:
         The report.
     """
     lines = ["# Intake", "", *(_taken(done) if done else ["Nothing was taken in."])]
-    lines += ["", *_refused(done.refused if done else refused)]
+    refused, notes = (done.refused, done.notes) if done else (refused, notes)
+    lines += ["", *(f"- {note}" for note in notes), *([""] if notes else []), *_refused(refused)]
     (folder / SHEET).unlink(missing_ok=True)
     if done:
         draw_contact_sheet({done.cohort.name: done.cohort}, folder / SHEET)
@@ -64,7 +68,6 @@ def _taken(done: VolumesTaken) -> list[str]:
         f"{done.taken} cases were taken in, {done.known} were there before, {len(done.refused)} were refused.",
         f"The cohort has {counts.training} training, {counts.validation} validation and {counts.test} test cases of "
         f"{done.cohort.task}; classes: {', '.join(done.cohort.class_names)}.",
-        *(f"- {note}" for note in done.notes),
     ]
 
 

@@ -111,8 +111,7 @@ def take_nifti(
         CohortError: a folder or column is missing, nothing can be taken, or ``out`` cannot be written.
     """
     sources, notes = find_sources(folders, columns, reading)
-    taken = take_volumes(sources, out, settings=settings, track=track)
-    return replace(taken, notes=[*notes, *taken.notes])
+    return take_volumes(sources, out, settings=settings, notes=notes, track=track)
 
 
 def find_sources(folders: Folders, columns: Columns, reading: Reading) -> tuple[list[NiftiSource], list[str]]:

@@ -27,7 +27,8 @@ class Source(Protocol):
 
     Attributes:
         place: how people find it again, without a name: "image 7", "row 12".
-        patient: the patient in the hospital's words; only the pseudonym is kept.
+        patient: the patient in the hospital's words; only the pseudonym is kept. Nothing where nobody can tell whose
+            it is, which is then refused.
     """
 
     @property
@@ -78,7 +79,12 @@ class _Marked:
 
 
 def take_volumes(
-    sources: Sequence[Source], out: Path, *, settings: VolumeSettings, track: Track = quiet
+    sources: Sequence[Source],
+    out: Path,
+    *,
+    settings: VolumeSettings,
+    notes: Sequence[str] = (),
+    track: Track = quiet,
 ) -> VolumesTaken:
     """Take what is new among the sources into a cohort, which may exist from an earlier run.
 
@@ -89,6 +95,7 @@ def take_volumes(
         sources: the cases, in an order that means something to people.
         out: the cohort; what the site remembers of it lies in ``OUT.intake`` beside it.
         settings: shares, names, seed, key, workers.
+        notes: what the person should know of how the sources were found; they stand in the report, before others.
         track: shows progress.
 
     Raises:
@@ -98,12 +105,14 @@ def take_volumes(
     with _disk(out):
         journal = Journal(out, key=settings.key)
         try:
-            return _take(sources, journal, settings, track)
+            return _take(sources, journal, settings, notes, track)
         finally:
             journal.close()
 
 
-def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings, track: Track) -> VolumesTaken:
+def _take(
+    sources: Sequence[Source], journal: Journal, settings: VolumeSettings, notes: Sequence[str], track: Track
+) -> VolumesTaken:
     names = known_names(journal.cohort, settings.class_names)
     before = len(journal.by_image)
     with _spread(settings.workers) as spread:
@@ -116,14 +125,14 @@ def _take(sources: Sequence[Source], journal: Journal, settings: VolumeSettings,
         raise CohortError("There is nothing to take in.")
     if refused and (settings.strict or not journal.records):
         journal.roll_back()
-        write_report(journal.folder, None, refused=refused)
+        write_report(journal.folder, None, refused=refused, notes=notes)
         raise CohortError(
             f"{len(refused)} of {len(sources)} cases are refused and none is taken in; the first is {refused[0]}"
         )
     cohort = _finish(journal, names, settings)
-    done = VolumesTaken(
-        cohort=cohort, taken=taken, known=len(sources) - taken - len(refused), refused=refused, notes=_notes(journal)
-    )
+    known = len(sources) - taken - len(refused)
+    notes = [*notes, *_notes(journal)]
+    done = VolumesTaken(cohort=cohort, taken=taken, known=known, refused=refused, notes=notes)
     write_report(journal.folder, done)
     return done
 
@@ -152,11 +161,12 @@ def _store(marked: _Marked, *, folder: Path, key: SiteKey) -> tuple[str, Stored 
     try:
         case = source.read().prepared()
     except CohortError as error:
-        return source.place, Refusal(patient=patient, place=source.place, reason=str(error))
+        reason = str(error)
     except Exception as error:
         reason = f"It cannot be read ({type(error).__name__}); export it again."
-        return source.place, Refusal(patient=patient, place=source.place, reason=reason)
-    return source.place, store(folder, case, source=marked.mark, patient=patient)
+    else:
+        return source.place, store(folder, case, source=marked.mark, patient=patient)
+    return source.place, Refusal(patient=patient if source.patient else "unknown", place=source.place, reason=reason)
 
 
 def _keep(outcome: tuple[str, Stored | Refusal], journal: Journal, names: Sequence[str]) -> Refusal | None:

@@ -162,7 +162,7 @@ def test_a_hostile_zip_among_files_does_not_stop_the_rest(export):
     _zip(export / "evil.zip", {"../evil": b"x"})
     with open_export(export) as found:
         assert len(found.files) == 3
-        assert "leads out" in found.notes[0]
+        assert "leads out" in found.refused[0]
 
 
 def test_a_deflated_bomb_is_refused_while_it_grows(tmp_path, pydicom_files, monkeypatch):

@@ -102,15 +102,15 @@ REFUSED = {
         "SC_rgb_rle_32bit.dcm",
         "SC_rgb_rle_32bit_2frame.dcm",
     ],
-    "A file holds no DICOM object.": [
+    "SOPClassUID is missing: a file is cut short or damaged; export the study again.": [
         "UN_sequence.dcm",
         "empty_charset_LEI.dcm",
         "meta_missing_tsyntax.dcm",
         "nested_priv_SQ.dcm",
         "no_meta_group_length.dcm",
         "priv_SQ.dcm",
-        "dicomdirtests/DICOMDIR",
     ],
+    "A file holds no DICOM object.": ["dicomdirtests/DICOMDIR"],
     "A file is not DICOM.": ["no_meta.dcm", "README.txt"],
 }
 

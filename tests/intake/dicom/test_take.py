@@ -4,12 +4,15 @@
 import os
 import re
 import stat
+import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
+    RawDataStorage,
     SecondaryCaptureImageStorage,
     UltrasoundMultiFrameImageStorage,
 )
@@ -18,7 +21,9 @@ from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.dicom import numbers
 from fedxai.intake.dicom import take as take_module
+from fedxai.intake.dicom.instance import read_instance
 from fedxai.intake.dicom.plan import Choice
+from fedxai.intake.dicom.reading import NotDicom
 from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.stored import read_values
 from fedxai.intake.table import Columns
@@ -123,7 +128,80 @@ def test_a_damaged_header_refuses_the_file_and_says_so(ct, take):
     (ct.folder / "cut").write_bytes((ct.folder / "f007919").read_bytes()[:300])
     taken = take()
     assert taken.taken == 6
-    assert any("1 files: " in note for note in taken.notes)
+    (refusal,) = taken.refused
+    assert (refusal.place, refusal.patient) == ("1 files of the export", "unknown")
+
+
+def test_the_report_holds_all_that_was_said_and_strict_refuses_what_nobody_can_read(ct, take, phantom, tmp_path):
+    with zipfile.ZipFile(ct.folder / "evil.zip", "w") as opened:
+        opened.writestr("../evil", "x")
+    (ct.folder / "cut").write_bytes((ct.folder / "f007919").read_bytes()[:300])
+    ct.series(phantom, modality="PT", patient="P0", study=0, series="pet")
+    rows = [f"P{number},{'ab'[number % 2]}" for number in (*range(6), 9)]
+    taken = take(rows=rows, modality="CT")
+    report = (tmp_path / "cohort.intake" / "report.md").read_text()
+    assert len(taken.refused) == 2
+    for said in (*taken.notes, *(refusal.reason for refusal in taken.refused)):
+        assert said in report
+    for said in ("leads out of its folder", "4 images of other modalities", "1 rows of the table match nothing"):
+        assert said in report
+    with pytest.raises(CohortError, match="2 of 8 cases are refused and none is taken in"):
+        take(rows=rows, modality="CT", out="strict", volumes={"strict": True})
+    report = (tmp_path / "strict.intake" / "report.md").read_text()
+    assert "Nothing was taken in." in report
+    assert "1 rows of the table match nothing" in report
+
+
+def _cut_before(path, keyword, into=0):
+    """Cut a file where an attribute begins, or so many bytes into its value."""
+    place = pydicom.dcmread(path).get_item(keyword).value_tell
+    path.write_bytes(path.read_bytes()[: place + into if into else place - 8])
+
+
+@pytest.mark.parametrize(("keyword", "into"), [("ImagePositionPatient", 5), ("Rows", 0), ("Columns", 1)])
+def test_a_slice_that_is_cut_in_its_header_refuses_its_series(ct, take, phantom, keyword, into):
+    """The topmost one leaves no gap: without it the series would be a smaller volume."""
+    for k in range(4):
+        last = ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7)
+    _cut_before(last, keyword, into)
+    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    assert taken.taken == 6
+    assert [refusal.reason for refusal in taken.refused] == [
+        "1 of 4 files: Rows or Columns are missing: the file is cut short or damaged; export the study again."
+    ]
+
+
+def test_a_study_whose_slices_are_all_cut_is_refused_and_not_absent(ct, take, phantom):
+    for k in range(4):
+        _cut_before(ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7), "Rows")
+    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    assert taken.taken == 6
+    assert taken.refused[0].reason.startswith("4 of 4 files: Rows or Columns are missing")
+
+
+@pytest.mark.parametrize(("keyword", "into"), [("SeriesInstanceUID", 9), ("StudyInstanceUID", 9)])
+def test_a_slice_cut_before_its_series_refuses_all_of_its_patient(ct, take, phantom, keyword, into):
+    for k in range(4):
+        last = ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7)
+    _cut_before(last, keyword, into)
+    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    assert taken.taken == 6
+    reasons = [refusal.reason for refusal in taken.refused]
+    assert "3 of 3 files: An image of the patient is cut short before it says of which series it is" in reasons[0]
+
+
+def test_a_file_cut_before_its_class_is_damaged_and_not_no_dicom(writer, phantom):
+    path = writer.slice(phantom[0], (0, 0, 0))
+    _cut_before(path, "SOPClassUID")
+    with pytest.raises(CohortError, match="SOPClassUID is missing") as caught:
+        read_instance(path, allow_burned_in=False)
+    assert not isinstance(caught.value, NotDicom)
+
+
+def test_raw_data_of_a_scanner_is_no_damaged_image(writer, phantom):
+    path = writer.slice(phantom[0], (0, 0, 0), modality="MR", SOPClassUID=RawDataStorage, Rows=None, PixelData=None)
+    instance = read_instance(path, allow_burned_in=False)
+    assert (instance.kind, instance.reason) == ("other", "")
 
 
 def test_a_series_with_one_bad_slice_is_refused_whole(writer, take, phantom):

@@ -17,10 +17,11 @@ _INDEX = "DICOMDIR"
 
 @dataclass(kw_only=True)
 class Found:
-    """Files that may be DICOM, and in plain words what was passed over."""
+    """Files that may be DICOM, and in plain words what was passed over and what was refused, without names."""
 
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def _unpacked(archive: Path, private: Path, found: Found, *, alone: bool) -> lis
     except CohortError as error:
         if alone:
             raise
-        found.notes.append(str(error))
+        found.refused.append(str(error))
         return []
     return [entry for entry in _regular(inner, found) if is_dicom(entry)]
 

@@ -15,7 +15,7 @@ from fedxai.intake.dicom.reading import in_silence, read_header
 from fedxai.intake.dicom.regions import DRAWN, referenced_series
 from fedxai.records import MANUFACTURER
 
-Kind = Literal["slices", "picture", "drawn", "localizer", "made here", "other"]
+Kind = Literal["slices", "picture", "drawn", "localizer", "made here", "cut", "other"]
 KEYS: dict[str, str] = {
     "study": "StudyInstanceUID",
     "series": "SeriesInstanceUID",
@@ -43,6 +43,7 @@ MODALITIES = (
     "XC",
 )
 _SLICED = ("CT", "MR", "PT")
+_SIZED = ("Image Storage", "US Volume Storage")  # in the names of the standard's classes of images
 MADE_HERE = f"{MANUFACTURER} made them, saliency of a model and no image of a patient; leave them out of the export."
 _NO_IMAGES = ("RTDOSE", "RTPLAN", "SR", "KO", "PR", "ECG", "REG", "SEG", "RTSTRUCT", "DOC", "PLAN", "FID", "RWV")
 
@@ -59,7 +60,8 @@ class Instance:
         drawn_on: series that its masks or contours belong to.
         reason: why it cannot be taken.
 
-    What a reader drew at our desk is ``drawn`` like any other region; ``made here`` is what shows saliency.
+    What a reader drew at our desk is ``drawn`` like any other region; ``made here`` is what shows saliency; ``cut`` is
+    an image that ends before it says of which series it is.
     """
 
     path: Path
@@ -107,7 +109,11 @@ def _instance(header: Dataset, path: Path, allow_burned_in: bool) -> Instance:
 def _with_content(instance: Instance, header: Dataset, allow_burned_in: bool) -> Instance:
     if instance.kind == "made here":
         raise CohortError(MADE_HERE)
+    if instance.kind == "cut":
+        raise CohortError("An image is cut short before it says of which series it is; export the study again.")
     if instance.kind in ("slices", "picture"):
+        if _lacks_size(header):
+            raise CohortError("Rows or Columns are missing: the file is cut short or damaged; export the study again.")
         check_text(header, allowed=allow_burned_in)
     if instance.kind == "slices":
         return replace(instance, frames=frames_of(header, instance.path))
@@ -129,12 +135,21 @@ def _kind(header: Dataset) -> Kind:
         return "drawn"
     if str(header.get("Manufacturer") or "").strip() == MANUFACTURER:
         return "made here"
-    if not header.get("Rows") or not header.get("Columns") or modality in _NO_IMAGES:
+    if _lacks_size(header) and "SeriesInstanceUID" not in header:
+        return "cut"
+    sized = header.get("Rows") and header.get("Columns")
+    if modality in _NO_IMAGES or not (sized or _lacks_size(header)):
         return "other"
     if "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]:
         return "localizer"
     captured = "Secondary Capture" in UID(sop_class).name
     return "slices" if modality in _SLICED and not captured else "picture"
+
+
+def _lacks_size(header: Dataset) -> bool:
+    """Whether an image does not say its size; raw data and private objects have a modality too, and need none."""
+    sop_class = UID(str(header.get("SOPClassUID") or "")).name
+    return any(name in sop_class for name in _SIZED) and not (header.get("Rows") and header.get("Columns"))
 
 
 def _patient(header: Dataset) -> str:

@@ -3,7 +3,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fedxai.errors import CohortError, SettingsError
@@ -17,6 +17,7 @@ from fedxai.intake.table import Row
 
 DicomSource = StackSource | PictureSource | RefusedSource
 _IMAGES = ("slices", "picture")
+_MAY_LACK_ONE = "An image of the patient is cut short before it says of which series it is; export the study again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
     modality = _modality(matched, images, choice)
     wanted = [i for i in matched if i.modality == modality]
     sliced = any(i.kind == "slices" for i in wanted)
-    taken = [i for i in wanted if (i.kind == "slices") == sliced]
+    taken = _without_doubt([i for i in wanted if (i.kind == "slices") == sliced], instances)
     drawn = [i for i in instances if i.kind == "drawn"]
     ours = [i for i in instances if i.kind == "made here" and (known is None or i.keys[choice.keyed_by] in known)]
     result = Plan(modality=modality, notes=_left_out(instances, images, matched, wanted, taken))
@@ -85,6 +86,7 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
     for series in _series(taken):
         row = None if known is None else known[series[0].keys[choice.keyed_by]]
         result.sources += _sources(series, drawn, _said(row, choice), row, choice, key)
+    result.sources += unreadable(Counter(i.reason for i in instances if i.kind == "cut"))
     for series in _series(ours):
         row = None if known is None else known[series[0].keys[choice.keyed_by]]
         result.sources += _refused(series, _place(series[0], key), _patient(series[0], row))
@@ -143,6 +145,21 @@ def _series(taken: Sequence[Instance]) -> Iterator[list[Instance]]:
         names = (instance.patient, instance.keys["study"], instance.keys["series"])
         groups[names if instance.keys["series"] else (*names, str(instance.path))].append(instance)
     yield from groups.values()
+
+
+def _without_doubt(taken: Sequence[Instance], instances: Sequence[Instance]) -> list[Instance]:
+    """Give slices a reason not to be taken where one that was cut short may be theirs: the volume would lack it."""
+    cut = {_whose(i) for i in instances if i.kind == "cut" and (i.keys["patient"] or i.keys["study"])}
+    return [
+        replace(i, reason=i.reason or _MAY_LACK_ONE)
+        if i.kind == "slices" and cut & {_whose(i), (*_whose(i)[:2], "")}
+        else i
+        for i in taken
+    ]
+
+
+def _whose(instance: Instance) -> tuple[str, str, str]:
+    return instance.modality, instance.keys["patient"], instance.keys["study"]
 
 
 def _said(row: Row | None, choice: Choice) -> Said:
@@ -211,6 +228,9 @@ def _frames(count: int, most: int) -> list[int]:
     return [count // 2] if most == 1 else evenly(count, most)
 
 
-def unreadable(reasons: Mapping[str, int]) -> list[str]:
-    """Say what could not be read at all, so that nobody can tell whose it is."""
-    return [f"{count} files: {reason}" for reason, count in reasons.items()]
+def unreadable(reasons: Mapping[str, int]) -> list[RefusedSource]:
+    """Refuse what could not be read at all, so that nobody can tell whose it is; each reason once."""
+    return [
+        RefusedSource(place=f"{count} files of the export", patient="", reason=reason)
+        for reason, count in reasons.items()
+    ]

@@ -11,9 +11,15 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.config import IGNORE, settings
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 from pydicom.uid import ImplicitVRLittleEndian as Implicit
 
 from fedxai.errors import CohortError
@@ -39,7 +45,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Dataset:
-    """Read everything of a file that is ever used but its pixels.
+    """Read everything of a file that is ever used but its pixels; of a file that was cut short, what is whole.
 
     Raises:
         NotDicom: it is not a DICOM file.
@@ -82,12 +88,16 @@ def _read(path: Path, names: list[Any], *, header: bool) -> Dataset:
             bare = _without_preamble(path, opened)
             dataset = pydicom.dcmread(opened, force=bare, specific_tags=names, stop_before_pixels=header)
             _name_syntax(dataset)
+            if header:
+                _drop_what_is_cut(dataset)
     except NotDicom:
         raise
     except Exception as error:  # pydicom raises whatever a damaged file makes it stumble over
         raise CohortError(f"A file is damaged ({type(error).__name__}); export the study again.") from None
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
-        raise NotDicom("A file holds no DICOM object.")
+        if bare or dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            raise NotDicom("A file holds no DICOM object.")
+        raise CohortError("SOPClassUID is missing: a file is cut short or damaged; export the study again.")
     return dataset
 
 
@@ -115,6 +125,13 @@ def _refuse_bomb(meta: FileMetaDataset, opened: BinaryIO) -> None:
     opened.seek(0)
     if size > _DEFLATED_MOST:
         raise ValueError("deflated data set too large")
+
+
+def _drop_what_is_cut(dataset: Dataset) -> None:
+    """Drop the value at which a file ends too soon: half a UID would be that of another series."""
+    for element in list(dataset.values()):
+        if isinstance(element, RawDataElement) and element.value and len(element.value) < element.length:
+            del dataset[element.tag]
 
 
 def _name_syntax(dataset: Dataset) -> None:

@@ -66,23 +66,24 @@ def take_dicom(
     with open_export(export) as found:
         planned = _planned(found, rows, out, settings, track)
         volumes = replace(settings.volumes, modality=planned.modality)
-        taken = take_volumes(planned.sources, out, settings=volumes, track=track)
-    return replace(taken, notes=[*found.notes, *planned.notes, *taken.notes])
+        return take_volumes(planned.sources, out, settings=volumes, notes=planned.notes, track=track)
 
 
 def _planned(found: Found, rows: Sequence[Row] | None, out: Path, settings: DicomSettings, track: Track) -> Plan:
     instances: list[Instance] = []
-    lost: Counter[str] = Counter()
+    lost, strangers = Counter(found.refused), 0
     for path in track(found.files, "Reading headers"):
         try:
             instances.append(read_instance(path, allow_burned_in=settings.allow_burned_in))
         except NotDicom:
-            lost["They are not DICOM after all and were left out."] += 1
+            strangers += 1
         except CohortError as error:
             lost[str(error)] += 1
     structures = settings.volumes.class_names[1:] if settings.segmentation else settings.choice.structures
     choice = replace(settings.choice, structures=structures)
     with in_silence():
         planned = plan(instances, rows, choice, key_of(out, settings.volumes.key))
-    planned.notes += unreadable(lost)
+    planned.sources += unreadable(lost)
+    planned.notes = [*found.notes, *planned.notes]
+    planned.notes += [f"{strangers} files are not DICOM after all and were left out."] if strangers else []
     return planned

@@ -13,8 +13,9 @@ import torch
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
+from fedxai.flare.preflight import fitting_cohorts
 from fedxai.flare.simulate import check_job, run_job
-from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.intake.cohort import site_cohorts
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
     SPLITS,
@@ -29,10 +30,10 @@ from fedxai.records import (
 )
 from fedxai.report.files import write_files
 from fedxai.score.examine import examine
-from fedxai.settings import ExplainSettings, GuidanceSettings, TrainSettings
+from fedxai.settings import ExplainSettings, GuidanceSettings, SiteSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
 from fedxai.train.federation import train_rounds
-from fedxai.train.key_metric import check_key_metric, key_metrics
+from fedxai.train.key_metric import check_key_metric, check_measured, key_metrics
 
 POOLED = "pooled"
 _EXPLAINED = 5  # times in a run, besides the final models
@@ -79,7 +80,10 @@ class SystemsComparison:
         check_key_metric(self.key_metric, bundle)
         self.guidance = train.guidance
         self.out = out
-        self.cohorts = {name: Cohort.open(path) for name, path in site_cohorts(cohorts).items()}
+        self.cohorts = fitting_cohorts(site_cohorts(cohorts), bundle)
+        for site, cohort in self.cohorts.items():  # which chooses a model of its own, besides the one of all
+            check_measured(self.key_metric, {site: cohort})
+        check_measured(self.key_metric, self.cohorts, least=SiteSettings().minimum_cell)  # pyright: ignore[reportCallIssue]
         self.settings = {
             "rounds": rounds,
             "cohorts": cohorts.name,

@@ -18,6 +18,8 @@ import psutil
 from fedxai.errors import RunError, SettingsError
 from fedxai.flare.failure import FAILURE
 from fedxai.flare.home import FOLDER
+from fedxai.flare.job_settings import CONFIG
+from fedxai.flare.preflight import check_run
 from fedxai.flare.workflow import PROGRESS
 from fedxai.intake.cohort import site_cohorts
 from fedxai.settings import COHORTS_VARIABLE
@@ -26,7 +28,6 @@ EARLIER = "earlier"  # where a run that goes on has what it left before, until i
 RESULTS = Path("server") / "simulate_job" / FOLDER
 SUMMARY = "summary.json"
 SURVEY = "survey.json"
-_CONFIG = Path("app") / "config"
 
 
 def run_job(
@@ -55,16 +56,20 @@ def run_job(
         The folder with ``summary.json`` and ``report.html``, or with ``survey.json`` where the job is a survey.
 
     Raises:
-        SettingsError: when ``out`` holds something or ``settings`` names what the job does not have.
-        RunError: when the run did not do what it was asked; the sentence is the server's.
+        SettingsError: when ``out`` holds something or cannot be made, or ``settings`` names what the job does not have
+            or what cannot be kept.
+        BundleError: when the bundle is not there.
+        RunError: when a cohort cannot be used, or the run did not do what it was asked; that sentence is the server's.
     """
     check_job(job)
     resume = bool((settings or {}).get("resume"))
     earlier = _check_out(out, resume)
-    sites = sorted(site_cohorts(cohorts)) if cohorts else _named_sites(job)
+    folders = site_cohorts(cohorts) if cohorts else {}
+    sites = sorted(folders) or _named_sites(job)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / job.name
         prepare_job(job, prepared, sites, settings or {}, train or {})
+        check_run(prepared, folders)
         log = Path(scratch) / "simulator.log"
         command = [sys.executable, "-m", "fedxai.flare.simulator", str(prepared), *(["--resume"] if resume else [])]
         command += ["-w", str(out.resolve()), "-c", ",".join(sites), "-t", str(threads or len(sites))]
@@ -104,6 +109,9 @@ def _check_out(out: Path, resume: bool) -> int | None:
     if not resume:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+        above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise SettingsError(f"--out must be a folder that can be made, and {above.name!r} is none to write in")
         return None
     if not any(out.glob(f"{RESULTS}/studies/*/*")) and not any(out.glob(f"{EARLIER}/server/studies/*/*")):
         raise SettingsError(f"--resume needs the folder of an interrupted run, got {out.name!r}, which holds no state")
@@ -139,7 +147,7 @@ def prepare_job(
     meta = _read(prepared / "meta.json")
     meta["deploy_map"] = {"app": ["server", *sites]}
     _write(prepared / "meta.json", meta)
-    configs = {side: _read(prepared / _CONFIG / f"config_fed_{side}.json") for side in ("server", "client")}
+    configs = {side: _read(prepared / CONFIG / f"config_fed_{side}.json") for side in ("server", "client")}
     unknown = [name for name in settings if not any(name in config for config in configs.values())]
     if unknown:
         raise SettingsError(f"job {job.name} has no setting {unknown[0]!r}")
@@ -148,7 +156,7 @@ def prepare_job(
         for component in config["components"]:
             if component["id"] == "site":
                 component["args"]["train"].update(train)
-        _write(prepared / _CONFIG / f"config_fed_{side}.json", config)
+        _write(prepared / CONFIG / f"config_fed_{side}.json", config)
 
 
 def _watch(

@@ -16,12 +16,12 @@ from nvflare.apis.job_def import JobMetaKey
 
 from fedxai.bundle import Bundle
 from fedxai.bundle.approval import admit
-from fedxai.errors import BundleError, CohortError, RunError
+from fedxai.errors import CohortError, RunError
 from fedxai.flare.home import LEDGER, home, run_folder, study_folder
+from fedxai.flare.preflight import fitting_classes
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
 from fedxai.intake.phantom_3d import make_phantom_3d
-from fedxai.intake.preflight import preflight
 from fedxai.intake.statistics import cohort_statistics
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Survey
@@ -193,14 +193,7 @@ class Site(FLComponent):
 
     def _fitting_classes(self) -> int:
         """How many classes cohort and bundle have, once every file of the cohort is there."""
-        preflight(self.cohort)
-        classes = len(self.cohort.class_names)
-        if classes != len(self.bundle.class_names):
-            raise BundleError(
-                f"{self.name}'s cohort has {classes} classes and bundle {self.bundle.name} has "
-                f"{len(self.bundle.class_names)}; choose a bundle that fits the cohort"
-            )
-        return classes
+        return fitting_classes(self.cohort, self.bundle, site=self.name)
 
     def _phantom(self) -> Cohort:
         folder = self.folder / "phantom"

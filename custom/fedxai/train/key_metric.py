@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The validation metric that chooses the best model: one that is better when it is higher."""
 
+from collections.abc import Mapping
+
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
+from fedxai.intake.cohort import Cohort
 from fedxai.train.segmentation import figure_name
 
 
@@ -22,3 +25,35 @@ def check_key_metric(name: str, bundle: Bundle) -> None:
     known = key_metrics(bundle)
     if name not in known:
         raise SettingsError(f"key_metric must be one of {', '.join(known)}, which are better when higher, got {name!r}")
+
+
+def check_measured(name: str, cohorts: Mapping[str, Cohort], *, least: int = 1) -> None:
+    """Refuse a metric that the validation cases of no site can give: of a single one, of that site alone.
+
+    Args:
+        name: the metric; ``macro_auc`` needs every class, the others do not.
+        cohorts: by site; at least one.
+        least: a figure over fewer cases than this does not leave its site.
+
+    Raises:
+        SettingsError: names sites, classes and what to do.
+    """
+    few = {site: cohort.counts().validation < least for site, cohort in cohorts.items()}
+    lacking = {site: _lacking(name, cohort) for site, cohort in cohorts.items()}
+    if not all(few[site] or lacking[site] for site in cohorts):
+        return
+    who = "any site" if len(cohorts) > 1 else f"{next(iter(cohorts))} alone"
+    why = [
+        f"{site} has fewer than {least}" if few[site] else f"{site} has no {' and no '.join(lacking[site])}"
+        for site in cohorts
+    ]
+    remedy = "take fewer sites or more such cases" if all(few.values()) else "choose another: --key-metric accuracy"
+    raise SettingsError(
+        f"key_metric {name} cannot be measured at {who}; of validation cases, {', '.join(why)}; {remedy}"
+    )
+
+
+def _lacking(name: str, cohort: Cohort) -> list[str]:
+    """Classes without a validation case, where the metric needs them all."""
+    held = {case.label for case in cohort.cases("validation")}
+    return [title for index, title in enumerate(cohort.class_names) if name == "macro_auc" and index not in held]

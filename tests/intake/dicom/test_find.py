@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of an export is opened, and what never is."""
 
+import errno
 import io
 import os
 import shutil
 import stat
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +26,14 @@ from fedxai.intake.dicom import archive, reading
 from fedxai.intake.dicom.archive import unpack
 from fedxai.intake.dicom.find import open_export
 from fedxai.intake.dicom.reading import NotDicom, read_header
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory, monkeypatch):
+    """A TMPDIR of the test's own."""
+    folder = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -163,6 +174,50 @@ def test_a_hostile_zip_among_files_does_not_stop_the_rest(export):
     with open_export(export) as found:
         assert len(found.files) == 3
         assert "leads out" in found.refused[0]
+
+
+def _refuse(monkeypatch, owner, name, closed, number=errno.EACCES):
+    """Let the system refuse one path; root may open everything."""
+    real = getattr(owner, name)
+
+    def guarded(path, *more, **options):
+        if str(path) == str(closed):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *more, **options)
+
+    monkeypatch.setattr(owner, name, guarded)
+
+
+@pytest.mark.parametrize("owner_and_name", [(Path, "open"), (Path, "lstat"), (os, "scandir")])
+def test_what_cannot_be_opened_is_refused_without_its_name_and_the_rest_goes_on(export, monkeypatch, owner_and_name):
+    closed = export / "Doe^Jane"
+    closed.mkdir() if owner_and_name[1] == "scandir" else closed.write_bytes(b"\0")
+    _refuse(monkeypatch, *owner_and_name, closed)
+    with open_export(export) as found:
+        assert len(found.files) == 3
+        assert found.refused == ["A file or folder cannot be opened (PermissionError); make it readable and run again."]
+
+
+def test_an_export_that_cannot_be_opened_is_one_sentence(export, monkeypatch):
+    _refuse(monkeypatch, os, "scandir", export, errno.EIO)
+    with pytest.raises(CohortError, match="cannot be opened \\(OSError\\)"), open_export(export):
+        pass
+
+
+def test_a_full_temporary_folder_is_one_sentence_and_keeps_nothing(export, tmp_path, monkeypatch):
+    def full(opened, member, path):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = _zip(tmp_path / "export.zip", {"a": b"x"})
+    monkeypatch.setattr(archive, "_write", full)
+    with pytest.raises(CohortError, match="temporary folder is full; set TMPDIR"), open_export(path):
+        pass
+    path.rename(export / "export.zip")
+    with open_export(export) as found:
+        assert len(found.files) == 3
+        assert found.refused == ["The temporary folder is full; set TMPDIR to a larger disk."]
+        assert not list(Path(tempfile.gettempdir()).glob("fedxai-unpacked-*/*"))
 
 
 def test_a_deflated_bomb_is_refused_while_it_grows(tmp_path, pydicom_files, monkeypatch):

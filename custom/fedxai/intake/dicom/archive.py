@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unpack the ZIP of an export; one that is a bomb, or reaches out of its folder, is refused whole."""
 
+import errno
 import stat
 import zipfile
 import zlib
@@ -20,8 +21,7 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> None
 
     Raises:
         CohortError: it is damaged or encrypted, a member's path is absolute or climbs (``..``), a member is a link,
-            or members are too many, too large or compressed beyond what images are.
-        OSError: the disk refuses.
+            or members are too many, too large or compressed beyond what images are; or the disk refuses.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -32,6 +32,10 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> None
                 _write(opened, member, folder / f"{number:07d}")
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
         raise CohortError(f"The ZIP is damaged ({type(error).__name__}); export it again.") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CohortError("The temporary folder is full; set TMPDIR to a larger disk.") from None
+        raise CohortError(f"The ZIP cannot be unpacked ({type(error).__name__}); copy it again.") from None
 
 
 def _check(members: list[zipfile.ZipInfo], most_bytes: int) -> None:

@@ -2,14 +2,16 @@
 """Find the files of an export: in a folder, behind a DICOMDIR, in a ZIP; nothing outside is ever opened."""
 
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.archive import stays, unpack
+from fedxai.intake.dicom.private_folder import private_folder
 from fedxai.intake.dicom.reading import in_silence, is_dicom
 
 _INDEX = "DICOMDIR"
@@ -29,7 +31,8 @@ def open_export(path: Path) -> Iterator[Found]:
     """Find the files of an export, and unpack archives into a private folder that goes when the block ends.
 
     Symbolic links are not followed, and only regular files are opened. File names mean nothing; a file counts by
-    its first bytes. A DICOMDIR is held against the folder and never followed.
+    its first bytes; one that cannot be opened is refused, and the rest goes on. A DICOMDIR is held against the folder
+    and never followed.
 
     Args:
         path: a folder, a ZIP, or a DICOMDIR (then the folder it lies in).
@@ -37,18 +40,20 @@ def open_export(path: Path) -> Iterator[Found]:
     Raises:
         CohortError: there is nothing of the kind, no DICOM in it, or an archive is hostile.
     """
-    path = path.parent if path.name == _INDEX and path.is_file() else path
-    if not path.exists():
-        raise CohortError(f"'{path}' does not exist; give the folder or the ZIP that the PACS exported.")
-    with TemporaryDirectory(prefix="fedxai-") as private:
+    path = path.parent if path.name == _INDEX and os.path.isfile(path) else path
+    if not os.path.exists(path):
+        raise CohortError(f"'{path}' does not exist or is closed; give the folder or the ZIP that the PACS exported.")
+    with private_folder() as private:
         found = Found()
         for file in _regular(path, found):
-            if _is_zip(file):
-                found.files += _unpacked(file, Path(private), found, alone=file == path)
-            elif is_dicom(file):
-                found.files.append(file)
+            try:
+                found.files += _dicom_in(file, private, found, alone=file == path)
+            except OSError as error:
+                found.refused.append(_closed(error))
         _leave_indexes_out(found)
         if not found.files:
+            if found.refused:
+                raise CohortError(found.refused[0])
             raise CohortError(f"'{path}' holds no DICOM file; give the folder or the ZIP that the PACS exported.")
         yield found
 
@@ -59,16 +64,32 @@ def _regular(path: Path, found: Found) -> Iterator[Path]:
         yield path
         return
     links = 0
-    for folder, folders, files in os.walk(path, followlinks=False):
+    for folder, folders, files in os.walk(path, onerror=lambda error: found.refused.append(_closed(error))):
         folders.sort()
         links += sum(os.path.islink(os.path.join(folder, name)) for name in folders)
         for name in sorted(files):
             entry = Path(folder) / name
-            links += entry.is_symlink()
-            if not entry.is_symlink() and entry.is_file():
+            try:
+                mode = entry.lstat().st_mode
+            except OSError as error:
+                found.refused.append(_closed(error))
+                continue
+            links += stat.S_ISLNK(mode)
+            if stat.S_ISREG(mode):
                 yield entry
     if links:
         found.notes.append(f"{links} symbolic links were not followed; copy what they stand for if it is needed.")
+
+
+def _closed(error: OSError) -> str:
+    """Say why a file or folder was passed over; its name may be a patient's."""
+    return f"A file or folder cannot be opened ({type(error).__name__}); make it readable and run again."
+
+
+def _dicom_in(file: Path, private: Path, found: Found, *, alone: bool) -> list[Path]:
+    if _is_zip(file):
+        return _unpacked(file, private, found, alone=alone)
+    return [file] if is_dicom(file) else []
 
 
 def _unpacked(archive: Path, private: Path, found: Found, *, alone: bool) -> list[Path]:
@@ -77,6 +98,7 @@ def _unpacked(archive: Path, private: Path, found: Found, *, alone: bool) -> lis
     try:
         unpack(archive, inner)
     except CohortError as error:
+        shutil.rmtree(inner, ignore_errors=True)
         if alone:
             raise
         found.refused.append(str(error))
@@ -113,5 +135,5 @@ def _held_against(index: Path) -> tuple[int, int]:
         return 0, 0
     paths = [name if isinstance(name, str) else "/".join(name) for name in names if name]
     hostile = [path for path in paths if not stays(path)]
-    missing = [path for path in paths if stays(path) and not (index.parent / path).is_file()]
+    missing = [path for path in paths if stays(path) and not os.path.isfile(index.parent / path)]
     return len(missing), len(hostile)

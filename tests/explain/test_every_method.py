@@ -93,6 +93,22 @@ def test_without_targets_the_predicted_class_is_explained(study, method):
     assert torch.equal(free.maps[method], asked.maps[method])
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_given_region_is_explained_instead_of_the_predicted_one(make_study, method, dims):
+    """And the region of an earlier answer, asked again, gives the earlier map."""
+    study = make_study("segmenter", dims)
+    predicted = explained(study, method, targets=study.targets)
+    region = torch.zeros_like(predicted.question.region)
+    region[:, 2:6, 3:7] = True
+    asked = Question(classes=study.targets, region=region)
+    answer = explained(study, method, targets=asked)
+    assert answer.question is asked
+    assert answer.maps[method].any()
+    assert not torch.equal(answer.maps[method], predicted.maps[method])
+    again = explained(study, method, targets=predicted.question)
+    assert torch.equal(again.maps[method], predicted.maps[method])
+
+
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

@@ -15,13 +15,14 @@ def study(request, make_study):
     return make_study("segmenter", request.param)
 
 
-def restated(study, targets):
-    """f and its gradient, one case at a time."""
+def restated(study, targets, regions=None):
+    """f over the given regions, or over what is predicted, and its gradient, one case at a time."""
     gradients, values = [], []
-    for case, target in zip(study.inputs, targets.tolist(), strict=True):
-        x = case[None].clone().requires_grad_()
+    for index, target in enumerate(targets.tolist()):
+        x = study.inputs[index : index + 1].clone().requires_grad_()
         logits = study.network.eval()(x)
-        value = logits[0, target][logits[0].argmax(dim=0) == target].sum()
+        region = logits[0].argmax(dim=0) == target if regions is None else regions[index]
+        value = logits[0, target][region].sum()
         gradients.append(torch.autograd.grad(value, x)[0])
         values.append(value.detach())
     return torch.stack(values), torch.cat(gradients)
@@ -34,6 +35,16 @@ def test_the_gradient_is_that_of_the_summed_logit_over_the_region(study):
     assert torch.allclose(answer.maps["gradient_x_input"], gradient * study.inputs, atol=1e-5)
     assert answer.logits.shape[:2] == (3, 3)
     assert answer.logits.ndim == study.inputs.ndim
+
+
+def test_the_gradient_is_that_of_the_summed_logit_over_a_given_region(study):
+    cells = study.network(study.inputs).shape[2:]
+    regions = torch.rand(3, *cells, generator=torch.Generator().manual_seed(0)) > 0.7
+    asked = Question(classes=study.targets, region=regions)
+    answer = explain_batch(study.network, study.inputs, targets=asked, methods=["gradient_x_input", "saliency"])
+    _, gradient = restated(study, study.targets, regions)
+    assert torch.allclose(answer.maps["gradient_x_input"], gradient * study.inputs, atol=1e-5)
+    assert not torch.allclose(gradient, restated(study, study.targets)[1], atol=1e-3)
 
 
 def test_without_targets_the_most_frequent_foreground_class_of_each_case_is_explained(study):

@@ -3,14 +3,22 @@
 
 import json
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from fedxai.bundle import Bundle
 from fedxai.bundle.inspection import Inspection
+from fedxai.combine.statistics import proposal
 from fedxai.errors import BundleError
+from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom_3d import make_phantom_3d
+from fedxai.intake.statistics import cohort_statistics
+from fedxai.privacy.statistics import released_statistics
+from fedxai.records import Case
+from fedxai.report.survey import monai_config
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 
@@ -168,6 +176,43 @@ def test_yaml_is_read_strictly(write, config, text, reason):
     (folder / "configs" / "train.yaml").write_text(yaml.safe_dump(config) + text)
     with pytest.raises(BundleError, match=reason):
         Inspection(folder)
+
+
+def volumes(folder, thickness):
+    """A site whose slices are so many mm thick."""
+    rng, cases = np.random.default_rng(0), []
+    for index in range(6):
+        files = [folder / f"{kind}{index}.nii.gz" for kind in ("image", "label")]
+        folder.mkdir(exist_ok=True)
+        for file, voxels in zip(files, (rng.random((8, 8, 12)), rng.integers(0, 3, (8, 8, 12))), strict=True):
+            nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.diag([0.8, 0.8, thickness, 1])), file)
+        cases.append(Case(image=files[0], label=files[1], group=str(index)))
+    splits = {"training": cases}
+    names = ["background", "anterior", "posterior"]
+    return Cohort.write(folder, name="v", description="", modality="MR", class_names=names, splits=splits)
+
+
+def test_the_one_spacing_that_a_survey_proposes_is_taken_in(write, config, tmp_path):
+    cohorts = [volumes(tmp_path / f"site-{thickness}", thickness) for thickness in (1.0, 1.5, 3.0)]
+    told = {site.folder.name: released_statistics(cohort_statistics(site, group=5), 5) for site in cohorts}
+    proposed, _ = proposal(told, task="segmentation")
+    assert proposed.pixdim == [0.8, 0.8, 1.5], "the median site's"
+    [place] = [i for i, step in enumerate(config["train"]["deterministic_transforms"]) if step["_target_"] == "Resized"]
+    config["train"]["deterministic_transforms"][place] = {
+        "_target_": "Spacingd",
+        "keys": ["image", "label"],
+        "pixdim": "%configs/preprocessing.json::spacing::pixdim",
+        "mode": ["bilinear", "nearest"],
+    }
+    folder = write(config)
+    (folder / "configs" / "preprocessing.json").write_text(json.dumps(monai_config(proposed)))
+    prepare = Bundle.open(folder).parser({"device": "cpu"}).get_parsed_content("validate#preprocessing")
+    for site, depth in zip(cohorts, (8, 12, 23), strict=True):
+        case = site.cases("training")[0]
+        item = prepare({"image": str(case.image), "label": str(case.label)})
+        for key in ("image", "label"):
+            assert item[key].pixdim.tolist() == pytest.approx(proposed.pixdim)
+            assert item[key].shape == (1, 8, 8, depth)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def compare(
     Example: `fedxai compare --cohorts COHORTS --bundle brain_mri_tumor_classification --rounds 10 --out DIR`
     """
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress
 
     from fedxai.bundle import Bundle
     from fedxai.flare.comparison import SystemsComparison
@@ -147,10 +147,14 @@ def compare(
         key_metric=key_metric,
         out=out,
     )
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # the time left rests on the rounds of the last day: rich would forget those of more than 30 seconds ago
+    with Progress(console=Console(stderr=True), speed_estimate_period=86_400) as progress:
         bar = progress.add_task("starting", total=None)
-        results = comparison.run(seeds, on_step=lambda step: progress.update(bar, description=step))
+
+        def show(done: int, total: int, step: str) -> None:
+            progress.update(bar, completed=done, total=total, description=step)
+
+        results = comparison.run(seeds, on_progress=show)
     typer.echo(f"comparison: {write_comparison(results, out)}")
 
 

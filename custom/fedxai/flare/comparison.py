@@ -37,6 +37,11 @@ from fedxai.train.key_metric import check_key_metric, check_measured, key_metric
 
 POOLED = "pooled"
 _EXPLAINED = 5  # times in a run, besides the final models
+_Told = Callable[[int], None]
+
+
+def _quiet(done: int) -> None:
+    """Nobody listens."""
 
 
 class SystemsComparison:
@@ -94,13 +99,27 @@ class SystemsComparison:
         }
         self._keep_settings()
 
-    def run(self, seeds: int, *, on_step: Callable[[str], None] = lambda _: None) -> Comparison:
-        """Train and test every system with seeds 0 to ``seeds - 1``."""
+    def run(
+        self, seeds: int, *, on_progress: Callable[[int, int, str], None] = lambda done, total, step: None
+    ) -> Comparison:
+        """Train and test every system with seeds 0 to ``seeds - 1``.
+
+        Args:
+            seeds: how many.
+            on_progress: called when a system begins and after its rounds, with what is done and what there is to do,
+                counted in rounds of one site, and with the system; results that were there before count in neither.
+        """
+        steps = [(seed, name, compute) for seed in range(seeds) for name, compute in self._systems(seed)]
+        each, done = self.rounds * len(self.cohorts), 0
+        total = each * sum(not (self.out / _file(seed, name)).is_file() for seed, name, _ in steps)
         results: list[SystemResult] = []
-        for seed in range(seeds):
-            for name, compute in self._systems(seed):
-                on_step(f"seed {seed}: {name}")
-                results += self._kept(f"seed{seed}-{name}", compute)
+        for seed, name, compute in steps:
+            file, step = _file(seed, name), f"seed {seed}: {name}"
+            if not (self.out / file).is_file():
+                on_progress(done, total, step)
+                self._keep(file, compute(lambda more, done=done, step=step: on_progress(done + more, total, step)))
+                done += each
+            results += self._kept(file)
         return Comparison(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             bundle=self.bundle.identity,
@@ -109,31 +128,42 @@ class SystemsComparison:
             results=results,
         )
 
-    def _systems(self, seed: int) -> Iterator[tuple[str, Callable[[], list[SystemResult]]]]:
-        yield "centralised", lambda: [self._centralised(seed)]
-        yield "local-only", lambda: [self._local_only(seed, site) for site in self.cohorts]
-        yield "federated", lambda: [self._federated(seed)]
-        yield "FedXAI-Med", lambda: [self._fedxai(seed)]
+    def _systems(self, seed: int) -> Iterator[tuple[str, Callable[..., list[SystemResult]]]]:
+        """The name of each, and what computes it; that tells how many rounds of one site are done."""
 
-    def _centralised(self, seed: int) -> SystemResult:
+        def of_all(tell: _Told) -> _Told:
+            return lambda round_: tell(round_ * len(self.cohorts))
+
+        def local_only(tell: _Told = _quiet) -> list[SystemResult]:
+            return [
+                self._local_only(seed, site, lambda round_, before=index * self.rounds: tell(before + round_))
+                for index, site in enumerate(self.cohorts)
+            ]
+
+        yield "centralised", lambda tell=_quiet: [self._centralised(seed, of_all(tell))]
+        yield "local-only", local_only
+        yield "federated", lambda tell=_quiet: [self._federated(seed, of_all(tell))]
+        yield "FedXAI-Med", lambda tell=_quiet: [self._fedxai(seed, of_all(tell))]
+
+    def _centralised(self, seed: int, on_round: _Told = _quiet) -> SystemResult:
         together = self.train.local_steps and self.train.local_steps * len(self.cohorts)
         trainer = self._trainer(POOLED, self._pooled(), seed, local_steps=together)
-        trained = train_rounds({POOLED: trainer}, rounds=self.rounds, key_metric=self.key_metric)
+        trained = train_rounds({POOLED: trainer}, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
         moved = [self._everything_moved()]
         return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
 
-    def _local_only(self, seed: int, site: str) -> SystemResult:
+    def _local_only(self, seed: int, site: str, on_round: _Told) -> SystemResult:
         trainer = self._trainer(site, self.cohorts[site].splits(), seed)
-        trained = train_rounds({site: trainer}, rounds=self.rounds, key_metric=self.key_metric)
+        trained = train_rounds({site: trainer}, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
         return self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
 
-    def _federated(self, seed: int) -> SystemResult:
+    def _federated(self, seed: int, on_round: _Told) -> SystemResult:
         trainers = {site: self._trainer(site, cohort.splits(), seed) for site, cohort in self.cohorts.items()}
-        trained = train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric)
+        trained = train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
         sent = [Outgoing(kind="update", messages=self.rounds * len(trainers), bytes=trained.update_bytes)]
         return self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)
 
-    def _fedxai(self, seed: int) -> SystemResult:
+    def _fedxai(self, seed: int, on_round: _Told) -> SystemResult:
         start = time.perf_counter()
         guided = self.train.model_copy(update={"guidance": self.guidance})
         train = guided.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
@@ -152,6 +182,7 @@ class SystemsComparison:
                 "validate_every": self.train.validate_every,
             },
             train={**train, "seed": seed},
+            on_progress=lambda done, *_: on_round(done),
         )
         summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
         weights = torch.load(results / "best" / self.bundle.name / "models" / "model.pt", weights_only=True)
@@ -212,15 +243,12 @@ class SystemsComparison:
             case_records=sum(holding.case_records for holding in held),
         )
 
-    def _kept(self, name: str, compute: Callable[[], list[SystemResult]]) -> list[SystemResult]:
-        """The results under that name, computed where they are not there yet."""
-        file = f"results/{name}.json"
-        path = self.out / file
-        if path.is_file():
-            return [SystemResult.model_validate(item) for item in json.loads(path.read_text(encoding="utf-8"))]
-        results = compute()
+    def _keep(self, file: str, results: list[SystemResult]) -> None:
         _write(self.out, file, [result.model_dump(mode="json") for result in results])
-        return results
+
+    def _kept(self, file: str) -> list[SystemResult]:
+        kept = json.loads((self.out / file).read_text(encoding="utf-8"))
+        return [SystemResult.model_validate(item) for item in kept]
 
     def _keep_settings(self) -> None:
         path = self.out / "settings.json"
@@ -228,6 +256,10 @@ class SystemsComparison:
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
             raise SettingsError(f"--out {self.out.name} holds a comparison with other settings; choose a new folder")
         _write(self.out, path.name, wanted)
+
+
+def _file(seed: int, system: str) -> str:
+    return f"results/seed{seed}-{system}.json"
 
 
 def _write(folder: Path, file: str, values: Any) -> None:

@@ -17,7 +17,7 @@ from fedxai.cli import app
 from fedxai.errors import BundleError, CohortError, ExplanationError, FedxaiError, RunError, SettingsError
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom import make_phantom
-from fedxai.records import Explanation
+from fedxai.report.explained_folder import FolderExplanation
 from fedxai.settings import BUNDLES_VARIABLE
 
 
@@ -75,9 +75,11 @@ def test_the_help_ends_with_an_example():
 
 
 def test_folder_holds_figures_scores_gallery_and_the_mark(explained):
-    explanation = Explanation.model_validate_json((explained / "explanation.json").read_text(encoding="utf-8"))
+    explanation = FolderExplanation.model_validate_json((explained / "explanation.json").read_text(encoding="utf-8"))
     assert explanation.split == "test"
     assert explanation.cases == 5
+    assert explanation.explained == "the logit of the predicted class"
+    assert f"Explained here is {explanation.explained}:" in (explained / "reading.html").read_text(encoding="utf-8")
     assert [method.method for method in explanation.methods] == ["saliency", "grad_cam"]
     assert "never leaves the site" in (explained / "index.html").read_text(encoding="utf-8")
     assert "never leaves the site" in (explained / "NEVER_LEAVES_THE_SITE.txt").read_text(encoding="utf-8")
@@ -151,7 +153,9 @@ def test_trust_tests_run_on_request_and_their_verdict_is_shown(run, cohort, tmp_
     words = ("--out", tmp_path / "o", "--cases", 4, "--methods", "gradient_x_input")
     result = explain(run, cohort, *words, trust=2)
     assert result.exit_code == 0, result.output
-    explanation = Explanation.model_validate_json((tmp_path / "o" / "explanation.json").read_text(encoding="utf-8"))
+    explanation = FolderExplanation.model_validate_json(
+        (tmp_path / "o" / "explanation.json").read_text(encoding="utf-8")
+    )
     assert {test.name for test in explanation.methods[0].trust} == {
         "randomisation",
         "faithfulness",

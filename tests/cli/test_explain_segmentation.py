@@ -13,7 +13,8 @@ from fedxai.bundle import Bundle
 from fedxai.cli import app
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.volume import Volume
-from fedxai.records import SPLITS, Case, Explanation
+from fedxai.records import SPLITS, Case
+from fedxai.report.explained_folder import FolderExplanation
 
 NAMES = ["background", "anterior", "posterior"]
 TESTS = {"randomisation", "faithfulness", "robustness", "localisation"}
@@ -61,10 +62,10 @@ def cohort(tmp_path_factory) -> Path:
     return folder
 
 
-def explained(model: Path, cohort: Path, out: Path, *words: str) -> tuple[Explanation, str]:
+def explained(model: Path, cohort: Path, out: Path, *words: str) -> tuple[FolderExplanation, str]:
     result = CliRunner().invoke(app, ["explain", str(model), str(cohort), "--out", str(out), *words])
     assert result.exit_code == 0, result.output
-    return Explanation.model_validate_json((out / "explanation.json").read_text(encoding="utf-8")), result.output
+    return FolderExplanation.model_validate_json((out / "explanation.json").read_text(encoding="utf-8")), result.output
 
 
 def test_every_class_has_its_verdict_and_its_battery(model, cohort, tmp_path):
@@ -77,6 +78,10 @@ def test_every_class_has_its_verdict_and_its_battery(model, cohort, tmp_path):
         assert part.honesty.cases == 2
         assert part.honesty.figures["swap_kept"].n <= 1, "the first case has no partner"
     assert explanation.honesty.cases == 4
+    assert explanation.explained == "the summed logit of a class over the voxels segmented as that class"
+    assert f"Explained here is {explanation.explained}:" in (tmp_path / "o" / "reading.html").read_text(
+        encoding="utf-8"
+    )
     assert "Does the model decide by the region?" in output
     assert "anterior, 2 cases" in output
     assert "not run" not in output

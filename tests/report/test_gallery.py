@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedxai.errors import RunError, SettingsError
-from fedxai.records import MethodSummary
+from fedxai.records import MethodSummary, Task
 from fedxai.report.gallery import Gallery
+from fedxai.report.reading import explained_quantity
 
 METHODS = ("saliency", "grad_cam")
 SummaryOf = Callable[[str, float, int], MethodSummary]
@@ -72,6 +73,18 @@ def test_page_says_that_it_never_leaves_the_site_and_shows_each_case(tmp_path: P
         assert "E 0.420, chance 0.078" in text  # 25 of 320 pixels
     assert "No E is trustworthy by itself" in page(tmp_path / "g", "reading")
     assert pictures(tmp_path / "g") == of_case(0) + of_case(1)
+
+
+@pytest.mark.parametrize("target", ["predicted", "label"])
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_the_reading_page_says_what_is_explained(tmp_path: Path, task: Task, target: str) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0))
+        g.conclude([], explained=explained_quantity(task, target))
+    named = {"predicted": "the logit of the predicted class", "label": "the logit of the true class"}[target]
+    summed = "the summed logit of a class over the voxels segmented as that class"
+    expected = named if task == "classification" else summed
+    assert f"Explained here is {expected}:" in page(tmp_path / "g", "reading")
 
 
 def test_each_picture_is_the_image_with_or_without_one_map(tmp_path: Path) -> None:

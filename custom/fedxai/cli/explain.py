@@ -74,6 +74,7 @@ def explain(
     from fedxai.intake.cohort import Cohort
     from fedxai.report.console import print_explanation
     from fedxai.report.explained_folder import ExplainedFolder
+    from fedxai.report.reading import explained_quantity
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
@@ -110,7 +111,8 @@ def explain(
         )
         left_out = [name for name in asked if name not in answering]
         explanation = explanation.model_copy(update={"left_out": left_out})
-        folder.conclude(explanation)
+        question = trained.bundle.question
+        folder.conclude(explanation, explained=explained_quantity(trained.bundle.task, question["target_class"]))
     print_explanation(explanation, out / "index.html", class_names=trained.bundle.class_names)
 
 

@@ -28,6 +28,12 @@ _ABOUT_THE_CASE = (
 )
 
 
+class FolderExplanation(Explanation):
+    """What ``explanation.json`` holds: the site's answer, and in words what was explained."""
+
+    explained: str
+
+
 class ExplainedFolder:
     """Collects explained cases one at a time; the folder appears whole when it is closed without an error.
 
@@ -83,11 +89,12 @@ class ExplainedFolder:
             with disk(self.folder):
                 write_maps(case, self._gallery.stage / "maps" / f"case-{case.index:05d}")
 
-    def conclude(self, explanation: Explanation) -> None:
-        """Write the figures and the lines of all cases, once the last case was added."""
+    def conclude(self, explanation: Explanation, *, explained: str) -> None:
+        """Write the figures, what they are of, and the lines of all cases, once the last case was added."""
+        told = FolderExplanation(**dict(explanation), explained=explained)
         with disk(self.folder):
-            self._gallery.conclude(explanation.methods)
-            (self._gallery.stage / "explanation.json").write_bytes(strict_json(explanation))
+            self._gallery.conclude(explanation.methods, explained=explained)
+            (self._gallery.stage / "explanation.json").write_bytes(strict_json(told))
             (self._gallery.stage / "scores.csv").write_bytes(self._table().csv())
             (self._gallery.stage / MARK).write_text(_MARK_TEXT, encoding="utf-8")
 

@@ -61,6 +61,7 @@ class Gallery:
         self.class_names, self.methods, self.images = list(class_names), list(methods), list(images)
         self._entries: list[Entry] = []
         self._summaries: list[MethodSummary] = []
+        self._explained = ""
         self._seen = 0
         with disk(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +85,14 @@ class Gallery:
         if len(self._entries) < self.limit or self._make_room(kind):
             self._entries.append(self._draw(case))
 
-    def conclude(self, methods: Sequence[MethodSummary]) -> None:
-        """Show each method's mean E and trust verdict beside its maps; both are known after the last case."""
-        self._summaries = list(methods)
+    def conclude(self, methods: Sequence[MethodSummary], *, explained: str = "") -> None:
+        """Show each method's mean E and trust verdict beside its maps; both are known after the last case.
+
+        Args:
+            methods: over all cases.
+            explained: what the maps explain, in words.
+        """
+        self._summaries, self._explained = list(methods), explained
 
     def close(self) -> Path:
         """Write the pages and put the folder in its place.
@@ -101,6 +107,7 @@ class Gallery:
             class_names=self.class_names,
             methods=self.methods,
             summaries=self._summaries,
+            explained=self._explained,
         )
         try:
             with disk(self.folder):

@@ -111,6 +111,7 @@ def gallery_pages(
     class_names: Sequence[str],
     methods: Sequence[str],
     summaries: Sequence[MethodSummary],
+    explained: str = "",
 ) -> dict[str, bytes]:
     """The pages by file name; a case's place under each order is worked out here, so that no page needs a script."""
     listed = sorted(entries, key=lambda entry: (entry.label, entry.kind[1], entry.index))
@@ -127,6 +128,7 @@ def gallery_pages(
         "verdicts": {method: verdict_of(summary) if tested else None for method, summary in known.items()},
         "table": _table([summary for summary in known.values() if summary]),
         "tested": tested,
+        "explained": explained,
         "classes": classes,
         "class_name": lambda index: names.get(index, f"class {index}"),
         "controls": _controls(shown, classes),

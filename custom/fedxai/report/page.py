@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fedxai.report.reading import explained_quantity
 from fedxai.report.tables import show, show_figure
 from fedxai.report.verdict import marked
 from fedxai.report.words import count, duration, in_a_sentence, number, plural, size, words
@@ -35,6 +36,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "count": count,
         "duration": duration,
+        "explained_quantity": explained_quantity,
         "figure": show_figure,
         "in_a_sentence": in_a_sentence,
         "marked": marked,

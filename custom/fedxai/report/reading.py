@@ -14,7 +14,15 @@ from fedxai.records import (
     ModelSummary,
     RoundSummary,
     RunSummary,
+    Task,
 )
+
+
+def explained_quantity(task: Task, target_class: str = "predicted") -> str:
+    """What a map explains, the f of Eq. 4, in words; ``fedxai.explain.Question`` has the formula."""
+    if task == "segmentation":
+        return "the summed logit of a class over the voxels segmented as that class"
+    return f"the logit of the {'true' if target_class == 'label' else 'predicted'} class"
 
 
 def headline_model(summary: RunSummary) -> ModelSummary | None:

@@ -4,6 +4,7 @@
 import logging
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
@@ -37,14 +38,31 @@ class Trainer:
         }
 
 
-def test_the_answer_names_what_is_left_out_and_has_the_others(caplog):
+@pytest.fixture
+def examine(tmp_path):
+    """What an executor begun anew answers at a site whose bundle asks for a method that cannot be."""
     asked = SimpleNamespace(methods=["saliency", "grad_cam"], target_layer="2")
     question = {"target_layer": "2", "target_class": "predicted"}
     bundle = SimpleNamespace(explain=asked, task="classification", question=question)
-    site = SimpleNamespace(explain=ExplainSettings(gallery=0), bundle=bundle, trainer=Trainer())
-    executor = ExplainExecutor()
-    executor.logger = logging.getLogger("site")
-    explanation = executor._examine(site, "round")
+    site = SimpleNamespace(
+        explain=ExplainSettings(gallery=0), bundle=bundle, trainer=Trainer(), folder=tmp_path / "fedxai"
+    )
+
+    def answer():
+        executor = ExplainExecutor()
+        executor.logger = logging.getLogger("site")
+        return executor._examine(site, "round")
+
+    return answer
+
+
+def test_the_answer_names_what_is_left_out_and_has_the_others(examine, caplog):
+    explanation = examine()
     assert [method.method for method in explanation.methods] == ["saliency"]
     assert explanation.left_out == ["grad_cam"]
     assert "grad_cam is left out: target_layer '2' puts out a single cell" in caplog.text
+
+
+def test_it_is_said_once_a_run_whatever_process_answers(examine, caplog):
+    assert [examine().left_out for _ in range(3)] == [["grad_cam"]] * 3
+    assert caplog.text.count("is left out") == 1

@@ -4,7 +4,7 @@
 """The site's executors: one trains and validates the bundle, one explains it; both answer with summaries only."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nvflare.apis.executor import Executor
@@ -23,6 +23,7 @@ from fedxai.privacy.release import released_evaluation, released_explanation
 from fedxai.privacy.statistics import released_statistics
 from fedxai.records import SPLITS, Evaluations, Explanation, Figure, SiteRound, Split
 from fedxai.report.gallery import Gallery
+from fedxai.report.reading import explained_quantity
 from fedxai.score.examine import examine
 
 _AGREEING = 16  # cases whose maps are compared from round to round
@@ -135,8 +136,7 @@ class ExplainExecutor(_SiteExecutor):
             target_layer=config.target_layer,
             background=background,
         )
-        for name, reason in refused.items():
-            self.logger.warning(f"{name} is left out: {reason}")
+        self._say_once(site, [f"{name} is left out: {reason}" for name, reason in refused.items()])
         batches = site.trainer.explanation_batches(
             split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size
         )
@@ -159,8 +159,20 @@ class ExplainExecutor(_SiteExecutor):
             limit=settings.gallery,
         ) as gallery:
             explanation = examine(network, batches, sink=gallery.add, **ask)
-            gallery.conclude(explanation.methods)
+            explained = explained_quantity(site.bundle.task, ask["target_class"])
+            gallery.conclude(explanation.methods, explained=explained)
             return explanation.model_copy(update={"left_out": list(refused)})
+
+    def _say_once(self, site: Site, sentences: Sequence[str]) -> None:
+        """Once a run, remembered in a file: the simulator may begin a process for every task."""
+        file = site.folder / "left_out.txt"
+        said = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        new = [sentence for sentence in sentences if sentence not in said]
+        for sentence in new:
+            self.logger.warning(sentence)
+        if new:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{sentence}\n" for sentence in [*said, *new]), encoding="utf-8")
 
     def _searched(self, site: Site) -> Iterator[dict[str, Any]]:
         """Cases of all splits: those of one rarely show every class in as many patients as an alarm rests on."""

@@ -19,6 +19,7 @@ RIGHT_AND_DOWN = np.diag(
     (-1.0, -1.0, 1.0, 1.0)
 )  # a picture's columns go right and its rows down; RAS counts the other way
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
+_NRRD_TYPES = {"uint8": "unsigned char", "float32": "float"}
 
 
 def is_picture(path: Path) -> bool:
@@ -78,7 +79,7 @@ def write_answer(values: NDArray[Any], affine: NDArray[Any], extension: str) -> 
     """A new temporary file with these voxels; whoever sends it removes it.
 
     Args:
-        values: ``(X, Y, Z)``.
+        values: ``(X, Y, Z)``, uint8 or float32.
         affine: to RAS mm.
         extension: ``.nrrd`` (uncompressed, as OHIF reads it), ``.nii.gz`` or ``.nii``.
 
@@ -130,11 +131,24 @@ def _picture(path: Path, what: str) -> NDArray[Any]:
 
 
 def _write_nrrd(volume: Volume, path: Path) -> None:
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.voxels.transpose(2, 1, 0)))
+    """As SimpleITK writes it; that holds the interpreter, and with it the whole server, until all is on the disk."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
-    image.SetSpacing(volume.spacing)
-    image.SetDirection((lps[:3, :3] / volume.spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=False)
+    header = {
+        "type": _NRRD_TYPES[volume.voxels.dtype.name],
+        "dimension": 3,
+        "space": "left-posterior-superior",
+        "sizes": " ".join(map(str, volume.grid)),
+        "space directions": " ".join(map(_vector, lps[:3, :3].T)),
+        "kinds": "domain domain domain",
+        "endian": "little",
+        "encoding": "raw",
+        "space origin": _vector(lps[:3, 3]),
+    }
+    lines = ["NRRD0004", *(f"{name}: {value}" for name, value in header.items())]
+    with path.open("wb") as file:
+        file.write("".join(f"{line}\n" for line in [*lines, ""]).encode())
+        file.write(np.ascontiguousarray(volume.voxels.T).data)
+
+
+def _vector(numbers: NDArray[Any]) -> str:
+    return f"({','.join(repr(float(number)) for number in numbers)})"

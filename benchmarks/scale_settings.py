@@ -35,6 +35,7 @@ from nvflare.app_common.abstract.model import ModelLearnable, make_model_learnab
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
 from nvflare.app_common.app_constant import AppConstants
 from nvflare.app_common.app_event_type import AppEventType
+from nvflare.fuel.utils.fobs import FOBSContextKey
 
 TENSORS = 20
 ROUNDS = 2
@@ -42,6 +43,7 @@ SENT, WORK = 6, 12  # seconds from the last site's task on, until it has surely 
 FIGURES = "figures.json"
 COMMON = "nvflare.app_common"
 STREAM = "nvflare.app_opt.tensor_stream"
+OFFLOAD_FOLDER = "tensor_disk_offload_root_dir"  # in FLARE a private name
 OFFLOAD = {"enable_tensor_disk_offload": True}
 # name -> (kind of message, the baseline's name, settings of both sides, of the workflow, whether tensors are streamed)
 SETTINGS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], bool]] = {
@@ -126,6 +128,7 @@ class Meter(FLComponent):
             before = self.figures.get("before", resident("VmRSS") - self.model)
             self.figures = {"before": before, "asked": 0, "accepted": 0, "lazy": 0}
             self._restart()
+            self._tell_the_jobs_cell(fl_ctx)
         elif event_type == EventType.AFTER_TASK_DATA_FILTER:
             self.figures["asked"] += 1
             if self.figures["asked"] == self.sites:
@@ -137,6 +140,14 @@ class Meter(FLComponent):
         elif event_type == AppEventType.ROUND_DONE:
             self.figures["in"] = resident("VmHWM")
             self.out.write_text(json.dumps(self.figures))
+
+    def _tell_the_jobs_cell(self, fl_ctx: FLContext) -> None:
+        """Make disk offload work: in the simulator, FLARE 2.9 sets it at the server's cell instead of the job's."""
+        engine = fl_ctx.get_engine()
+        said = engine.get_cell().get_fobs_context()
+        if said.get(FOBSContextKey.TENSOR_DISK_OFFLOAD):
+            names = (FOBSContextKey.TENSOR_DISK_OFFLOAD, OFFLOAD_FOLDER)
+            engine.server.job_cell.update_fobs_context({name: said[name] for name in names})
 
     def _sent(self) -> None:
         self.figures["out"] = resident("VmHWM")

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fedxai run` and `fedxai compare` with what people get wrong: one sentence, nothing written."""
 
+import inspect
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 FEDXAI = Path(sys.executable).with_name("fedxai")
 
@@ -49,3 +52,42 @@ def test_a_folder_without_an_interrupted_run_is_not_resumed(tmp_path, repository
     message = refused("run", repository / "jobs" / "fedxai", "--resume", "--out", tmp_path / "run")
     assert "--resume needs the folder of an interrupted run, got 'run', which holds no state" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_every_option_that_decides_a_figure_stands_in_the_command_of_the_report(repository, tmp_path, monkeypatch):
+    from fedxai.cli import app
+    from fedxai.cli.run import run
+    from fedxai.errors import RunError
+    from fedxai.flare.job_settings import CONFIG, shown_settings
+    from fedxai.flare.simulate import prepare_job
+    from fedxai.report.reproduce import run_command
+
+    given = {
+        "bundle": "brain_mri_tumor_local_evidence",
+        "rounds": "3",
+        "local_epochs": "2",
+        "local_steps": "8",
+        "batch_size": "4",
+        "mixed_precision": None,
+        "validate_every": "2",
+        "key_metric": "accuracy",
+        "seed": "7",
+        "guidance": "relevance",
+    }
+    of_no_figure = {"job", "out", "cohorts", "threads", "resume", "model"}
+    assert given.keys() == inspect.signature(run).parameters.keys() - of_no_figure
+    asked = []
+
+    def prepare(job, *, settings, train, **_):
+        asked.append((settings, train))
+        prepare_job(job, tmp_path / f"job-{len(asked)}", ["site-1"], settings, train)
+        raise RunError("that is enough")
+
+    monkeypatch.setattr("fedxai.flare.simulate.run_job", prepare)
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value) if word]
+    CliRunner().invoke(app, ["run", str(repository / "jobs" / "fedxai"), "--out", "RUN", *words])
+    command = run_command("fedxai", given["bundle"], shown_settings(tmp_path / "job-1" / CONFIG))
+    monkeypatch.chdir(repository)
+    CliRunner().invoke(app, shlex.split(command.replace("\\\n", ""))[1:])
+    first, again = asked
+    assert again == first

@@ -255,7 +255,7 @@ def run_summary() -> RunSummary:
         job="fedxai",
         created="2026-03-04T15:06:07+00:00",
         versions={
-            "fedxai": "0.1.0",
+            "fedxai-med": "0.1.0",
             "torch": "2.13.0",
             "monai": "1.6.1",
             "nvflare": "2.9.0",

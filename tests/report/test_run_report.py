@@ -93,7 +93,8 @@ def test_page_says_what_matters_in_words(summary: RunSummary, tmp_path: Path) ->
         "No E is trustworthy by itself",
         "no answer within 60 s",
         summary.bundle.digest,
-        "--bundle brain_mri_tumour_classification \\ --rounds 6 \\ --out RUN",
+        "--bundle brain_mri_tumour_classification \\ --rounds 6 \\ --local-epochs 1 \\ --seed 0 \\ --out RUN",
+        "FedXAI-Med 0.1.0 · summary schema",
         "best global model (round 5)",
     ):
         assert expected in text

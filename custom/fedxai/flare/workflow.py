@@ -5,6 +5,7 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_constant import FLContextKey
@@ -20,6 +21,7 @@ from fedxai.errors import RunError
 from fedxai.flare.admission import server_bundle
 from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.asking import AskingController, check_sites
+from fedxai.flare.job_settings import shown_settings
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
 from fedxai.flare.recorder import Recorder
@@ -47,7 +49,7 @@ class ExplainedScatterAndGather(AskingController):
         patience: seconds to wait, at least, for the remaining sites once ``min_clients`` have answered; where three
             times the slowest answer to such a task is longer, that is waited.
         first_patience: the same for the first task of its kind, when nobody knows yet how long it takes.
-        settings: what the report shows under settings.
+        settings: what the report shows under settings, besides what it finds in the job's configuration.
         cohorts: simulator only: the folder with one cohort per site.
         study: name under which the run's state outlives a job; default: the job's.
         resume: go on from the study's unfinished state, if it has one.
@@ -129,7 +131,12 @@ class ExplainedScatterAndGather(AskingController):
         self._recorder = Recorder(
             bundle=server_bundle(self._bundle_name, fl_ctx),
             job=str(meta.get(JobMetaKey.JOB_NAME, "fedxai")),
-            settings={"rounds": self._num_rounds, "sites": len(sites), **self._settings},
+            settings={
+                **shown_settings(Path(str(fl_ctx.get_prop(FLContextKey.APP_ROOT))) / "config"),
+                "rounds": self._num_rounds,
+                "sites": len(sites),
+                **self._settings,
+            },
             key_metric=selector.key_metric,
         )
         check_key_metric(selector.key_metric, self._recorder.bundle)

@@ -23,6 +23,7 @@ from fedxai.report.reading import (
     site_names,
     value_of,
 )
+from fedxai.report.reproduce import run_command
 from fedxai.report.run_figures import FIGURE_NAMES, run_figures
 from fedxai.report.run_tables import TABLE_NAMES, run_tables
 from fedxai.report.shortcut_report import alarm_boxes, search_lines, search_notes
@@ -74,6 +75,7 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
         summary=summary,
         title=words(summary.bundle.name),
         created=readable_time(summary.created),
+        command=run_command(summary.job, summary.bundle.name, summary.settings),
         model=headline_model(summary),
         method=shown_method(summary),
         measures=run_measures(summary),

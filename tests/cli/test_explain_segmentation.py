@@ -78,10 +78,6 @@ def test_every_class_has_its_verdict_and_its_battery(model, cohort, tmp_path):
         assert part.honesty.cases == 2
         assert part.honesty.figures["swap_kept"].n <= 1, "the first case has no partner"
     assert explanation.honesty.cases == 4
-    assert explanation.explained == "the summed logit of a class over the voxels segmented as that class"
-    assert f"Explained here is {explanation.explained}:" in (tmp_path / "o" / "reading.html").read_text(
-        encoding="utf-8"
-    )
     assert "Does the model decide by the region?" in output
     assert "anterior, 2 cases" in output
     assert "not run" not in output
@@ -102,3 +98,10 @@ def test_without_trust_cases_nothing_is_asked_again(model, cohort, tmp_path):
     assert explanation.honesty is None
     assert [part.methods[0].trust for part in explanation.classes] == [[], []]
     assert "Does the model decide" not in output
+
+
+def test_what_is_explained_is_said_in_words(model, cohort, tmp_path):
+    explanation, _ = explained(model, cohort, tmp_path / "o", "--trust-cases", "0", "--methods", "saliency")
+    assert explanation.explained == "the summed logit of a class over the voxels segmented as that class"
+    page = (tmp_path / "o" / "reading.html").read_text(encoding="utf-8")
+    assert f"Explained here is {explanation.explained}:" in page

@@ -10,8 +10,10 @@ from pydicom.pixels import iter_pixels
 
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.reading import in_silence
+from fedxai.intake.volume import MAX_VOXELS
 
 Stored = NDArray[Any]
+MOST_PIXELS = 2**25  # of a frame; the largest mammography has 28 million
 
 
 def stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[Stored]:
@@ -20,12 +22,13 @@ def stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[Stored]:
     pydicom clears the bits above BitsStored (old scanners put overlays, names among them, there) and keeps the sign.
 
     Raises:
-        CohortError: there are no pixels, too few of them, or they cannot be decoded.
+        CohortError: there are no pixels, too few or too many of them, or they cannot be decoded.
     """
     _check_bits(dataset)
     if "PixelData" not in dataset and "FloatPixelData" not in dataset:
         raise CohortError("PixelData is missing; export the study again, with its images.")
     shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0))
+    check_size(shape, frames=len(indices) * int(dataset.get("SamplesPerPixel") or 1))
     try:
         with in_silence():
             decoded = list(iter_pixels(dataset, indices=list(indices)))
@@ -37,6 +40,21 @@ def stored_frames(dataset: Dataset, indices: Sequence[int]) -> Iterator[Stored]:
         if array.shape[:2] != shape:
             raise CohortError("PixelData is not of the size that Rows and Columns say; export the study again.")
         yield array
+
+
+def check_size(shape: tuple[int, int], *, frames: int) -> None:
+    """Refuse what a header says is too large, before anything is decoded: a few bytes may stand for gigabytes.
+
+    Raises:
+        CohortError: a frame has more than :data:`MOST_PIXELS`, or all have more than a volume may have.
+    """
+    pixels = shape[0] * shape[1]
+    if pixels > MOST_PIXELS:
+        raise CohortError(f"Rows x Columns must be at most {MOST_PIXELS} pixels, got {pixels}; leave the image out.")
+    if pixels * frames > MAX_VOXELS:
+        raise CohortError(
+            f"Rows x Columns x frames must be at most {MAX_VOXELS} values, got {pixels * frames}; leave the series out."
+        )
 
 
 def _check_bits(dataset: Dataset) -> None:

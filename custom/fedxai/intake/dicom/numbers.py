@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut
 
 from fedxai.errors import CohortError
-from fedxai.intake.dicom.decoding import Stored, stored_frames
+from fedxai.intake.dicom.decoding import Stored, check_size, stored_frames
 from fedxai.intake.dicom.frames import Frame
 from fedxai.intake.dicom.reading import read_image
 from fedxai.intake.dicom.stacks import Stack
@@ -30,8 +30,9 @@ def volume_of(stack: Stack) -> Volume:
         (columns, rows, slices) in RAS mm, axes in the order and direction of the file.
 
     Raises:
-        CohortError: a frame cannot be decoded, or its values are not measured numbers.
+        CohortError: the stack is too large, a frame cannot be decoded, or its values are not measured numbers.
     """
+    check_size(stack.frames[0].shape, frames=len(stack.frames))
     slices: dict[int, Stored] = {}
     for place, values in _values(stack.frames):
         slices[place] = _narrow(values)

@@ -81,7 +81,8 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
         unused = set(known) - {i.keys[choice.keyed_by] for i in matched}
         result.notes += [f"{len(unused)} rows of the table match nothing in the export."] if unused else []
     key = SiteKey.open(key_file)
-    stray = sum(not mask.drawn_on & {i.keys["series"] for i in taken if i.kind == "slices"} for mask in drawn)
+    volumes = {i.keys["series"] for i in taken if i.kind == "slices"}
+    stray = sum(not mask.drawn_on & volumes for mask in drawn)
     result.notes += [f"{stray} SEG or RTSTRUCT refer to no volume that was taken and were left out."] if stray else []
     for series in _series(taken):
         row = None if known is None else known[series[0].keys[choice.keyed_by]]

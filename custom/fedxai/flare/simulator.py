@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -91,7 +92,7 @@ def end_with(parent: int) -> None:
     for child in reversed(psutil.Process().children(recursive=True)):  # sites first: FLARE's main thread ends with ours
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    os._exit(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # this process, and what it has begun since they were listed
 
 
 def main() -> int | None:
@@ -102,6 +103,8 @@ def main() -> int | None:
     parser.add_argument("--parent", type=int, help="process without which the run ends")
     arguments = parser.parse_args()
     if arguments.parent is not None:
+        if os.getpgrp() != os.getpid():
+            os.setpgrp()
         threading.Thread(target=end_with, args=(arguments.parent,), daemon=True).start()
     runner = (SimulatorAgain if arguments.resume else Simulator)(
         job_folder=arguments.job_folder,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The phantom's truth is known, and E sees it: a trained model, one that learnt noise, one that learnt a shortcut.
+"""The phantom's truth is known, and E sees it: a model untrained, one trained, one that learnt noise, a shortcut.
 
 The network is the brain bundle's with strides in place of max pooling, which alone draws a map towards whatever is
 strong: with it a model of shuffled labels scores 0.14 and one of the shortcut 0.09 where chance is 0.08.
@@ -36,24 +36,29 @@ def strided(brain_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(strided, tmp_path_factory):
-    """Macro AUC, E and chance of the network on three phantoms, one scanner each."""
+    """Macro AUC, E and chance of the network, trained on three phantoms of one scanner each, and before that on one."""
     kinds = {"honest": {}, "shuffled": {"shuffle_labels": True}, "shortcut": {"shortcut": True}}
-    return {
-        name: examined(strided, tmp_path_factory.mktemp(name) / "site-1", planted) for name, planted in kinds.items()
-    }
+    sites = {name: site(strided, tmp_path_factory.mktemp(name) / "site-1", planted) for name, planted in kinds.items()}
+    found = {"untrained": examined(sites["honest"])}
+    for name, trainer in sites.items():
+        update = trainer.train(trainer.weights(), round_=0, rounds=1)
+        assert update.steps == EPOCHS * 18
+        found[name] = examined(trainer)
+    return found
 
 
-def examined(bundle, folder, planted):
+def site(bundle, folder, planted):
     cohort = make_phantom(folder, site="site-1", index=0, cases=480, **planted)
-    site = SiteTrainer(
+    return SiteTrainer(
         bundle=bundle,
         cases=cohort.splits(),
         site="site-1",
         settings=TrainSettings(local_epochs=EPOCHS),
         device="cpu",
     )
-    update = site.train(site.weights(), round_=0, rounds=1)
-    assert update.steps == EPOCHS * 18
+
+
+def examined(site):
     explanation = examine(
         site.network,
         site.explanation_batches("test", limit=200, batch_size=16),
@@ -66,6 +71,13 @@ def examined(bundle, folder, planted):
         explanation.scores["relevance_mass"],
         explanation.chance["relevance_mass"].value,
     )
+
+
+def test_an_untrained_model_guesses_and_looks_anywhere(found):
+    auc, e, chance = found["untrained"]
+    assert 0.4 < auc < 0.6
+    assert 0.6 * chance < e.value < 1.4 * chance
+    assert e.high < found["honest"][1].low
 
 
 def test_a_trained_model_looks_at_the_lesion(found):

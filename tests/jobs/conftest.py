@@ -2,7 +2,10 @@
 """Jobs of the tests: the main job with small cohorts, and with faults planted at its sites."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,21 @@ def faulty_job(main_job, tmp_path):
         return job
 
     return make
+
+
+@pytest.fixture
+def bare_simulator(tmp_path):
+    """FLARE's own command in an empty folder, as its users type it."""
+
+    def start(job: Path, *options: str, cohorts: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        environment = {name: value for name, value in os.environ.items() if name != "FEDXAI_COHORTS"}
+        return subprocess.run(
+            [Path(sys.executable).with_name("nvflare"), "simulator", job, *options],
+            cwd=tmp_path,
+            env={**environment, **({"FEDXAI_COHORTS": str(cohorts)} if cohorts else {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return start

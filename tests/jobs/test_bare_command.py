@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """FLARE's own command on the main job, as its users type it: alone in its file, because it takes the longest of all."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from fedxai.records import RunSummary
@@ -13,12 +8,8 @@ from fedxai.records import RunSummary
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "FEDXAI_COHORTS"}
-    nvflare = Path(sys.executable).with_name("nvflare")
-    done = subprocess.run(
-        [nvflare, "simulator", main_job], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, bare_simulator, tmp_path):
+    done = bare_simulator(main_job)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "no cohort is configured, so the embedded phantom cohort is used" in done.stdout + done.stderr
     results = tmp_path / "simulator_workspace" / "server" / "simulate_job" / "fedxai"
@@ -27,7 +18,11 @@ def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, tmp_path
     assert f"round {len(summary.rounds)}/" in done.stdout + done.stderr
     assert (results / "report.html").is_file()
     assert list((results / "events").rglob("events.out.tfevents*"))
-    best = next(m for m in summary.final if m.which == "best")
+    explained = {part.round: sum(site.explanation is not None for site in part.sites) for part in summary.rounds}
+    assert explained == {1: 4, 2: 4, 3: 0, 4: 4, 5: 0, 6: 0}, "the last round's model is explained as the last one"
+    last, best = (next(m for m in summary.final if m.which == which) for which in ("last", "best"))
+    assert last.round == len(summary.rounds) == 6
+    assert last.explanations.keys() == last.evaluations.keys() == {site.name for site in summary.sites}
     assert best.metrics["macro_auc"].value > 0.7, "the phantom is learnt in the demo's rounds"
     assert best.shortcuts is not None
     assert best.shortcuts.tests > 0

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from fedxai.bundle import Bundle
-from fedxai.flare.simulate import run_job
+from fedxai.flare.simulate import RESULTS, prepare_job, run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import SPLITS, RunSummary
 from fedxai.settings import TrainSettings
+from fedxai.train import federation
 from fedxai.train.engine import SiteTrainer
-from fedxai.train.federation import train_rounds
 
 pytestmark = pytest.mark.slow
 LOCAL_EPOCHS = 2
@@ -32,12 +32,15 @@ def model(results: Path, which: str) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def two_runs(repository, tmp_path_factory):
-    """The same seed twice: all sites at once, and one at a time (a fresh process for every task)."""
+    """The same seed twice: all sites at once, and one at a time (a fresh process for every task).
+
+    The sites are of unequal size, so that a mean without weights is another one.
+    """
     from fedxai.intake.phantom import make_phantom
 
     root = tmp_path_factory.mktemp("runs")
-    for index in range(3):
-        make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=40)
+    for index, cases in enumerate((50, 40, 30)):
+        make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
     job = repository / "jobs" / "fedxai"
     same = {
         "cohorts": root / "cohorts",
@@ -60,8 +63,19 @@ def test_one_thread_and_three_agree(two_runs):
     assert [m.explanation for m in a.final] == [m.explanation for m in b.final]
 
 
-def test_the_federated_model_is_the_plain_loops_model(two_runs):
+def averaged(updates, cases):
+    """Equation 2 once more."""
+    sites = list(updates)
+    n = [cases[site] for site in sites]
+    return {
+        name: np.average([updates[site][name] for site in sites], axis=0, weights=n).astype(np.float32)
+        for name in updates[sites[0]]
+    }
+
+
+def test_the_federated_model_is_the_plain_loops_model(two_runs, monkeypatch):
     """FLARE's rounds against Equations 1 and 2 in one process."""
+    monkeypatch.setattr(federation, "fedavg", averaged)
     cohorts, together, _ = two_runs
     bundle = Bundle.open(read(together).bundle.name)
     trainers = {
@@ -73,7 +87,7 @@ def test_the_federated_model_is_the_plain_loops_model(two_runs):
         )
         for site, path in site_cohorts(cohorts).items()
     }
-    plain = train_rounds(trainers, rounds=2)
+    plain = federation.train_rounds(trainers, rounds=2)
     for which, weights in (("last", plain.last), ("best", plain.best)):
         for name, tensor in model(together, which).items():
             np.testing.assert_allclose(tensor, weights[name], rtol=1e-5, atol=1e-6)
@@ -226,3 +240,17 @@ def test_rounds_that_are_not_validated_train_as_usual_and_no_model_of_theirs_is_
     assert summary.choice is not None
     assert summary.choice.round in (2, 3)
     assert "Validation loss" in (results / "report.html").read_text()
+
+
+def test_flares_own_command_runs_the_sites_that_it_is_given_in_the_folder_that_it_is_given(
+    main_job, bare_simulator, tmp_path
+):
+    sites = ["site-1", "site-2", "site-3", "site-4"]
+    small = {"num_rounds": 1, "explain_every": 0, "local_epochs": 1}
+    prepare_job(main_job, tmp_path / "job", sites, small, {})
+    done = bare_simulator(tmp_path / "job", "-c", "site-1,site-3", "-t", "1", "-w", "workspace")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    summary = read(tmp_path / "workspace" / RESULTS)
+    assert [site.name for site in summary.sites] == ["site-1", "site-3"]
+    assert [len(round_.sites) for round_ in summary.rounds] == [2]
+    assert summary.final[-1].explanations.keys() == {"site-1", "site-3"}

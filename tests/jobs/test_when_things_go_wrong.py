@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults through the real simulator: a sentence, an exit code, nothing half-written, and the rest goes on."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,7 +23,13 @@ def summary_of(results: Path) -> RunSummary:
 
 
 def test_the_run_goes_on_without_the_sites_that_fail_and_says_who_was_missing(faulty_job, small_cohorts, tmp_path):
-    faults = {"site-2/1": "nan loss", "site-3/2": "wrong shape", "site-3/3": "nan update", "site-2/4": "die"}
+    faults = {
+        "site-2/1": "nan loss",
+        "site-3/2": "wrong shape",
+        "site-3/3": "nan update",
+        "site-2/4": "die",
+        "site-3/5": "wrong name",
+    }
     settings = {"num_rounds": 5, "min_clients": 1, "explain_every": 0, "patience": 8}
     results = run_job(faulty_job(faults), out=tmp_path / "run", cohorts=small_cohorts, settings=settings)
     missing = {r.round: {a.name: a.reason for a in r.missing} for r in summary_of(results).rounds}
@@ -35,9 +40,15 @@ def test_the_run_goes_on_without_the_sites_that_fail_and_says_who_was_missing(fa
     assert "must be float32" in missing[2]["site-3"]
     assert "not finite" in missing[3]["site-3"]
     assert missing[4] == {"site-2": "no answer in time"}
-    assert "site-2" in missing[5]
-    assert "no answer in time" in (results / "report.html").read_text()
-    assert all(torch.isfinite(t).all() for t in torch.load(next((results / "last").rglob("model.pt"))).values())
+    assert list(missing[5]) == ["site-2", "site-3"]
+    assert "update has 1 tensors missing and 1 unknown ones" in missing[5]["site-3"]
+    report = (results / "report.html").read_text()
+    assert "no answer in time" in report
+    assert "1 tensors missing and 1 unknown ones" in report
+    assert "stowaway" not in report, "a name that nobody knows could be content"
+    last = torch.load(next((results / "last").rglob("model.pt")))
+    assert "stowaway" not in last
+    assert all(torch.isfinite(t).all() for t in last.values())
 
 
 @pytest.mark.parametrize(
@@ -56,16 +67,17 @@ def test_a_run_that_did_not_do_what_it_was_asked_fails_with_a_sentence(
     assert len(summary_of(tmp_path / "run" / RESULTS).rounds) >= 1, "the report of the rounds before is kept"
 
 
-def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, tmp_path):
-    done = subprocess.run(
-        [Path(sys.executable).with_name("nvflare"), "simulator", main_job, "-w", tmp_path / "w", "-n", "2", "-t", "2"],
-        env={**os.environ, "FEDXAI_COHORTS": str(small_cohorts)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, bare_simulator):
+    done = bare_simulator(main_job, "-n", "2", "-t", "2", cohorts=small_cohorts)
     assert done.returncode != 0
     assert "the cohorts folder has site-1, site-2, site-3" in done.stdout + done.stderr
+
+
+def test_the_bare_command_fails_where_all_sites_fail(faulty_job, bare_simulator):
+    """FLARE's simulator exits with 0 there unless the job panics."""
+    done = bare_simulator(faulty_job({"*/1": "nan loss"}), "-c", "site-1,site-3", "-t", "1")
+    assert done.returncode != 0
+    assert "round 1 got 0 usable updates and needs 2" in done.stdout + done.stderr
 
 
 def test_a_run_folder_that_holds_something_is_refused_and_kept(main_job, small_cohorts, tmp_path):

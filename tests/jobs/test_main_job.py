@@ -242,6 +242,7 @@ def test_rounds_that_are_not_validated_train_as_usual_and_no_model_of_theirs_is_
     assert "Validation loss" in (results / "report.html").read_text()
 
 
+@pytest.mark.timeout(1500)
 def test_flares_own_command_runs_the_sites_that_it_is_given_in_the_folder_that_it_is_given(
     main_job, bare_simulator, tmp_path
 ):

@@ -51,7 +51,7 @@ def test_nothing_configured_means_no_cohorts_folder(monkeypatch):
     assert cohorts_root() is None
 
 
-@pytest.mark.parametrize("shell", ["the folder", None, "gone"])
+@pytest.mark.parametrize("shell", ["the folder", None, "gone", "."])
 def test_a_relative_cohorts_folder_is_below_the_one_where_the_command_was_typed(tmp_path, monkeypatch, shell):
     """FLARE's simulator goes into its workspace before anybody asks."""
     typed, workspace = tmp_path / "typed", tmp_path / "workspace"

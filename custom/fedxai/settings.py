@@ -154,7 +154,8 @@ def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
 def cohorts_root(setting: str | None = None) -> Path | None:
     """The folder with one cohort per site: the environment's, else the job's setting, else None.
 
-    A relative one is below the folder in which the command was typed.
+    A relative one is below the folder in which the command was typed, where it is there, else below the present one:
+    FLARE's simulator has gone into its workspace by now, and only the shell's PWD tells where that was.
 
     Raises:
         SettingsError: when the named folder does not exist.
@@ -162,16 +163,13 @@ def cohorts_root(setting: str | None = None) -> Path | None:
     named = os.environ.get(COHORTS_VARIABLE) or setting
     if not named:
         return None
-    root = (_typed_in() / Path(named).expanduser()).resolve()
+    root = Path(named).expanduser()
+    if (typed := os.environ.get("PWD", "") / root).is_dir():
+        root = typed
+    root = root.resolve()
     if not root.is_dir():
         raise SettingsError(
             f"{COHORTS_VARIABLE} must name a folder with one cohort per site, got {root.name!r}, which is none; "
             "make one with `fedxai cohort split`"
         )
     return root
-
-
-def _typed_in() -> Path:
-    """The folder in which the command was typed; FLARE's simulator has gone into its workspace by now."""
-    shell = os.environ.get("PWD")
-    return Path(shell) if shell and Path(shell).is_dir() else Path.cwd()

@@ -19,7 +19,6 @@ RIGHT_AND_DOWN = np.diag(
     (-1.0, -1.0, 1.0, 1.0)
 )  # a picture's columns go right and its rows down; RAS counts the other way
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
-_NRRD_TYPES = {"uint8": "unsigned char", "float32": "float"}
 
 
 def is_picture(path: Path) -> bool:
@@ -131,24 +130,15 @@ def _picture(path: Path, what: str) -> NDArray[Any]:
 
 
 def _write_nrrd(volume: Volume, path: Path) -> None:
-    """As SimpleITK writes it; that holds the interpreter, and with it the whole server, until all is on the disk."""
+    """With pynrrd: SimpleITK holds the interpreter, and with it the whole server, until all is on the disk."""
+    import nrrd
+
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
-    header = {
-        "type": _NRRD_TYPES[volume.voxels.dtype.name],
-        "dimension": 3,
-        "space": "left-posterior-superior",
-        "sizes": " ".join(map(str, volume.grid)),
-        "space directions": " ".join(map(_vector, lps[:3, :3].T)),
-        "kinds": "domain domain domain",
-        "endian": "little",
+    header: Any = {
         "encoding": "raw",
-        "space origin": _vector(lps[:3, 3]),
+        "space": "left-posterior-superior",
+        "space directions": lps[:3, :3].T,
+        "space origin": lps[:3, 3],
+        "kinds": ["domain"] * 3,
     }
-    lines = ["NRRD0004", *(f"{name}: {value}" for name, value in header.items())]
-    with path.open("wb") as file:
-        file.write("".join(f"{line}\n" for line in [*lines, ""]).encode())
-        file.write(np.ascontiguousarray(volume.voxels.T).data)
-
-
-def _vector(numbers: NDArray[Any]) -> str:
-    return f"({','.join(repr(float(number)) for number in numbers)})"
+    nrrd.write(str(path), volume.voxels, header)

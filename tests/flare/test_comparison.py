@@ -84,9 +84,8 @@ def test_a_folder_with_another_comparison_is_refused(compare, results):
 def test_centralised_takes_as_many_steps_as_all_sites_together(compare, tmp_path):
     make, _ = compare
     train = TrainSettings(local_steps=2, batch_size=2, threads=1)
-    comparison = make(train=train, rounds=2, out=tmp_path)
-    systems = dict(comparison._systems(0))
-    [centralised], [federated] = systems["centralised"](), systems["federated"]()
+    comparison, heard = make(train=train, rounds=2, out=tmp_path), []
+    [centralised], [federated] = comparison._centralised(0, heard.append), comparison._federated(0, heard.append)
     assert centralised.steps == federated.steps == 2 * 2 * 3
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models and cases for the tests of the reading room: small, untrained where only places matter."""
 
+import runpy
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def cohort_3d(tmp_path_factory):
         task: make_phantom_3d(root / task, site="site-2", index=1, task=task, cases=12)
         for task in ("classification", "segmentation")
     }
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """An archive of a test module's own."""
+    start = runpy.run_path(str(Path(__file__).with_name("orthanc.py")))["running"]
+    with start(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(ORTHANC.MISSING, reason=ORTHA
 
 
 @pytest.fixture(scope="module")
-def orthanc(tmp_path_factory):
-    with ORTHANC.running(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def uploaded(orthanc, tmp_path_factory):
     """SeriesInstanceUIDs by orientation, one patient each."""
     found = {}

@@ -33,12 +33,6 @@ WORKSTATION = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("wor
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(ORTHANC.MISSING, reason=ORTHANC.WHY)]
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory):
-    with ORTHANC.running(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
 @pytest.fixture
 def site(orthanc, cohort_3d, tmp_path):
     """A cohort whose first cases lie as series in the archive, in other axes and under other names."""

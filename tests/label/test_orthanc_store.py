@@ -30,12 +30,6 @@ SEGMENTS = [{"name": "tumour", "idx": 1}, {"name": "œdème", "idx": 2}]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(ORTHANC.MISSING, reason=ORTHANC.WHY)]
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory):
-    with ORTHANC.running(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
 @pytest.fixture
 def desk(orthanc, tmp_path):
     """A store on an Orthanc with one oblique series."""

@@ -30,7 +30,7 @@ def problem_of(name: str, *, imports: bool = False) -> str | None:
         imports: whether an import statement names it; nothing else may name a whole module, since what is then done
             with the module has no name that could be judged.
     """
-    if _root(name) not in ROOTS:
+    if root_of(name) not in ROOTS:
         return f"{name} is outside monai, torch, ignite, numpy and fedxai"
     if _is_plain(name):
         return None
@@ -38,7 +38,7 @@ def problem_of(name: str, *, imports: bool = False) -> str | None:
         found = _look_up(name)
     except LookupError as error:
         return str(error)
-    ours = _root(name) in PACKAGES
+    ours = root_of(name) in PACKAGES
     if isinstance(found, ModuleType) and (ours or name in _PLAIN):
         return None if imports else f"{name} is a whole module; name what you need of it"
     return None if ours and (_is_constant(found) or _computes(name, found)) else f"{name} is not on the allow list"
@@ -46,7 +46,7 @@ def problem_of(name: str, *, imports: bool = False) -> str | None:
 
 def reach_of(name: str) -> str | None:
     """What a name outside the allow list reaches, where published bundles name such things; None: not even there."""
-    if _root(name) in PACKAGES:
+    if root_of(name) in PACKAGES:
         try:
             _look_up(name)
         except LookupError:
@@ -116,10 +116,11 @@ def _look_up(name: str) -> Any:
 
 
 def _inside(module: ModuleType, root: str) -> bool:
-    return _root(module.__name__) in ((*PACKAGES, root) if root in PACKAGES else (root,))
+    return root_of(module.__name__) in ((*PACKAGES, root) if root in PACKAGES else (root,))
 
 
-def _root(name: str) -> str:
+def root_of(name: str) -> str:
+    """The first part of a dotted name: its package."""
     return name.partition(".")[0]
 
 
@@ -145,8 +146,8 @@ def _computes(name: str, found: Any) -> bool:
         home = f"{module}.{getattr(found, '__qualname__', name.rpartition('.')[2])}"
     except Exception:  # MONAI's stand-in for a package that is not installed raises whatever is asked of it
         return False
-    root = _root(module)
-    if root not in PACKAGES or _root(name) != root or _is_method(found):
+    root = root_of(module)
+    if root not in PACKAGES or root_of(name) != root or _is_method(found):
         return False
     if root == "fedxai":
         return _is_part(found)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedxai.bundle.allowed import component_name, downloads, problem_of, reach_of
+from fedxai.bundle.allowed import component_name, downloads, problem_of, reach_of, root_of
 from fedxai.bundle.expression import BUILTINS, DEFAULT_NAMES, imported, judge
 from fedxai.bundle.files import judge_files
 from fedxai.bundle.findings import Finding, Kind
@@ -88,7 +88,7 @@ class ConfigReader:
             self.names[alias] = name
         if before != name or alias in BUILTINS:
             yield self._finding(at, "import", text, f"gives the known name {alias} another meaning")
-        elif _root(name) == PACKAGE:
+        elif root_of(name) == PACKAGE:
             self.scripts.add(name)
             yield self._finding(at, "import", text, target_problem(self._folder, name) if self._strict else None)
         else:
@@ -106,7 +106,7 @@ class ConfigReader:
     def _of_scripts(self, problem: str | None) -> str | None:
         """A name under ``scripts`` is the bundle's own, and its script is read like everything else."""
         name = (problem or "").partition(" ")[0]
-        if _root(name) != PACKAGE:
+        if root_of(name) != PACKAGE:
             return problem
         self.scripts.add(name)
         return target_problem(self._folder, name) if self._strict else None
@@ -116,7 +116,7 @@ class ConfigReader:
         if not isinstance(target, str) or target[:1] in ("$", "@", "%", ""):
             return self._finding(at, "target", str(target), "the _target_ must be spelt out")
         name = component_name(target)
-        if _root(name) == PACKAGE:
+        if root_of(name) == PACKAGE:
             self.scripts.add(name)
             problem = target_problem(self._folder, name) if self._strict else None
         else:
@@ -190,7 +190,3 @@ def _other(folder: Path, file: Path, names: Mapping[str, str]) -> list[Finding]:
         problem = None if holds_list else str(error).partition(": ")[2]
         return [] if problem is None else [Finding(where=where, kind="file", what=where, runs=False, problem=problem)]
     return ConfigReader(folder, where, config, strict=False, names=names).findings()
-
-
-def _root(name: str) -> str:
-    return name.partition(".")[0]

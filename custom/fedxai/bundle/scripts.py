@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from fedxai.bundle.allowed import LISTS, ROOTS, locates, problem_of
+from fedxai.bundle.allowed import LISTS, ROOTS, locates, problem_of, root_of
 from fedxai.bundle.findings import Finding
 
 PACKAGE = "scripts"
@@ -40,7 +40,9 @@ def needed_files(bundle: Path, modules: set[str]) -> list[Path]:
             file = module_file(bundle, ".".join(parts[:length]))
             if file is not None and file not in files:
                 files[file] = None
-                waiting += [found.name for found in _imports(_tree(file), bundle, file) if _root(found.name) == PACKAGE]
+                waiting += [
+                    found.name for found in _imports(_tree(file), bundle, file) if root_of(found.name) == PACKAGE
+                ]
     return sorted(files)
 
 
@@ -114,7 +116,7 @@ def _imports(tree: ast.Module | None, bundle: Path, file: Path) -> Iterator[_Imp
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Import):
             for alias in node.names:
-                root = _root(alias.name)
+                root = root_of(alias.name)
                 meant = alias.name if alias.asname else root
                 yield _Import(alias.asname or root, meant, alias.name, node.lineno)
         elif isinstance(node, ast.ImportFrom):
@@ -130,7 +132,7 @@ def _import_problem(bundle: Path, name: str) -> str | None:
         return f"{name} imports everything; name what you need"
     if name == _OPTIONAL_IMPORT:  # judged where it is called
         return None
-    if _root(name) == PACKAGE:
+    if root_of(name) == PACKAGE:
         return _own_problem(bundle, name, imports=True)
     refused = name.rpartition(".")[2] in _REFUSED["attributes"]
     return problem_of(name, imports=True) or (f"{name} may not be used in a script" if refused else None)
@@ -147,7 +149,7 @@ def _own_problem(bundle: Path, name: str, *, imports: bool, steps: int = 16) -> 
     if rest[0] in _defined(tree):
         return None
     for found in _imports(tree, bundle, file):
-        if found.bound == rest[0] and _root(found.meant) == PACKAGE and steps:
+        if found.bound == rest[0] and root_of(found.meant) == PACKAGE and steps:
             return _own_problem(bundle, ".".join([found.meant, *rest[1:]]), imports=imports, steps=steps - 1)
     return f"{name} is not a class, function or value of the bundle's own"
 
@@ -168,10 +170,6 @@ def _defined(tree: ast.Module | None) -> set[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {found.id for target in targets for found in ast.walk(target) if isinstance(found, ast.Name)}
     return names
-
-
-def _root(name: str) -> str:
-    return name.partition(".")[0]
 
 
 class _Reader:
@@ -213,9 +211,9 @@ class _Reader:
 
     def _named(self, node: ast.AST) -> str | None:
         name = (self._dotted(node) or "").removesuffix(".__init__")
-        if _root(name) == PACKAGE:
+        if root_of(name) == PACKAGE:
             return _own_problem(self._bundle, name, imports=False)
-        if _root(name) not in ROOTS:
+        if root_of(name) not in ROOTS:
             return None
         return problem_of(name) or (f"{name} may stand as a _target_ only" if locates(name) else None)
 

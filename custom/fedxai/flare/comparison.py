@@ -4,8 +4,9 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,12 @@ from fedxai.report.files import write_files
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, GuidanceSettings, SiteSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
-from fedxai.train.federation import train_rounds
+from fedxai.train.federation import TrainingResult, train_rounds
 from fedxai.train.key_metric import check_key_metric, check_measured, key_metrics
 
 POOLED = "pooled"
 _EXPLAINED = 5  # times in a run, besides the final models
 _Told = Callable[[int], None]
-
-
-def _quiet(done: int) -> None:
-    """Nobody listens."""
 
 
 class SystemsComparison:
@@ -109,17 +106,24 @@ class SystemsComparison:
             on_progress: called when a system begins and after its rounds, with what is done and what there is to do,
                 counted in rounds of one site, and with the system; results that were there before count in neither.
         """
-        steps = [(seed, name, compute) for seed in range(seeds) for name, compute in self._systems(seed)]
+        systems = {
+            "centralised": self._centralised,
+            "local-only": self._local_only,
+            "federated": self._federated,
+            "FedXAI-Med": self._fedxai,
+        }
+        steps = [(f"results/seed{seed}-{name}.json", seed, name) for seed in range(seeds) for name in systems]
         each, done = self.rounds * len(self.cohorts), 0
-        total = each * sum(not (self.out / _file(seed, name)).is_file() for seed, name, _ in steps)
+        total = each * sum(not (self.out / file).is_file() for file, *_ in steps)
         results: list[SystemResult] = []
-        for seed, name, compute in steps:
-            file, step = _file(seed, name), f"seed {seed}: {name}"
+        for file, seed, name in steps:
             if not (self.out / file).is_file():
-                on_progress(done, total, step)
-                self._keep(file, compute(lambda more, done=done, step=step: on_progress(done + more, total, step)))
+                tell = partial(_tell, on_progress, done, total, f"seed {seed}: {name}")
+                tell(0)
+                _write(self.out, file, [result.model_dump(mode="json") for result in systems[name](seed, tell)])
                 done += each
-            results += self._kept(file)
+            kept = json.loads((self.out / file).read_text(encoding="utf-8"))
+            results += [SystemResult.model_validate(item) for item in kept]
         return Comparison(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             bundle=self.bundle.identity,
@@ -128,42 +132,30 @@ class SystemsComparison:
             results=results,
         )
 
-    def _systems(self, seed: int) -> Iterator[tuple[str, Callable[..., list[SystemResult]]]]:
-        """The name of each, and what computes it; that tells how many rounds of one site are done."""
-
-        def of_all(tell: _Told) -> _Told:
-            return lambda round_: tell(round_ * len(self.cohorts))
-
-        def local_only(tell: _Told = _quiet) -> list[SystemResult]:
-            return [
-                self._local_only(seed, site, lambda round_, before=index * self.rounds: tell(before + round_))
-                for index, site in enumerate(self.cohorts)
-            ]
-
-        yield "centralised", lambda tell=_quiet: [self._centralised(seed, of_all(tell))]
-        yield "local-only", local_only
-        yield "federated", lambda tell=_quiet: [self._federated(seed, of_all(tell))]
-        yield "FedXAI-Med", lambda tell=_quiet: [self._fedxai(seed, of_all(tell))]
-
-    def _centralised(self, seed: int, on_round: _Told = _quiet) -> SystemResult:
+    def _centralised(self, seed: int, tell: _Told) -> list[SystemResult]:
         together = self.train.local_steps and self.train.local_steps * len(self.cohorts)
         trainer = self._trainer(POOLED, self._pooled(), seed, local_steps=together)
-        trained = train_rounds({POOLED: trainer}, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
+        trained = self._train({POOLED: trainer}, lambda round_: tell(round_ * len(self.cohorts)))
         moved = [self._everything_moved()]
-        return self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)
+        return [self._result("centralised", seed, trained.best, trained.steps, trained.seconds, moved)]
 
-    def _local_only(self, seed: int, site: str, on_round: _Told) -> SystemResult:
-        trainer = self._trainer(site, self.cohorts[site].splits(), seed)
-        trained = train_rounds({site: trainer}, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
-        return self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
+    def _local_only(self, seed: int, tell: _Told) -> list[SystemResult]:
+        results = []
+        for index, (site, cohort) in enumerate(self.cohorts.items()):
+            trainer = self._trainer(site, cohort.splits(), seed)
+            trained = self._train({site: trainer}, lambda round_, before=index * self.rounds: tell(before + round_))
+            results.append(
+                self._result("local-only", seed, trained.best, trained.steps, trained.seconds, [], site=site)
+            )
+        return results
 
-    def _federated(self, seed: int, on_round: _Told) -> SystemResult:
+    def _federated(self, seed: int, tell: _Told) -> list[SystemResult]:
         trainers = {site: self._trainer(site, cohort.splits(), seed) for site, cohort in self.cohorts.items()}
-        trained = train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
+        trained = self._train(trainers, lambda round_: tell(round_ * len(self.cohorts)))
         sent = [Outgoing(kind="update", messages=self.rounds * len(trainers), bytes=trained.update_bytes)]
-        return self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)
+        return [self._result("federated", seed, trained.best, trained.steps, trained.seconds, sent)]
 
-    def _fedxai(self, seed: int, on_round: _Told) -> SystemResult:
+    def _fedxai(self, seed: int, tell: _Told) -> list[SystemResult]:
         start = time.perf_counter()
         guided = self.train.model_copy(update={"guidance": self.guidance})
         train = guided.model_dump(mode="json", exclude={"seed"}, exclude_none=True)
@@ -182,15 +174,17 @@ class SystemsComparison:
                 "validate_every": self.train.validate_every,
             },
             train={**train, "seed": seed},
-            on_progress=lambda done, *_: on_round(done),
+            on_progress=lambda done, *_: tell(done * len(self.cohorts)),
         )
         summary = RunSummary.model_validate_json((results / "summary.json").read_text(encoding="utf-8"))
         weights = torch.load(results / "best" / self.bundle.name / "models" / "model.pt", weights_only=True)
         steps = sum(site.steps for round_ in summary.rounds for site in round_.sites)
         seconds = time.perf_counter() - start
-        return self._result(
-            "FedXAI-Med", seed, {k: v.numpy() for k, v in weights.items()}, steps, seconds, summary.bytes
-        )
+        best = {name: tensor.numpy() for name, tensor in weights.items()}
+        return [self._result("FedXAI-Med", seed, best, steps, seconds, summary.bytes)]
+
+    def _train(self, trainers: Mapping[str, SiteTrainer], on_round: _Told) -> TrainingResult:
+        return train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
 
     def _result(
         self,
@@ -243,13 +237,6 @@ class SystemsComparison:
             case_records=sum(holding.case_records for holding in held),
         )
 
-    def _keep(self, file: str, results: list[SystemResult]) -> None:
-        _write(self.out, file, [result.model_dump(mode="json") for result in results])
-
-    def _kept(self, file: str) -> list[SystemResult]:
-        kept = json.loads((self.out / file).read_text(encoding="utf-8"))
-        return [SystemResult.model_validate(item) for item in kept]
-
     def _keep_settings(self) -> None:
         path = self.out / "settings.json"
         wanted = {**self.settings, "digest": self.bundle.digest}
@@ -258,8 +245,8 @@ class SystemsComparison:
         _write(self.out, path.name, wanted)
 
 
-def _file(seed: int, system: str) -> str:
-    return f"results/seed{seed}-{system}.json"
+def _tell(on_progress: Callable[[int, int, str], None], before: int, total: int, step: str, more: int) -> None:
+    on_progress(before + more, total, step)
 
 
 def _write(folder: Path, file: str, values: Any) -> None:

@@ -25,6 +25,7 @@ from fedxai.records import SPLITS, Evaluations, Explanation, Figure, SiteRound, 
 from fedxai.report.gallery import Gallery
 from fedxai.report.reading import explained_quantity
 from fedxai.score.examine import examine
+from fedxai.whole_file import write_whole
 
 _AGREEING = 16  # cases whose maps are compared from round to round
 
@@ -172,7 +173,7 @@ class ExplainExecutor(_SiteExecutor):
             self.logger.warning(sentence)
         if new:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(f"{sentence}\n" for sentence in [*said, *new]), encoding="utf-8")
+            write_whole(file, "".join(f"{sentence}\n" for sentence in [*said, *new]).encode())
 
     def _searched(self, site: Site) -> Iterator[dict[str, Any]]:
         """Cases of all splits: those of one rarely show every class in as many patients as an alarm rests on."""

@@ -171,7 +171,7 @@ class Site(FLComponent):
                 asks for.
             SettingsError: when a training setting breaks its rule.
         """
-        classes = self._fitting_classes()
+        classes = fitting_classes(self.cohort, self.bundle, site=self.name)
         _ = self.trainer  # made now, so that what cannot be trained is said before anything is
         return Survey(
             cases=self.cohort.counts(),
@@ -188,12 +188,8 @@ class Site(FLComponent):
             CohortError: when a file of the cohort would stop a run.
             BundleError: when cohort and bundle differ in their number of classes.
         """
-        self._fitting_classes()
+        fitting_classes(self.cohort, self.bundle, site=self.name)
         return cohort_statistics(self.cohort, group=self.settings.minimum_cell)
-
-    def _fitting_classes(self) -> int:
-        """How many classes cohort and bundle have, once every file of the cohort is there."""
-        return fitting_classes(self.cohort, self.bundle, site=self.name)
 
     def _phantom(self) -> Cohort:
         folder = self.folder / "phantom"

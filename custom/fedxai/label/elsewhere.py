@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pydicom.dataset import Dataset
 
 from fedxai.errors import CohortError
+from fedxai.intake.dicom.instance import of_our_making
 from fedxai.label.archive import Archive, Series, drawing_of
 from fedxai.label.bands import is_band
 from fedxai.label.feedback import Drawn
-from fedxai.records import MANUFACTURER
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ def drawn_elsewhere(
         RunError: the archive does not answer.
         CohortError: it has no such series.
     """
-    segs = archive.segmentations(series)
-    foreign = [seg for seg in segs if str(seg.get("Manufacturer") or "").strip() != MANUFACTURER]
+    foreign = [seg for seg in archive.segmentations(series) if not of_our_making(seg)]
     named = [(seg, chosen) for seg in foreign if (chosen := region_segments(seg, class_names))]
     if not named:
         return {}

@@ -152,6 +152,14 @@ def test_the_report_holds_all_that_was_said_and_strict_refuses_what_nobody_can_r
     assert "1 rows of the table match nothing" in report
 
 
+_WITH_IT = [f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)]
+
+
+def _study(ct, phantom):
+    """The files of one more study, of four slices from below."""
+    return [ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7) for k in range(4)]
+
+
 def _cut_before(path, keyword, into=0):
     """Cut a file where an attribute begins, or so many bytes into its value."""
     place = pydicom.dcmread(path).get_item(keyword).value_tell
@@ -161,10 +169,9 @@ def _cut_before(path, keyword, into=0):
 @pytest.mark.parametrize(("keyword", "into"), [("ImagePositionPatient", 5), ("Rows", 0), ("Columns", 1)])
 def test_a_slice_that_is_cut_in_its_header_refuses_its_series(ct, take, phantom, keyword, into):
     """The topmost one leaves no gap: without it the series would be a smaller volume."""
-    for k in range(4):
-        last = ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7)
+    *_, last = _study(ct, phantom)
     _cut_before(last, keyword, into)
-    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    taken = take(rows=_WITH_IT)
     assert taken.taken == 6
     assert [refusal.reason for refusal in taken.refused] == [
         "1 of 4 files: Rows or Columns are missing: the file is cut short or damaged; export the study again."
@@ -172,19 +179,18 @@ def test_a_slice_that_is_cut_in_its_header_refuses_its_series(ct, take, phantom,
 
 
 def test_a_study_whose_slices_are_all_cut_is_refused_and_not_absent(ct, take, phantom):
-    for k in range(4):
-        _cut_before(ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7), "Rows")
-    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    for path in _study(ct, phantom):
+        _cut_before(path, "Rows")
+    taken = take(rows=_WITH_IT)
     assert taken.taken == 6
     assert taken.refused[0].reason.startswith("4 of 4 files: Rows or Columns are missing")
 
 
 @pytest.mark.parametrize(("keyword", "into"), [("SeriesInstanceUID", 9), ("StudyInstanceUID", 9)])
 def test_a_slice_cut_before_its_series_refuses_all_of_its_patient(ct, take, phantom, keyword, into):
-    for k in range(4):
-        last = ct.slice(phantom[k], (0, 0, 2.5 * k), patient="P7", study=7)
+    *_, last = _study(ct, phantom)
     _cut_before(last, keyword, into)
-    taken = take(rows=[f"P{number},{'ab'[number % 2]}" for number in (*range(6), 7)])
+    taken = take(rows=_WITH_IT)
     assert taken.taken == 6
     reasons = [refusal.reason for refusal in taken.refused]
     assert "3 of 3 files: An image of the patient is cut short before it says of which series it is" in reasons[0]

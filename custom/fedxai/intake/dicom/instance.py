@@ -133,7 +133,7 @@ def _kind(header: Dataset) -> Kind:
     modality = str(header.get("Modality") or "").strip().upper()
     if sop_class in DRAWN:
         return "drawn"
-    if str(header.get("Manufacturer") or "").strip() == MANUFACTURER:
+    if of_our_making(header):
         return "made here"
     if _lacks_size(header) and "SeriesInstanceUID" not in header:
         return "cut"
@@ -144,6 +144,11 @@ def _kind(header: Dataset) -> Kind:
         return "localizer"
     captured = "Secondary Capture" in UID(sop_class).name
     return "slices" if modality in _SLICED and not captured else "picture"
+
+
+def of_our_making(header: Dataset) -> bool:
+    """Whether FedXAI-Med wrote an object: saliency, or a region that a reader drew at our desk."""
+    return str(header.get("Manufacturer") or "").strip() == MANUFACTURER
 
 
 def _lacks_size(header: Dataset) -> bool:

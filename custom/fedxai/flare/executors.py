@@ -13,6 +13,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.apis.signal import Signal
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from fedxai.errors import FedxaiError, RunError
 from fedxai.explain import answering
@@ -55,6 +56,8 @@ class _SiteExecutor(Executor):
         except Exception as error:
             self.log_exception(fl_ctx, f"{task_name} failed", fire_event=False)
             reply = refusal(error)
+        finally:
+            cleanup_memory(cuda_empty_cache=True)  # without it a site grew by 10 to 13 % in 180 rounds
         if abort_signal.triggered:
             return make_reply(ReturnCode.TASK_ABORTED)
         return reply

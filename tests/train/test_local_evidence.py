@@ -17,14 +17,15 @@ def test_logits_have_one_row_a_case(spatial_dims, space):
     assert network(spatial_dims)(torch.rand(2, 1, *space)).shape == (2, 3)
 
 
-def test_the_logits_are_the_relevance_weighted_mean_of_the_evidence():
-    net, image = network(), torch.rand(2, 1, 32, 32)
+@pytest.mark.parametrize("sharpness", [1.0, 3.0])
+def test_the_logits_are_the_relevance_weighted_mean_of_the_evidence(sharpness):
+    net, image = network(sharpness=sharpness), torch.rand(2, 1, 32, 32)
     heard = {}
     for name in ("evidence", "relevance"):
         getattr(net, name).register_forward_hook(lambda _, __, out, name=name: heard.update({name: out}))
     logits = net(image)
     for case in range(2):
-        weights = torch.sigmoid(heard["relevance"][case, 0])
+        weights = torch.sigmoid(heard["relevance"][case, 0]) ** sharpness
         total = sum(weights[y, x] * heard["evidence"][case, :, y, x] for y in range(weights.shape[0]) for x in range(8))
         torch.testing.assert_close(logits[case], total / weights.sum())
 
@@ -39,6 +40,22 @@ def test_a_cell_hears_nothing_from_outside_its_receptive_field():
     net(image), net(other)
     assert torch.equal(heard[0][..., 0, :], heard[1][..., 0, :])
     assert not torch.equal(heard[0][..., 4, :], heard[1][..., 4, :])
+
+
+def test_hundreds_of_irrelevant_cells_are_outweighed_by_a_few_relevant_ones_only_where_weights_are_sharp():
+    relevance = torch.full((1, 1, 24, 24), -4.0)
+    relevance[..., 10:13, 10:13] = 4.0
+    for sharpness, least, most in ((1.0, 0.4, 0.5), (3.0, 0.999, 1.0)):
+        net = network(channels=[8], strides=[1], sharpness=sharpness)
+        net.relevance.register_forward_hook(lambda *_: relevance)
+        net.evidence.register_forward_hook(lambda *_: (relevance > 0).float().expand(1, 3, 24, 24))
+        share = net(torch.rand(1, 1, 24, 24))
+        assert ((share > least) & (share <= most)).all(), sharpness
+
+
+def test_a_sharpness_that_is_none_is_refused():
+    with pytest.raises(BundleError, match="sharpness must be above 0, got 0"):
+        network(sharpness=0)
 
 
 def test_a_wrong_number_of_strides_is_refused():

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from fedxai.errors import BundleError
 
@@ -14,8 +15,9 @@ from fedxai.errors import BundleError
 class LocalEvidence(nn.Module):
     """Cells of a small receptive field give class evidence, and a relevance that weighs them.
 
-    ``f = sum_c w_c e_c``, ``w_c = sigmoid(a_c) / sum_d sigmoid(a_d)``: e_c ``(K,)`` is the evidence and a_c the
-    relevance logit of cell c. What lies outside a cell's receptive field cannot speak through that cell. The head
+    ``f = sum_c w_c e_c``, ``w_c = sigmoid(a_c)^p / sum_d sigmoid(a_d)^p``: e_c ``(K,)`` is the evidence, a_c the
+    relevance logit of cell c and p the sharpness. With p = 1 hundreds of cells of small relevance together weigh as
+    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell. The head
     also sees where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
     Group normalisation takes one mean and variance a group over the whole image, so a cell also feels the image's
     overall brightness and contrast, and nothing of where they come from; ``norm=None`` closes that path too, and
@@ -28,13 +30,14 @@ class LocalEvidence(nn.Module):
         channels: of each 3-wide convolution.
         strides: of each convolution.
         hidden: channels of the head's hidden layer.
+        sharpness: p, above 0.
         norm: MONAI's name of a normalisation and its settings, or None.
 
     Shapes: ``(B, C, *spatial)`` to logits ``(B, K)``; ``relevance`` (a module of the network) puts out
     ``(B, 1, *cells)``.
 
     Raises:
-        BundleError: when channels and strides differ in number or are empty.
+        BundleError: when channels and strides differ in number or are empty, or the sharpness is not above 0.
 
     Source: a relative of BagNet (Brendel and Bethge 2019, arXiv:1904.00760) and of attention-based multiple
     instance learning (Ilse et al. 2018, arXiv:1802.04712), with the relevance open to supervision.
@@ -54,6 +57,7 @@ class LocalEvidence(nn.Module):
         channels: Sequence[int],
         strides: Sequence[int],
         hidden: int = 64,
+        sharpness: float = 1.0,
         norm: str | tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
@@ -61,6 +65,9 @@ class LocalEvidence(nn.Module):
             raise BundleError(
                 f"channels and strides must be as many and at least one, got {len(channels)} and {len(strides)}"
             )
+        if sharpness <= 0:
+            raise BundleError(f"sharpness must be above 0, got {sharpness}")
+        self.sharpness = sharpness
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
         layers: list[nn.Module] = []
         for given, made, stride in zip([in_channels, *channels], channels, strides, strict=False):
@@ -78,9 +85,9 @@ class LocalEvidence(nn.Module):
         """See the class."""
         features = self.features(image)
         seen = self.hidden(torch.cat([features, _position(features)], dim=1))
-        weights = self.relevance(seen).sigmoid()
-        space = tuple(range(2, image.ndim))
-        return (weights * self.evidence(seen)).sum(dim=space) / weights.sum(dim=space).clamp(min=1e-6)
+        relevance = logsigmoid(self.relevance(seen).float()).flatten(2)
+        weights = (self.sharpness * relevance).softmax(dim=2)  # sigmoid(a)^p over its sum
+        return (weights * self.evidence(seen).flatten(2)).sum(dim=2)
 
     def _start(self) -> None:
         """Weights that keep the signal's size (He et al. 2015, arXiv:1502.01852); relevance starts below one half.

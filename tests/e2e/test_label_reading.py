@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The desk's own reading page in a real browser: next case, image and bands, rating, class, comment; and its walls."""
 
+import gzip
 import os
 import runpy
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel
+import numpy as np
 import pytest
 import requests
 
@@ -86,13 +89,11 @@ def test_a_reader_looks_rates_corrects_and_comments(desk: Any, browser: Any) -> 
     find(browser, "input[value='3']").click()
     find(browser, "#right select").send_keys("rimmed")
     find(browser, "textarea").send_keys("at the rim <b>")
-    if folder := os.environ.get("FEDXAI_PICTURES"):
-        Path(folder, "label_reading.png").write_bytes(browser.get_screenshot_as_png())
     find(browser, "#save").click()
     until(lambda: find(browser, "#message").text.startswith("Saved"), "the answer")
     images = list(desk.told("GET", "/datastore/?output=all")["objects"])
     told = [desk.told("GET", f"/feedback/image?image={image}")["opinions"] for image in images]
-    ((opinion,),) = [opinions for opinions in told if opinions]
+    (opinion,) = [opinion for opinions in told for opinion in opinions if opinion["comment"]]
     assert (opinion["reader"], opinion["agreement"], opinion["label"]) == ("annotator", 3, "rimmed")
     assert opinion["comment"] == "at the rim <b>"
     find(browser, "#next").click()  # what was said of the first is not carried over to the second
@@ -103,10 +104,45 @@ def test_a_reader_looks_rates_corrects_and_comments(desk: Any, browser: Any) -> 
     assert [line for line in severe(browser) if "400" not in line] == []
 
 
+@pytest.mark.parametrize("browser", ["annotator"], indirect=True)
+def test_a_reader_outlines_what_matters_and_is_told_e(desk: Any, browser: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    image = sorted(desk.told("GET", "/datastore/?output=all")["objects"])[1]
+    browser.get(f"{desk.url}/reading/?image={image}")
+    until(lambda: find(browser, "#case").is_displayed() and find(browser, "#save").is_enabled(), "the case")
+    canvas = find(browser, "#drawing")
+    width, height = canvas.size["width"], canvas.size["height"]
+    assert width < find(browser, "#picture").size["width"] / 2 + 1
+    for radius in (0.45, 0.25):
+        pen = ActionChains(browser, duration=20)
+        for number, angle in enumerate(np.arange(24) * np.pi / 12):
+            place = round(radius * width * np.cos(angle)), round(radius * height * np.sin(angle))
+            pen.move_to_element_with_offset(canvas, *place)
+            pen = pen.click_and_hold() if number == 0 else pen
+        pen.release().perform()
+        if radius > 0.25:
+            find(browser, "#undo").click()
+    find(browser, "input[value='2']").click()
+    find(browser, "#save").click()
+    until(lambda: "chance" in find(browser, "#message").text, "E")
+    if folder := os.environ.get("FEDXAI_PICTURES"):
+        Path(folder, "label_reading.png").write_bytes(browser.get_screenshot_as_png())
+    opinion = desk.told("GET", f"/feedback/image?image={image}")["opinions"][-1]
+    assert (opinion["reader"], opinion["names"], opinion["agreement"]) == ("annotator", {"lesion": 1}, 2)
+    saved = desk.ask("GET", f"/datastore/label?label={image}&tag=final").content
+    labels = np.asanyarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(saved)).dataobj)
+    (slices,) = np.nonzero(labels.any(axis=(0, 1)))
+    assert len(slices) in (1, 2)  # of so many, more than are shown
+    assert labels[..., slices[0]].mean() == pytest.approx(np.pi * 0.25**2, abs=0.03)
+    assert severe(browser) == []
+
+
 @pytest.mark.parametrize("browser", ["reader"], indirect=True)
 def test_who_may_only_read_looks_and_nothing_but_the_pages_own_script_runs(desk: Any, browser: Any) -> None:
     next_case(browser)
     assert not find(browser, "#said").is_displayed()
+    assert not find(browser, "#drawing").is_displayed()
     assert severe(browser) == []
     for inserted in ("textContent = 'window.ran = true'", "src = 'data:text/javascript,window.ran = true'"):
         browser.execute_script(

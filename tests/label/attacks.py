@@ -119,6 +119,7 @@ NAMES = [
     infer("a model that climbs out", 404, model="..%2f..%2fx"),
     infer("a model that is not there", 404, model="nobody"),
     infer("settings that are no object", 422, params="[1]"),
+    Attack("a DICOM SEG that no model gives", 406, "POST", "/infer/threshold?image=case0&output=dicom_seg", "reader"),
     infer("settings nested without end", 422, params="[" * 100_000),
     infer("an image in a session that climbs out", 422, image="&session_id=../../elsewhere"),
     Attack("a download of an absolute path", 404, "GET", f"/datastore/image?image={SECRET}", "reader"),
@@ -128,6 +129,9 @@ NAMES = [
     Attack("removing a path that climbs out", 404, "DELETE", "/datastore/image?id=../elsewhere/secret", "admin"),
     Attack("removing a label that climbs out", 422, "DELETE", "/datastore/label?id=case0&tag=../..", "admin"),
     Attack("a static file that climbs out", 404, "GET", "/static/..%2f..%2f..%2fapp.py", "reader"),
+    Attack("a page that climbs out", 404, "GET", "/ohif/%2e%2e", "reader"),
+    Attack("telling of a label that is not there", 404, "PUT", "/datastore/label/info?label=case0&tag=nobody"),
+    Attack("removing a label that is not there", 404, "DELETE", "/datastore/label?id=case0&tag=nobody", "admin"),
     Attack("a strategy that is not there", 404, "POST", "/activelearning/nobody", "reader", {"json": {}}),
     Attack("training in a folder", 404, "POST", "/train/..%2fx", "admin", {"json": {}}),
     Attack("a score with a bundle's path", 422, "POST", "/scoring/nothing", more={"json": {"bundle_path": "/x"}}),
@@ -186,7 +190,7 @@ PEOPLE = [
     Attack("a reader who tells of an image", 403, "PUT", "/datastore/image/info?image=case0", READER),
     Attack("a reader who trains", 403, "POST", "/train/", READER, {"json": {}}),
     Attack("a reader who wants the server's paths", 403, "GET", "/datastore/?output=train", READER),
-    Attack("an annotator who removes an image", 403, "DELETE", "/datastore/image?id=case0"),
+    Attack("an annotator who removes an image", 403, "DELETE", "/datastore/image?id=case2"),
     Attack("an annotator who takes everything", 403, "GET", "/datastore/dataset"),
     Attack("an annotator who reads the log", 403, "GET", "/logs/"),
     Attack("an annotator who takes weights", 403, "GET", "/model/threshold"),
@@ -208,6 +212,19 @@ PEOPLE = [
     Attack("a method that is not there", 405, "PATCH", "/info/", "admin"),
     Attack("pathology, closed here", 404, "POST", "/infer/wsi/threshold?image=case0", READER, {"json": {}}),
 ]
+
+
+REFUSED_BY_ANYBODY = (  # also by MONAI Label's own application
+    "a model that climbs out",
+    "a download of an absolute path",
+    "a download of a path that climbs out",
+    "a static file that climbs out",
+    "training in a folder",
+    "the archive's other interface",
+    "weights of a path",
+    "an address that is not there",
+    "a method that is not there",
+)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def prepare(folder: Path) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *arguments: str, auth: str = "token") -> Iterator[Server]:
+def serving(folder: Path, *arguments: object, auth: str = "token", scheme: str = "http") -> Iterator[Server]:
     """`fedxai label serve` on the tiny app, with a token for each role."""
     prepare(folder)
     tokens = {role: TokenFile(folder / "state" / TOKEN_FILE).issue(role, role, days=1) for role in ROLES}
@@ -159,8 +159,8 @@ def serving(folder: Path, *arguments: str, auth: str = "token") -> Iterator[Serv
         *(FEDXAI, "label", "serve", "--studies", folder / "studies", "--model", "tiny", "--app", folder / "app"),
         *("--state", folder / "state", "--port", port, "--auth", auth, *arguments),
     ]
-    with _running(line, folder, port, "/auth/") as process:
-        yield Server(f"http://127.0.0.1:{port}", folder, process.pid, tokens)
+    with _running(line, folder, port, "/auth/", scheme) as process:
+        yield Server(f"{scheme}://127.0.0.1:{port}", folder, process.pid, tokens)
 
 
 @contextmanager
@@ -177,14 +177,16 @@ def serving_unwrapped(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def _running(line: list[object], folder: Path, port: int, path: str) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(
+    line: list[object], folder: Path, port: int, path: str, scheme: str = "http"
+) -> Iterator["subprocess.Popen[bytes]"]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}
     env["PYTHONPATH"] = str(folder / "app")
     console = folder.with_name(f"{folder.name}.log")
     with console.open("wb") as log:
         process = subprocess.Popen([str(part) for part in line], stdout=log, stderr=log, env=env, cwd=folder)
     try:
-        _wait(process, f"http://127.0.0.1:{port}{path}", console)
+        _wait(process, f"{scheme}://127.0.0.1:{port}{path}", console)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -203,6 +205,8 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
         try:
             if requests.get(url, timeout=5).ok:
                 return
+        except requests.exceptions.SSLError:  # it is there, with a certificate that the test has yet to trust
+            return
         except requests.RequestException:
             time.sleep(0.2)
     raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")

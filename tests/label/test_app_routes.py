@@ -31,10 +31,20 @@ def test_what_is_said_is_kept_and_shown_under_the_readers_name(routes):
     assert routes.routes.of_all()["readers"] == 1
 
 
+def test_what_is_outlined_on_the_page_is_kept_as_what_a_viewer_saves(routes):
+    line = {"picture": 0, "name": "lesion", "points": [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]}
+    told = routes.routes.say(REQUEST, routes.image, {"outlines": [line], "agreement": 2})
+    assert (told["reader"], told["agreement"], told["names"]) == (LOCAL.name, 2, {"lesion": 1})
+    (opinion,) = routes.feedback.opinions(routes.image)
+    assert routes.feedback.drawing(opinion).region.mean() == pytest.approx(0.25, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("told", "error"),
     [
         ({}, CohortError),
+        ({"outlines": []}, CohortError),
+        ({"outlines": [{"picture": 7, "name": "lesion", "points": [[0, 0], [1, 0], [1, 1]]}]}, CohortError),
         ({"agreement": 7}, CohortError),
         ({"reader": "somebody else"}, CohortError),
         ({"label": "no such class"}, ExplanationError),

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every voxel stays in place: marks in an oblique, anisotropic, lopsided volume, in all orientations of its axes."""
 
+import importlib
+import runpy
+import shutil
+import subprocess
+import sys
 from itertools import permutations, product
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -11,16 +18,28 @@ from nibabel import orientations
 from nibabel.affines import apply_affine
 
 from fedxai.intake.volume import Volume
+from fedxai.label import shims
+from fedxai.label.archive import Archive
 from fedxai.label.bands import bands
+from fedxai.label.feedback import Feedback
 from fedxai.label.grids import RIGHT_AND_DOWN, read_drawing, read_image, write_answer
 from fedxai.label.model_watch import ModelWatch
+from fedxai.report.dicom_saliency import SaliencyMap
 
+SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_series.py"))))
 SHAPE, SPACING = (26, 34, 18), (1.7, 1.2, 2.6)
 MARKS = ((5, 6, 4), (18, 9, 12), (12, 27, 7))  # no plane mirrors them onto each other
 TURNS = [
     np.array([[axis, flip] for axis, flip in zip(order, flips, strict=True)], dtype=float)
     for order in permutations(range(3))
     for flips in product((1, -1), repeat=3)
+]
+
+SLICED = [  # columns, rows, slices: 24, for slices run along the cross product of rows and columns in whatever order
+    "".join(codes)
+    for order in permutations(("LR", "PA", "SI"))
+    for codes in product(*order)
+    if np.linalg.det(orientations.inv_ornt_aff(orientations.axcodes2ornt(codes), SHAPE)[:3, :3]) > 0
 ]
 
 
@@ -164,3 +183,80 @@ def test_saliency_of_a_mark_lies_on_the_mark(served, tmp_path):
         mark = np.asanyarray(turned(voxels, turn).dataobj) > 0
         assert back[dilated(mark)].sum() > 0.95 * back.sum()
         assert isinstance(looked.relevance, torch.Tensor)
+
+
+def program(name: str) -> str | None:
+    """One of dcmqi's, which share no code with what wrote the files."""
+    path = Path(sys.executable).with_name(name)
+    return str(path) if path.exists() else shutil.which(name)
+
+
+def as_itk(name: str, file: Path, folder: Path) -> list[np.ndarray]:
+    """By file that dcmqi makes of a DICOM object, where each voxel lies (RAS mm) and its value."""
+    import SimpleITK as sitk
+
+    folder.mkdir()
+    line = [program(name), "--inputDICOM", file, "--outputDirectory", folder, "-t", "nrrd"]
+    subprocess.run([str(part) for part in line], check=True, capture_output=True)
+    found = []
+    for path in sorted(folder.glob("*.nrrd")):
+        image = sitk.ReadImage(str(path))
+        values = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+        affine = np.eye(4)
+        affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+        affine[:3, 3] = image.GetOrigin()
+        places = apply_affine(np.diag([-1, -1, 1, 1]) @ affine, np.indices(values.shape).reshape(3, -1).T)
+        found.append(np.column_stack([places, values.ravel()]))
+    return found
+
+
+@pytest.fixture
+def series(request, tmp_path):
+    """The phantom as DICOM files in a folder, sliced along any axis, and the store that reads it."""
+    shims.apply()
+    stores = importlib.import_module("fedxai.label.stores")
+    voxels, _ = phantom()
+    image = nibabel.Nifti1Image(voxels, oblique())
+    SERIES.write_volume(tmp_path / "export", image, axes=request.param)
+    store = stores.ReadersArchive(Archive(str(tmp_path / "export")), tmp_path / "archive")
+    store.feedback, store.checked = Feedback(tmp_path / "archive" / "feedback"), lambda said: said
+    (identity,) = store.list_images()
+    return SimpleNamespace(store=store, identity=identity, stored=tmp_path / "export" / "fedxai")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(program("paramap2itkimage") is None, reason="dcmqi is not installed: pip install dcmqi")
+@pytest.mark.parametrize("series", SLICED, indirect=True)
+def test_marks_stay_in_place_in_dicom_however_it_is_sliced(served, series, tmp_path):
+    """Image, a region drawn on other axes and a map on the image's: where dcmqi, and with it 3D Slicer, puts them."""
+    _, region = phantom()
+    truth = centres(region, oblique())
+    path = Path(series.store.get_image_uri(series.identity))
+    image = nibabel.load(path)
+    voxels = np.asanyarray(image.dataobj)
+    assert centres(np.where(voxels >= 400, voxels // 400, 0), image.affine) == pytest.approx(truth, abs=0.01)
+
+    nibabel.save(nibabel.Nifti1Image(region, oblique()), tmp_path / "drawn.nii.gz")
+    told = {"label_info": [{"name": f"mark {number}", "idx": number} for number in (1, 2, 3)], "user": "Rahman"}
+    series.store.save_label(series.identity, str(tmp_path / "drawn.nii.gz"), "final", told)
+    (file,) = series.stored.rglob("*.dcm")
+    for number, found in enumerate(as_itk("segimage2itkimage", file, tmp_path / "seg"), start=1):
+        inside = found[found[:, 3] > 0, :3]
+        assert len(inside) == (region == number).sum()
+        assert inside.mean(axis=0) == pytest.approx(truth[number - 1], abs=0.01)
+
+    model = served["brain_mri_lesion_classification"]
+    prepared = model.prepare(path)
+    relevance = (prepared.image.as_tensor() - 0.05).clamp(min=0)
+    values = model.onto_image(relevance, prepared, nearest=False).astype(np.float32)
+    saliency = SaliencyMap(
+        values=values, affine=model.affine_of(prepared), method="saliency", target="marks", model="0123456789abcdef" * 4
+    )
+    uid = series.store.store_saliency(series.identity, saliency)
+    (found,) = as_itk("paramap2itkimage", series.stored / uid / "000000.dcm", tmp_path / "map")
+    i, j, k = np.rint(apply_affine(np.linalg.inv(image.affine), found[:, :3])).astype(int).T
+    assert np.array_equal(found[:, 3], values[i, j, k])
+    for centre in truth:
+        near = found[np.linalg.norm(found[:, :3] - centre, axis=1) < 8]
+        middle = near[:, :3].T @ near[:, 3] / near[:, 3].sum()
+        assert np.linalg.norm(middle - centre) < 0.5 * min(SPACING)

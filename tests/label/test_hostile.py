@@ -49,7 +49,10 @@ def one_sentence(answer) -> str:
     return found["detail"]
 
 
-@pytest.mark.parametrize("attack", [*SENT.NAMES, *SENT.FILES, *SENT.PEOPLE], ids=lambda attack: attack.name)
+ATTACKS = [*SENT.NAMES, *SENT.FILES, *SENT.PEOPLE]
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_it_is_refused_in_one_sentence_and_changes_nothing(unharmed, attack):
     path = attack.path.replace("ELSEWHERE", quote(str(unharmed.folder / "elsewhere"), safe="/"))
     answer = unharmed.ask(attack.method, path, role=attack.role, **attack.more)
@@ -132,3 +135,22 @@ def test_the_bare_server_lets_any_page_in_and_anybody_reload_it(bare):
 def test_the_bare_server_says_500_where_there_is_nothing(bare):
     assert bare.ask("POST", "/infer/nobody?image=case0", role=None).status_code == 500
     assert bare.ask("POST", "/infer/threshold?image=nobody", role=None).status_code == 500
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [attack for attack in ATTACKS if attack.name not in SENT.REFUSED_BY_ANYBODY],
+    ids=lambda attack: attack.name,
+)
+def test_the_bare_server_fails_the_same_test(bare, attack):
+    """Last, for it does harm: the answer is another than the one asked for above, mostly 200, or a crash."""
+    path = attack.path.replace("ELSEWHERE", quote(str(bare.folder / "elsewhere"), safe="/"))
+    answer = bare.ask(attack.method, path, role=None, **attack.more)
+    assert answer.status_code != attack.status
+
+
+def test_most_attacks_are_of_those_that_the_bare_server_takes():
+    names = [attack.name for attack in ATTACKS]
+    assert len(set(names)) == len(names)
+    assert set(SENT.REFUSED_BY_ANYBODY) < set(names)
+    assert len(names) - len(SENT.REFUSED_BY_ANYBODY) >= 80

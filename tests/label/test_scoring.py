@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedxai.errors import CohortError, ExplanationError
+from fedxai.errors import CohortError, ExplanationError, SettingsError
 from fedxai.label.bands import bands
 from fedxai.label.feedback import Drawn, Said
 from fedxai.label.grids import read_image
@@ -92,6 +92,8 @@ def test_without_a_drawing_there_is_nothing_to_score(app):
         app.scoring({"method": "explanations"})
     with pytest.raises(ExplanationError, match="choose from"):
         app.scoring({"method": "explanations", "methods": "tea_leaves"})
+    with pytest.raises(SettingsError, match="names of saliency methods"):
+        app.scoring({"method": "explanations", "methods": 5})
 
 
 def test_bands_that_are_the_region_overlap_it_wholly():
@@ -143,3 +145,9 @@ def test_strategies_are_listed_and_random_is_among_them(app):
         *("random", "lowest_explainability", "highest_uncertainty", "saliency_disagrees_with_region"),
     }
     assert app.next_sample({"strategy": "random"})["id"] in app.datastore().list_images()
+
+
+@pytest.mark.parametrize("cases", ["x", 0, -5, 10**9, True, [1], None])
+def test_how_many_images_are_looked_at_is_a_number_within_bounds(app, cases):
+    with pytest.raises(SettingsError, match="1 to 32"):
+        app.next_sample({"strategy": "highest_uncertainty", "cases": cases})

@@ -7,12 +7,19 @@ import runpy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 LIVE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("live.py"))))
 PROVIDER = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("provider.py"))))
@@ -93,6 +100,33 @@ def test_a_browser_logs_in_by_name_and_token(server):
     viewer = server.ask("GET", "/ohif/", role=None, headers={"Authorization": f"Basic {word}"})
     assert viewer.status_code == 200
     assert "<html" in viewer.text.lower()
+
+
+def test_with_a_certificate_it_speaks_tls_under_its_own_name_and_nothing_else(tmp_path):
+    certificate, key = self_signed(tmp_path)
+    more = ("--certificate", certificate, "--key", key, "--name", "desk.example")
+    with LIVE.serving(tmp_path / "site", *more, scheme="https") as running:
+        for host, status in ((f"desk.example:{running.port}", 200), ("other.example", 400)):
+            answer = running.ask("GET", "/info/", verify=str(certificate), headers={"Host": host})
+            assert answer.status_code == status
+        with pytest.raises(requests.exceptions.SSLError):
+            running.ask("GET", "/info/")  # by a stranger's word
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{running.port}/auth/", timeout=10)
+
+
+def self_signed(folder):
+    """A certificate for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    signed = made.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(signed.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
 
 
 def test_a_named_page_may_call_and_is_told_so(server):

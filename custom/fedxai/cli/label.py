@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Serve studies, predictions and sal
 
 STATE = Annotated[Path | None, typer.Option(help="Folder of tokens, logs and temporary files; default: the user's.")]
 MODEL = Annotated[str, typer.Option(help="Folder of a run, or a bundle with weights, by folder or name.")]
-STUDIES = Annotated[Path | None, typer.Option(help="Folder of NIfTI, NRRD, PNG or JPEG images.")]
+STUDIES = Annotated[Path | None, typer.Option(help="Folder of NIfTI, NRRD, PNG or JPEG images, or of DICOM series.")]
 DICOMWEB = Annotated[str | None, typer.Option(help="URL of a DICOMweb archive instead of a folder.")]
 HOST = Annotated[str, typer.Option(help="Address to listen on; beyond loopback with TLS only.")]
 PORT = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]

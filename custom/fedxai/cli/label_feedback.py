@@ -9,7 +9,7 @@ import typer
 
 STUDIES = Annotated[
     Path,
-    typer.Argument(metavar="STUDIES", help="Folder that was served; of an archive, 'archive' in the server's state."),
+    typer.Argument(metavar="STUDIES", help="Folder that was served; of DICOM series, 'archive' in the server's state."),
 ]
 
 
@@ -32,7 +32,10 @@ def export(
     studies: STUDIES,
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The cohort that the images are of.")],
     rule: Annotated[RuleName, typer.Option(help="How several readers' regions become one.")] = RuleName.majority,
-    dicomweb: Annotated[str | None, typer.Option(help="URL of the archive: what other workstations drew too.")] = None,
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(help="URL of the archive, or the folder of DICOM series: what other workstations drew too."),
+    ] = None,
 ) -> None:
     """Make what readers drew the cohort's regions, and what they corrected its labels, for the next round.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hospital's archive over DICOMweb: series become volumes, regions and saliency go back as DICOM objects."""
+"""A hospital's studies, over DICOMweb or in a folder: series become volumes, what is drawn becomes DICOM objects."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -21,12 +21,15 @@ from fedxai.intake.dicom.regions import referenced_series, region_of
 from fedxai.intake.dicom.stacks import Stack, stacks_of
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
+from fedxai.label.dicom_folder import DicomFolder, files_in, is_dicom_file
+from fedxai.label.grids import IMAGES
 from fedxai.report.dicom_region import Drawing
 
 MODALITIES = ("CT", "MR", "PT")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _LONGEST_UID = 64
 _NAMED = "00081115"  # ReferencedSeriesSequence
+_WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +57,17 @@ class Series:
 
 
 class Archive:
-    """The few things that are asked of a DICOMweb archive.
+    """The few things that are asked of a DICOMweb archive, or of a folder as if it were one.
 
     Args:
-        url: root of its DICOMweb service.
+        place: root of its DICOMweb service, or the folder.
         session: a :class:`requests.Session` that knows how to log in, where the archive asks for it.
     """
 
-    def __init__(self, url: str, *, session: Any = None) -> None:
-        from dicomweb_client import DICOMwebClient
-
-        self._client = DICOMwebClient(url, session=session)
-        self._client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=100)  # else it tries 30 s
+    def __init__(self, place: str, *, session: Any = None) -> None:
+        web = place.startswith(_WEB)
+        self._client: Any = _over_the_web(place, session) if web else DicomFolder(Path(place))
+        self._remedy = "is it running?" if web else "may its files be read and written?"
         self._referenced: dict[str, frozenset[str]] = {}  # of a SEG that is stored, nothing changes any more
 
     def series(self, modalities: Sequence[str] = MODALITIES, **within: str) -> dict[str, str]:
@@ -163,18 +165,40 @@ class Archive:
             with in_silence():
                 return question(*args, **kwargs)
         except Exception as error:  # requests' errors, and whatever a broken answer makes the parser stumble over
-            raise RunError(f"The archive did not answer ({type(error).__name__}); is it running?") from None
+            raise RunError(f"The archive did not answer ({type(error).__name__}); {self._remedy}") from None
 
 
-def open_archive(url: str) -> Archive:
-    """The archive that a site serves, with the name and password of MONAI Label's settings where it asks for them."""
+def open_archive(place: str) -> Archive:
+    """The archive that a site serves, with the name and password of MONAI Label's settings where it asks for them.
+
+    Args:
+        place: root of its DICOMweb service, or a folder of DICOM files.
+    """
     import requests
     from monailabel.config import settings
 
     session = requests.Session()
     if settings.MONAI_LABEL_DICOMWEB_USERNAME and settings.MONAI_LABEL_DICOMWEB_PASSWORD:
         session.auth = (settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD)
-    return Archive(url.rstrip("/"), session=session)
+    return Archive(place.rstrip("/"), session=session)
+
+
+def reads_series(studies: str) -> bool:
+    """Whether studies are series of DICOM: an archive's, or of a folder with DICOM files and no images beside them."""
+    if studies.startswith(_WEB):
+        return True
+    folder = Path(studies)
+    if any(path.name.endswith(IMAGES) for path in folder.iterdir()):
+        return False
+    return any(is_dicom_file(path) for path, _ in files_in(folder))
+
+
+def _over_the_web(url: str, session: Any) -> Any:
+    from dicomweb_client import DICOMwebClient
+
+    client = DICOMwebClient(url, session=session)
+    client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=100)  # else it tries 30 s
+    return client
 
 
 def read_series(folder: Path) -> Series:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI Label's datastore on a DICOMweb archive: images by series, regions as DICOM SEG with names and reader."""
+"""MONAI Label's datastore on DICOM series: images by series, regions as DICOM SEG with names and reader."""
 
 import logging
 import shutil
@@ -53,7 +53,15 @@ class ArchiveDatastore(LocalDatastore):
 
     def name(self) -> str:
         """What viewers show as the datastore's name; not the archive's address."""
-        return "DICOMweb archive"
+        return "DICOM archive"
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Studies come from the archive alone.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("An archive takes no new images through this server.")
 
     def list_images(self) -> list[str]:
         """SeriesInstanceUIDs of the CT, MR and PET series of the archive."""

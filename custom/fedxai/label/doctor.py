@@ -16,6 +16,8 @@ from fedxai.bundle import Bundle
 from fedxai.errors import FedxaiError
 from fedxai.label import shims
 from fedxai.label.access_tokens import TOKEN_FILE, TokenFile
+from fedxai.label.archive import Archive, reads_series
+from fedxai.label.grids import IMAGES
 from fedxai.label.launch import search_path
 from fedxai.label.model_watch import admit
 from fedxai.label.settings import ServerSettings
@@ -23,7 +25,6 @@ from fedxai.preflight import Finding
 
 PACKAGE = "fedxai-med"
 _WITHOUT_DEPENDENCIES = (Requirement("monailabel==0.8.5"), Requirement("pydicom-seg==0.4.1"))
-_IMAGES = (".nii", ".nii.gz", ".nrrd", ".png", ".jpg")
 _TIMEOUT = 10
 _REMEDIES = {
     "shims": shims.INSTALL,
@@ -130,9 +131,12 @@ def studies(settings: ServerSettings) -> Finding:
         wrong = "" if reply.ok else "check the address, and the archive's DICOMweb plugin and password"
         return Finding("studies", f"the archive answers {reply.status_code}", wrong)
     folder = Path(settings.studies)
-    images = [path for path in folder.iterdir() if path.name.endswith(_IMAGES)] if folder.is_dir() else []
+    if folder.is_dir() and reads_series(settings.studies):
+        return Finding("studies", f"{len(Archive(settings.studies).series())} series of CT, MR or PET in DICOM files")
+    images = [path for path in folder.iterdir() if path.name.endswith(IMAGES)] if folder.is_dir() else []
     if not images:
-        return Finding("studies", "no image", f"--studies must name a folder that holds {', '.join(_IMAGES)} files")
+        remedy = f"--studies must name a folder that holds {', '.join(IMAGES)} files, or series of DICOM"
+        return Finding("studies", "no image", remedy)
     with images[0].open("rb") as file:
         file.read(1)
     return Finding("studies", f"{len(images)} images")

@@ -21,13 +21,12 @@ from fedxai.intake.volume import Volume
 from fedxai.label.archive import Archive
 from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import FOLDER, Drawn, Feedback, Opinion
-from fedxai.label.grids import read_image, write_mask
+from fedxai.label.grids import IMAGES, read_image, write_mask
 from fedxai.label.readers import Rule, agreed_label, common, drawings, label_map
 from fedxai.records import Case, Count, Record, Split
 from fedxai.whole_file import write_whole
 
 _HOMES = (".", "volumes")  # where images lie: a folder of studies, or what was brought from an archive
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".png", ".jpg", ".jpeg")
 _Place = tuple[Split, int]  # of a case: its split, and where in it
 
 
@@ -167,7 +166,7 @@ class _Places:
 
 def _files(studies: Path, image: str) -> Iterator[Path]:
     for home in _HOMES:
-        yield from (file for ending in _ENDINGS if (file := studies / home / f"{image}{ending}").is_file())
+        yield from (file for ending in IMAGES if (file := studies / home / f"{image}{ending}").is_file())
 
 
 def _content(image: Volume) -> str:
@@ -177,7 +176,7 @@ def _content(image: Volume) -> str:
 
 
 def _identity(path: Path) -> str:
-    return next((path.name.removesuffix(ending) for ending in _ENDINGS if path.name.endswith(ending)), path.name)
+    return next((path.name.removesuffix(ending) for ending in IMAGES if path.name.endswith(ending)), path.name)
 
 
 def _class(name: str, cohort: Cohort) -> int:

@@ -15,6 +15,7 @@ from fedxai.intake.volume import Volume
 from fedxai.intake.volume_file import Reading, read_volume
 
 PICTURES = (".png", ".jpg", ".jpeg")
+IMAGES = (".nii.gz", ".nii", ".nrrd", *PICTURES)  # what a folder of images is searched for
 RIGHT_AND_DOWN = np.diag(
     (-1.0, -1.0, 1.0, 1.0)
 )  # a picture's columns go right and its rows down; RAS counts the other way

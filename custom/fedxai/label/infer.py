@@ -16,7 +16,7 @@ from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, QUANTILES, bands
 from fedxai.label.desk import Answered, Desk
 from fedxai.label.grids import read_image, write_answer
-from fedxai.label.pictures import pictures
+from fedxai.label.pictures import Pictures, pictures
 from fedxai.label.served import Prepared, Served
 from fedxai.report.dicom_saliency import SaliencyMap
 
@@ -138,12 +138,11 @@ class Looking(_Asked):
             return about
         return {**about, **classified(served, served.logits(answered.prepared).softmax(dim=0))}
 
-    def pictured(self, image: Path, request: Mapping[str, Any]) -> tuple[list[bytes], int, dict[str, Any]]:
-        """Pictures of the bands, which to show first, and what is said beside them."""
+    def pictured(self, image: Path, request: Mapping[str, Any]) -> tuple[Pictures, dict[str, Any]]:
+        """Pictures of the bands, and what is said beside them."""
         served = self._desk.served()
         answered = self.answered(served, image, request)
-        shown, first = pictures(read_image(image), self.banded(served, answered))
-        return shown, first, self.told(served, answered)
+        return pictures(read_image(image), self.banded(served, answered)), self.told(served, answered)
 
     def banded(self, served: Served, answered: Answered) -> NDArray[np.uint8]:
         """The bands on the image's grid."""

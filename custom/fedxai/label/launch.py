@@ -110,7 +110,10 @@ def log_config(settings: ServerSettings) -> dict[str, Any]:
         "loggers": {
             "uvicorn": {"level": "INFO", "handlers": ["console"], "propagate": False},
             "fedxai.label.access": {"level": "INFO", "handlers": ["access"], "propagate": False},
-            **{f"task_{kind}": {"level": "INFO", "handlers": ["app"]} for kind in ("train", "scoring", "batch_infer")},
+            **{
+                f"task_{kind}": {"level": "INFO", "handlers": ["app"], "propagate": False}
+                for kind in ("train", "scoring", "batch_infer")
+            },
         },
     }
 

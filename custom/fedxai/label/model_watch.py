@@ -89,21 +89,26 @@ class ModelWatch:
 
 
 def whole_weights(content: bytes, name: str) -> dict[str, Tensor]:
-    """The state dict in a file's bytes, read without running anything of it.
+    """The state dict in a file's bytes, plain or under ``model``, read without running anything of it.
 
     PyTorch itself does not compare the checksums in its files: a file that was given its full size before its content
     came would load as zeros.
 
     Raises:
-        BundleError: when it is not whole, or is no plain state dict of finite tensors.
+        BundleError: when it is not whole, or is no state dict of finite tensors.
     """
     try:
-        damaged = zipfile.ZipFile(io.BytesIO(content)).testzip()
+        packed = zipfile.ZipFile(io.BytesIO(content))
+        if any(part.endswith("/constants.pkl") for part in packed.namelist()):
+            raise BundleError(f"bundle {name}: {WEIGHTS} is TorchScript, which is not read; place a state dict")
+        damaged = packed.testzip()
         state: Any = None if damaged else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         raise BundleError(f"bundle {name}: {WEIGHTS} is not a whole file of weights") from error
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):  # as MONAI's CheckpointSaver writes it
+        state = state["model"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BundleError(f"bundle {name}: {WEIGHTS} must hold a plain state dict of tensors, whole")
+        raise BundleError(f"bundle {name}: {WEIGHTS} must hold a whole state dict of tensors, plain or as 'model'")
     if not all(bool(value.isfinite().all()) for value in state.values()):
         raise BundleError(f"bundle {name}: {WEIGHTS} holds values that are not finite")
     return state

@@ -36,10 +36,10 @@ def image_id(name: str) -> str:
 
 
 def label_of(name: str, tag: str) -> str:
-    """The label of an image under a tag; in MONAI Label's own archive a label is a series with a UID.
+    """The image of a label that is there under a tag; in MONAI Label's own archive a label is a series with a UID.
 
     Raises:
-        NotFound: when there is none.
+        NotFound: when there is no such image, or no label of it under that tag.
         Refusal: 422 when the tag is no plain name.
     """
     tag_name(tag)
@@ -47,7 +47,7 @@ def label_of(name: str, tag: str) -> str:
 
     store = _store()
     theirs = isinstance(store, DICOMWebDatastore) and _UID.fullmatch(name)
-    if not theirs and (not name or name not in set(store.list_images())):
+    if not theirs and not (name in set(store.list_images()) and store.get_label_uri(name, tag)):
         raise NotFound("label")
     return name
 
@@ -91,6 +91,15 @@ def of_app(kind: str, name: str) -> str:
     if name not in getattr(_app(), held):
         raise NotFound(kind)
     return name
+
+
+def kind_of(model: str) -> str:
+    """What MONAI Label calls a model's task.
+
+    Raises:
+        NotFound: when the app has no such model.
+    """
+    return _app()._infers[of_app("model", model)].type
 
 
 def session(identity: str) -> str:

@@ -23,7 +23,7 @@ Session = Annotated[str, Query(pattern=names.SESSION)]
 Sent = Annotated[UploadFile, File()]
 Upload = Annotated[UploadFile | None, File()]
 
-_writing = threading.Lock()  # MONAI Label's datastore was written for one request at a time
+writing = threading.Lock()  # MONAI Label's datastore was written for one request at a time
 
 
 def routers(bounds: Bounds, workers: anyio.CapacityLimiter) -> list[APIRouter]:
@@ -94,8 +94,10 @@ def _readers(bounds: Bounds, workers: anyio.CapacityLimiter) -> APIRouter:
         output: infer.ResultType | None = None,
     ) -> Any:
         def predicted() -> Any:
-            names.of_app("model", model)
+            kind = names.kind_of(model)
             names.task_settings(names.settings_of(params))
+            if output == infer.ResultType.dicom_seg or (output == infer.ResultType.image and kind == "classification"):
+                raise Refusal(406, f"The answer of this model is not given as {output.value}; ask for json.")
             if not (image or file or session_id):
                 raise Refusal(422, "Name an image of the datastore, or send one.")
             if image:
@@ -123,7 +125,7 @@ def _annotators(bounds: Bounds) -> APIRouter:
     ) -> Any:
         sent = file.filename or ""
         ending = _examine(file, IMAGES, bounds)
-        with _writing:
+        with writing:
             identity = names.new_image_id(image or sent[: -len(ending)])
             told = names.settings_of(params)
             return datastore.add_image(background, identity, json.dumps(told), file, sender(request).name)
@@ -143,7 +145,7 @@ def _annotators(bounds: Bounds) -> APIRouter:
         names.image_id(image)
         told = {**names.settings_of(params), "user": sender(request).name}  # who drew it, by token, not by claim
         _examine(label, LABELS, bounds)
-        with _writing:
+        with writing:
             return datastore.save_label(
                 background, image, json.dumps(told), names.tag_name(tag or "final"), label, sender(request).name
             )
@@ -151,14 +153,14 @@ def _annotators(bounds: Bounds) -> APIRouter:
     @router.put("/datastore/image/info")
     def tell_of_image(request: Request, image: Id, info: Settings = "{}") -> Any:
         names.image_id(image)
-        with _writing:
+        with writing:
             return datastore.update_image_info(image, json.dumps(names.settings_of(info)), sender(request).name)
 
     @router.put("/datastore/label/info")
     def tell_of_label(request: Request, label: Id, tag: Tag, info: Settings = "{}") -> Any:
         names.label_of(label, tag)
         told = json.dumps(names.settings_of(info))
-        with _writing:
+        with writing:
             return datastore.update_label_info(label, tag, told, sender(request).name)
 
     return router
@@ -170,7 +172,7 @@ def _admins() -> APIRouter:
     router = APIRouter(route_class=guarded("admin"))
 
     def remove_image(request: Request, id: Id) -> Any:
-        with _writing:
+        with writing:
             return datastore.remove_image(names.image_id(id), sender(request).name)
 
     for address in ("/datastore/", "/datastore/image"):
@@ -178,7 +180,7 @@ def _admins() -> APIRouter:
 
     @router.delete("/datastore/label")
     def remove_label(request: Request, id: Id, tag: Tag) -> Any:
-        with _writing:
+        with writing:
             return datastore.remove_label(names.label_of(id, tag), tag, sender(request).name)
 
     @router.get("/datastore/dataset")

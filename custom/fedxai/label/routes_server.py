@@ -64,6 +64,8 @@ def _readers(settings: ServerSettings) -> APIRouter:
 
     @router.get("/ohif/{path:path}")
     def viewer(request: Request, path: str) -> Any:
+        if path and not path.strip("./"):
+            raise names.NotFound("page")
         page = ohif.get_ohif(path)
         # OHIF's panel asks this server, not port 8000 of the same host.
         page.set_cookie(_SERVER, quote(str(request.base_url), safe=""), samesite="strict")

@@ -11,7 +11,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from torch import Tensor
 
-from fedxai.errors import CohortError
+from fedxai.errors import CohortError, SettingsError
 from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, bands
 from fedxai.label.desk import Answered, Desk
@@ -48,6 +48,7 @@ class Explanations(ScoringMethod):
         Raises:
             CohortError: nobody drew on an image yet.
             ExplanationError: a method is unknown or cannot explain this network.
+            SettingsError: ``methods`` are no names.
         """
         served = self._desk.served()
         methods = _methods(request.get("methods"), served)
@@ -109,7 +110,9 @@ def _row(answered: Answered, region: Tensor) -> dict[str, float]:
 
 
 def _methods(asked: Any, served: Served) -> list[str]:
-    names = asked.split(",") if isinstance(asked, str) else list(asked or served.bundle.explain.methods)
+    names = asked.split(",") if isinstance(asked, str) else asked or served.bundle.explain.methods
+    if not isinstance(names, (list, tuple)):
+        raise SettingsError(f"methods must be names of saliency methods, got {asked!r}")
     chosen = [str(name).strip() for name in names]
     for name in chosen:
         METHODS.make(name)

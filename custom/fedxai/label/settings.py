@@ -58,7 +58,9 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    studies: str = Field(min_length=1, description="Folder of studies, or the URL of a DICOMweb archive.")
+    studies: str = Field(
+        min_length=1, description="Folder of images or of DICOM series, or the URL of a DICOMweb archive."
+    )
     model: str = Field(min_length=1, description="Run folder, bundle folder or name of a bundle.")
     app: Path | None = Field(None, description="Folder of another MONAI Label app, instead of this package's.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

@@ -58,7 +58,7 @@ class ReadersFolder(_Keeping, LocalDatastore):
 
 
 class ReadersArchive(_Keeping, ArchiveDatastore):
-    """A DICOMweb archive; opinions lie beside the volumes that were brought here."""
+    """DICOM series, of an archive or a folder; opinions lie beside the volumes that were brought here."""
 
 
 def _drawing(path: Path, image: Volume) -> NDArray[np.uint8]:

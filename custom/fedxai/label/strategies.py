@@ -11,7 +11,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
 
-from fedxai.errors import FedxaiError
+from fedxai.errors import FedxaiError, SettingsError
 from fedxai.label.desk import Answered, Desk
 from fedxai.label.scoring import overlaps
 from fedxai.score import score_map
@@ -41,9 +41,17 @@ class _Worst(Strategy):
         self._known: dict[tuple[str, str, str], float] = {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
-        """See MONAI Label: the image's id and weight; None when there is no candidate."""
+        """See MONAI Label: the image's id and weight; None when there is no candidate.
+
+        Args:
+            request: ``cases``, at most how many are looked at, 1 to ``MOST``.
+            datastore: the images.
+
+        Raises:
+            SettingsError: ``cases`` is no such number.
+        """
         candidates = sorted(self.candidates(datastore))
-        chosen = evenly_spread(candidates, int(request.get("cases") or MOST))
+        chosen = evenly_spread(candidates, _most(request.get("cases", MOST)))
         weighed = [(self._weight(image), image) for image in chosen]
         weighed = [(weight, image) for weight, image in weighed if math.isfinite(weight)]
         if not weighed:
@@ -69,6 +77,12 @@ class _Worst(Strategy):
             except FedxaiError:
                 self._known[key] = math.nan
         return self._known[key]
+
+
+def _most(cases: Any) -> int:
+    if isinstance(cases, bool) or not isinstance(cases, int) or not 1 <= cases <= MOST:
+        raise SettingsError(f"cases must be a whole number from 1 to {MOST}, got {cases!r}")
+    return cases
 
 
 class _Looking(_Worst):

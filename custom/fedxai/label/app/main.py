@@ -15,9 +15,10 @@ from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from fedxai.errors import SettingsError  # noqa: E402
 from fedxai.intake.cohort import DATALIST  # noqa: E402
 from fedxai.label import infer  # noqa: E402
-from fedxai.label.archive import open_archive  # noqa: E402
+from fedxai.label.archive import open_archive, reads_series  # noqa: E402
 from fedxai.label.desk import Desk  # noqa: E402
 from fedxai.label.feedback import FOLDER, Drawn, Feedback  # noqa: E402
+from fedxai.label.grids import IMAGES  # noqa: E402
 from fedxai.label.model_watch import ModelWatch  # noqa: E402
 from fedxai.label.scoring import scoring_methods  # noqa: E402
 from fedxai.label.stores import ReadersArchive, ReadersFolder  # noqa: E402
@@ -30,7 +31,7 @@ class FedxaiLabelApp(MONAILabelApp):
 
     Args:
         app_dir: folder of the app, where MONAI Label writes its logs.
-        studies: folder of images, or URL of a DICOMweb archive.
+        studies: folder of images or of DICOM series, or URL of a DICOMweb archive.
         conf: ``model`` (run or bundle), ``which`` (``best``, ``last``), ``site`` (the site's ``local/`` folder, with
             its list of approved bundles), ``device``, ``cohort`` (the cohort that the images are of, for training).
 
@@ -69,12 +70,12 @@ class FedxaiLabelApp(MONAILabelApp):
 
     def init_datastore(self) -> Any:
         """See MONAI Label: the images, with readers kept apart."""
-        if self.studies.startswith(("http://", "https://")):
+        if reads_series(self.studies):
             store: Any = ReadersArchive(open_archive(self.studies), _cache())
         else:
             store = ReadersFolder(
                 self.studies,
-                extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+                extensions=[f"*{ending}" for ending in IMAGES],
                 auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
                 read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
             )
@@ -121,7 +122,7 @@ def _cache() -> Path:
 
 
 def _feedback_folder(studies: str) -> Path:
-    return (_cache() if studies.startswith(("http://", "https://")) else Path(studies)) / FOLDER
+    return (_cache() if reads_series(studies) else Path(studies)) / FOLDER
 
 
 def _cohort(conf: Mapping[str, str], studies: str) -> Path | None:

@@ -33,6 +33,7 @@ class Case:
     region: Path | None = None
     group: str = ""
     tabular: dict[str, float] = field(default_factory=dict)
+    spacing: tuple[float, float] | None = None  # mm between rows and between columns of a picture, where it is known
 
     @property
     def task(self) -> Task:

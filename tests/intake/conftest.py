@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from fedxai.intake.raster import RasterSettings, take_raster
+from fedxai.intake.progress import quiet
+from fedxai.intake.raster import take_raster
 from fedxai.intake.table import Columns
+from fedxai.intake.taking import IntakeSettings
 
 
 def anatomy(seed, size=64):
@@ -33,7 +35,7 @@ def export(tmp_path):
     for i in range(48):
         Image.fromarray(anatomy(i)).save(folder / f"images/{i:02d}.png")
         mask = np.zeros((64, 64), dtype=np.uint8)
-        mask[20 : 30 + i % 5, 20:30] = 255
+        mask[20 : 30 + i % 5, 20 : 30 + i // 5] = 255
         Image.fromarray(mask).save(folder / f"masks/{i:02d}.png")
         name = ("meningioma", "glioma", "pituitary")[i // 2 % 3]
         lines.append(f"images/{i:02d}.png,masks/{i:02d}.png,{name},patient {i // 2},{30 + i if i % 4 else ''}")
@@ -43,15 +45,19 @@ def export(tmp_path):
 
 @pytest.fixture
 def take(export, tmp_path):
-    """Take the export in; settings by keyword."""
+    """Take the export in, with one key; settings by keyword."""
+    key = tmp_path / "site.key"
+    key.write_bytes(b"a key that only tests use")
 
-    def run(out=None, *, columns=None, table="cases.csv", **settings):
+    def run(out=None, *, columns=None, table="cases.csv", gray=False, track=quiet, **settings):
         return take_raster(
             export,
             export / table,
             out or tmp_path / "cohort",
             columns=columns or Columns(),
-            settings=RasterSettings(**settings),
+            settings=IntakeSettings(**{"key": key, **settings}),
+            gray=gray,
+            track=track,
         )
 
     return run

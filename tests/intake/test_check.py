@@ -15,9 +15,10 @@ from fedxai.intake.check import check_cohorts
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom import make_phantom_sites
 from fedxai.intake.phantom_3d import make_phantom_3d
-from fedxai.intake.raster import RasterSettings, take_raster
+from fedxai.intake.raster import take_raster
 from fedxai.intake.split import make_sites
 from fedxai.intake.table import Columns
+from fedxai.intake.taking import IntakeSettings
 from fedxai.intake.volume import Volume
 
 
@@ -194,7 +195,7 @@ def test_neighbouring_slices_of_the_real_set_raise_no_alarm(shared_data, tmp_pat
     folder = shared_data / "brain_tumor_mri"
     # Each slice as a patient of its own: neighbours are dealt to different splits, as a wrong export would.
     columns = Columns(group="image")
-    take_raster(folder, folder / "cases.csv", tmp_path / "brain", columns=columns, settings=RasterSettings())
+    take_raster(folder, folder / "cases.csv", tmp_path / "brain", columns=columns, settings=IntakeSettings())
     assert check_cohorts(tmp_path / "brain").findings == []
 
 

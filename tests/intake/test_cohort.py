@@ -50,6 +50,22 @@ def test_what_is_written_is_read_back(tmp_path):
     assert (case.label, case.group, case.region) == (1, "p2", None)
 
 
+def test_the_spacing_of_a_picture_is_kept_and_must_be_two_lengths(tmp_path):
+    _write(tmp_path)
+    _edit(tmp_path, lambda d: d["test"][0].update(spacing=[0.2, 0.1]))
+    cohort = Cohort.open(tmp_path)
+    assert cohort.cases("test")[0].spacing == (0.2, 0.1)
+    assert cohort.cases("training")[0].spacing is None
+    kept = Cohort.write(
+        tmp_path, name="a", description="", modality="DX", class_names=["no", "yes"], splits=cohort.splits()
+    )
+    assert kept.cases("test")[0].spacing == (0.2, 0.1)
+    for wrong in (0.2, [0.2], [0.2, 0], [0.2, "0.1"], None):
+        _edit(tmp_path, lambda d, wrong=wrong: d["test"][0].update(spacing=wrong))
+        with pytest.raises(CohortError, match="test case 0 must have two lengths above 0 mm as its spacing"):
+            Cohort.open(tmp_path)
+
+
 def test_datalist_is_the_decathlons_and_monai_reads_it(tmp_path):
     from monai.data import load_decathlon_datalist
 

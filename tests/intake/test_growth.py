@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedxai.errors import CohortError
 from fedxai.intake.growth import deal_cases
-from fedxai.intake.volume_cohort import Stored
+from fedxai.intake.journal import Stored
 from fedxai.records import SPLITS
 
 SHARES = {"training": 0.7, "validation": 0.1, "test": 0.2}

@@ -11,11 +11,11 @@ import pytest
 from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.check import check_cohorts
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.journal import Journal
 from fedxai.intake.nifti import Folders, take_nifti
 from fedxai.intake.table import Columns
-from fedxai.intake.volume_cohort import Journal
+from fedxai.intake.taking import IntakeSettings
 from fedxai.intake.volume_file import Reading
-from fedxai.intake.volume_intake import VolumeSettings
 from fedxai.records import SPLITS
 
 NAMES = ("background", "anterior", "posterior")
@@ -70,7 +70,7 @@ class Export:
             table=self.folder / "cases.csv" if table else None,
         )
         given = {"class_names": NAMES if labels else (), "key": self.key(), **settings}
-        return take_nifti(folders, out or self.out, columns=columns, reading=reading, settings=VolumeSettings(**given))
+        return take_nifti(folders, out or self.out, columns=columns, reading=reading, settings=IntakeSettings(**given))
 
     def key(self):
         path = self.folder / "site.key"
@@ -179,7 +179,7 @@ def test_a_run_that_is_cut_off_is_taken_up_by_the_next(export, tmp_path):
         yield from sequence[5:]
 
     folders = Folders(images=export.folder / "images", labels=export.folder / "labels")
-    settings = VolumeSettings(class_names=NAMES, key=export.key())
+    settings = IntakeSettings(class_names=NAMES, key=export.key())
     with pytest.raises(KeyboardInterrupt):
         take_nifti(folders, export.out, settings=settings, track=cut)
     assert not (export.out / "dataset.json").exists()
@@ -350,7 +350,7 @@ def test_workers_give_the_same_bytes(export, tmp_path):
 
 
 def test_no_folder_no_labels_and_strange_targets_are_refused(export, tmp_path):
-    settings = VolumeSettings(key=export.key())
+    settings = IntakeSettings(key=export.key())
     images = export.folder / "images"
     with pytest.raises(CohortError, match="is not a folder"):
         take_nifti(Folders(images=tmp_path / "none", labels=images), export.out, settings=settings)
@@ -364,7 +364,9 @@ def test_no_folder_no_labels_and_strange_targets_are_refused(export, tmp_path):
     with pytest.raises(CohortError, match="cannot be written"):
         export.take(out=export.key() / "below" / "a file")
     with pytest.raises(SettingsError, match="--workers must be at least 1"):
-        VolumeSettings(workers=0)
+        IntakeSettings(workers=0)
+    with pytest.raises(CohortError, match=r"validation \+ test must be >= 0 and < 1, got 0.5 \+ 0.5"):
+        IntakeSettings(validation=0.5, test=0.5)
 
 
 def test_only_one_intake_writes_a_cohort_at_a_time(export):
@@ -442,7 +444,7 @@ def test_the_key_is_private_and_lies_outside_the_cohort(export):
 def test_the_hippocampus_set_comes_whole(shared_data, tmp_path):
     source = shared_data / "hippocampus_mri"
     folders = Folders(images=source / "images", labels=source / "labels")
-    done = take_nifti(folders, tmp_path / "h", settings=VolumeSettings(class_names=NAMES, workers=2))
+    done = take_nifti(folders, tmp_path / "h", settings=IntakeSettings(class_names=NAMES, workers=2))
     assert (done.taken, done.refused) == (200, [])
     assert done.cohort.counts().model_dump() == {"training": 140, "validation": 20, "test": 40}
     given = sorted(np.asanyarray(nib.load(path).dataobj).astype(int).sum() for path in source.glob("labels/*"))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fedxai.errors import CohortError
-from fedxai.intake.pixels import encode_png, read_image, read_region, to_colour, to_gray
+from fedxai.intake.pixels import encode_png, has_colour, less_colour, read_image, read_region, to_colour, to_gray
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8)
 COLOUR = np.stack([GRAY, GRAY + 1, GRAY + 2], axis=-1)
@@ -31,11 +31,27 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path, name):
     np.testing.assert_array_equal(_read(tmp_path / name), deep)
 
 
-def test_three_equal_channels_become_one_and_colour_stays(tmp_path):
-    Image.fromarray(np.repeat(GRAY[..., None], 3, axis=2)).save(tmp_path / "gray.png")
-    Image.fromarray(COLOUR).save(tmp_path / "colour.png")
-    np.testing.assert_array_equal(_read(tmp_path / "gray.png"), GRAY)
-    np.testing.assert_array_equal(_read(tmp_path / "colour.png"), COLOUR)
+def test_three_channels_are_read_as_they_are_and_become_one_only_where_they_are_equal():
+    np.testing.assert_array_equal(less_colour(np.repeat(GRAY[..., None], 3, axis=2)), GRAY)
+    assert less_colour(GRAY) is GRAY
+    assert less_colour(COLOUR) is COLOUR
+
+
+@pytest.mark.parametrize(
+    ("pixels", "colour"),
+    [(GRAY, False), (np.repeat(GRAY[..., None], 3, axis=2), False), (COLOUR, True), (GRAY > 20, False)],
+    ids=["gray", "three equal channels", "colour", "bilevel"],
+)
+def test_true_colour_is_told_from_gray_in_three_channels(tmp_path, pixels, colour):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert _read(tmp_path / "a.png").shape == pixels.shape
+    assert has_colour(tmp_path / "a.png") is colour
+
+
+def test_what_cannot_be_read_has_no_colour(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_png(COLOUR)[:40])
+    assert not has_colour(tmp_path / "a.png")
+    assert not has_colour(tmp_path / "none.png")
 
 
 def test_palette_bilevel_and_transparency_are_resolved(tmp_path):

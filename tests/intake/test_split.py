@@ -2,6 +2,7 @@
 """Simulated hospitals: nobody is lost, nobody is doubled, nobody crosses."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,15 +39,15 @@ def pooled(tmp_path_factory):
         patient = i // 3
         split = ("training", "training", "training", "validation", "test")[patient % 5]
         case = Case(image=image, region=region, label=patient % 3, group=f"p{patient:04d}", tabular={"row": i})
-        splits[split].append(case)
+        splits[split].append(replace(case, spacing=(0.2, 0.1)) if i % 2 else case)
     return Cohort.write(
         folder, name="pooled", description="d", modality="MRI", class_names=["a", "b", "c"], splits=splits
     )
 
 
 def _rows(cohort):
-    """Every case as (its row, split, group, label)."""
-    return [(c.tabular["row"], split, c.group, c.label) for split in SPLITS for c in cohort.cases(split)]
+    """Every case as (its row, split, group, label, spacing)."""
+    return [(c.tabular["row"], split, c.group, c.label, c.spacing) for split in SPLITS for c in cohort.cases(split)]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -55,7 +56,7 @@ def test_every_case_is_kept_once_in_its_split_and_patients_never_cross(pooled, t
     out = tmp_path_factory.mktemp("sites") / "out"
     made = {name: Cohort.open(path) for name, path in make_sites(pooled, out, sites=sites, by=by, seed=seed).items()}
     assert sorted(row for cohort in made.values() for row in _rows(cohort)) == sorted(_rows(pooled))
-    homes = [{group for _, _, group, _ in _rows(cohort)} for cohort in made.values()]
+    homes = [{group for _, _, group, *_ in _rows(cohort)} for cohort in made.values()]
     assert sum(map(len, homes)) == len(set().union(*homes))
     assert all(min(cohort.counts().model_dump().values()) >= 1 for cohort in made.values())
 
@@ -76,7 +77,7 @@ def test_same_seed_same_bytes_another_seed_another_deal(pooled, tmp_path, by):
 
 
 def _class_shares(made):
-    counts = [Counter(label for _, _, _, label in _rows(Cohort.open(path))) for path in made.values()]
+    counts = [Counter(label for _, _, _, label, _ in _rows(Cohort.open(path))) for path in made.values()]
     return np.array([[count[label] / sum(count.values()) for label in range(3)] for count in counts])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedxai.cli.intake import progress_bar
+from fedxai.cli.progress import progress_bar
 from fedxai.errors import SettingsError
 
 if TYPE_CHECKING:

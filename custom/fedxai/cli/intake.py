@@ -1,50 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `fedxai intake` commands: a hospital's files become a cohort."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedxai.cli.intake_options import (
+    ClassNames,
+    GroupColumn,
+    Grown,
+    Key,
+    LabelColumn,
+    Seed,
+    SplitColumn,
+    Strict,
+    TabularColumn,
+    Test,
+    Validation,
+    ValueNames,
+    Workers,
+)
+from fedxai.cli.progress import progress_bar
+
 if TYPE_CHECKING:
-    from fedxai.intake.intake_report import VolumesTaken
-    from fedxai.intake.writing import Taken
+    from fedxai.intake.intake_report import Taken
 
 app = typer.Typer(no_args_is_help=True, help="Turn a hospital's files into a cohort.")
-
-Out = Annotated[Path, typer.Option(help="The cohort to make: a new folder.")]
-Seed = Annotated[int, typer.Option(help="Draws the split and the pseudonyms; the same seed gives the same.")]
-ClassNames = Annotated[
-    list[str] | None,
-    typer.Option("--class-name", help="Name of class 0, then of class 1, ... (repeat); fixes their order."),
-]
-
-LabelColumn = Annotated[str, typer.Option(help="Column with the class, as a name or as 0..K-1.")]
-GroupColumn = Annotated[str | None, typer.Option(help="Column that tells patients apart; 'group' if there is one.")]
-SplitColumn = Annotated[str | None, typer.Option(help="Column with training, validation or test; drawn if not given.")]
-TabularColumn = Annotated[
-    list[str] | None, typer.Option(help="Column with a number to keep beside the image (repeat).")
-]
-Validation = Annotated[float, typer.Option(help="Share of cases for validation, by whole patients.")]
-Test = Annotated[float, typer.Option(help="Share of cases for the test, by whole patients.")]
-Grown = Annotated[Path, typer.Option(help="The cohort to make, or one made before, to which what is new is added.")]
-ValueNames = Annotated[
-    list[str] | None,
-    typer.Option("--class-name", help="Name of class, or label map value, 0, then of 1, ... (repeat)."),
-]
-Key = Annotated[
-    Path | None, typer.Option(help="File of the site's key for pseudonyms; one in OUT.intake if not given.")
-]
-Workers = Annotated[int, typer.Option(help="How many processes read at once.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Take nothing in when anything is refused.")]
 
 
 @app.command()
 def raster(
     images: Annotated[Path, typer.Option(help="Folder that the table's file names are relative to.")],
     table: Annotated[Path, typer.Option(help="CSV with a header and one row per image.")],
-    out: Out,
+    out: Grown,
     image_column: Annotated[str, typer.Option(help="Column with the image file.")] = "image",
     label_column: LabelColumn = "label",
     mask_column: Annotated[
@@ -54,46 +43,63 @@ def raster(
     group_column: GroupColumn = None,
     split_column: SplitColumn = None,
     tabular_column: TabularColumn = None,
+    spacing_column: Annotated[str | None, typer.Option(help="Column with the mm from pixel to pixel.")] = None,
     class_name: ClassNames = None,
     validation: Validation = 0.1,
     test: Test = 0.2,
     modality: Annotated[str, typer.Option(help="What made the images.")] = "MRI",
     gray: Annotated[bool, typer.Option("--gray", help="Store one channel even where images have colour.")] = False,
+    key: Key = None,
+    workers: Workers = 1,
+    strict: Strict = False,
     seed: Seed = 0,
 ) -> None:
-    """Turn a folder of PNG, JPEG or TIFF images and a table into a cohort.
+    """Turn a folder of PNG, JPEG or TIFF images and a table into a cohort; run again, it adds only what is new.
+
+    What cannot be taken is refused with a reason and the rest goes on; OUT.intake/report.md beside the cohort lists it.
 
     Example: `fedxai intake raster --images scans --table cases.csv --group-column patient --out cohort`
     """
-    from fedxai.intake.raster import RasterSettings, take_raster
+    from fedxai.intake.raster import take_raster
     from fedxai.intake.table import Columns
+    from fedxai.intake.taking import IntakeSettings
 
-    columns = Columns(
-        image=image_column,
-        label=label_column,
-        mask=mask_column,
-        group=group_column,
-        split=split_column,
-        tabular=tabular_column or (),
-    )
-    settings = RasterSettings(
-        validation=validation,
-        test=test,
-        class_names=class_name or (),
-        modality=modality,
+    taken = take_raster(
+        images,
+        table,
+        out,
+        columns=Columns(
+            image=image_column,
+            label=label_column,
+            mask=mask_column,
+            group=group_column,
+            split=split_column,
+            tabular=tabular_column or (),
+            spacing=spacing_column,
+        ),
+        settings=IntakeSettings(
+            validation=validation,
+            test=test,
+            class_names=class_name or (),
+            modality=modality,
+            seed=seed,
+            key=key,
+            workers=workers,
+            strict=strict,
+        ),
         gray=gray,
-        seed=seed,
+        track=progress_bar,
     )
-    _tell(take_raster(images, table, out, columns=columns, settings=settings, track=progress_bar))
+    _tell(taken)
 
 
 @app.command()
 def medmnist(
     file: Annotated[Path, typer.Argument(help="A MedMNIST .npz file.")],
-    out: Out,
+    out: Annotated[Path, typer.Option(help="The cohort to make: a new folder.")],
     class_name: ClassNames = None,
     modality: Annotated[str, typer.Option(help="What made the images.")] = "unknown",
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Draws the pseudonyms; the same seed gives the same.")] = 0,
 ) -> None:
     """Turn a MedMNIST file into a cohort with its official splits, less what would leak between them.
 
@@ -154,8 +160,8 @@ def nifti(
     """
     from fedxai.intake.nifti import Folders, take_nifti
     from fedxai.intake.table import Columns
+    from fedxai.intake.taking import IntakeSettings
     from fedxai.intake.volume_file import Reading
-    from fedxai.intake.volume_intake import VolumeSettings
 
     taken = take_nifti(
         Folders(images=images, labels=labels, regions=regions, table=table),
@@ -169,7 +175,7 @@ def nifti(
             tabular=tabular_column or (),
         ),
         reading=Reading(frame=frame, nan_as=nan_as, unplaced=unplaced, label_values=tuple(label_value or ())),
-        settings=VolumeSettings(
+        settings=IntakeSettings(
             validation=validation,
             test=test,
             class_names=class_name or (),
@@ -181,7 +187,7 @@ def nifti(
         ),
         track=progress_bar,
     )
-    _tell_volumes(taken)
+    _tell(taken)
 
 
 @app.command()
@@ -237,7 +243,7 @@ def dicom(
     from fedxai.intake.dicom.plan import Choice
     from fedxai.intake.dicom.take import DicomSettings, take_dicom
     from fedxai.intake.table import Columns
-    from fedxai.intake.volume_intake import VolumeSettings
+    from fedxai.intake.taking import IntakeSettings
 
     taken = take_dicom(
         export,
@@ -259,7 +265,7 @@ def dicom(
                 structures=structure or (),
                 masks=table.parent if table else Path(),
             ),
-            volumes=VolumeSettings(
+            intake=IntakeSettings(
                 validation=validation,
                 test=test,
                 class_names=class_name or (),
@@ -273,31 +279,18 @@ def dicom(
         ),
         track=progress_bar,
     )
-    _tell_volumes(taken)
+    _tell(taken)
 
 
-def progress_bar(sequence: Sequence[Any], description: str) -> Iterable[Any]:
-    """Show on standard error how far long work is, and disappear when it is done."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(sequence, description=description, console=Console(stderr=True), transient=True)
-
-
-def _tell(taken: "Taken | VolumesTaken") -> None:
-    """Say what was made in one line, and what the person should know in one line each."""
-    cohort, counts = taken.cohort, taken.cohort.counts()
+def _tell(done: "Taken") -> None:
+    """Say what was made, what the person should know in one line each, and the refused ones on standard error."""
+    for refusal in done.refused:
+        typer.echo(f"Refused: {refusal}", err=True)
+    cohort, counts = done.cohort, done.cohort.counts()
+    typer.echo(f"{done.taken} taken in, {done.known} were there before, {len(done.refused)} refused.")
     typer.echo(
         f"{cohort.folder}: {counts.training} training, {counts.validation} validation, {counts.test} test "
         f"cases; classes {', '.join(cohort.class_names)}."
     )
-    for note in taken.notes:
+    for note in done.notes:
         typer.echo(f"Note: {note}")
-
-
-def _tell_volumes(done: "VolumesTaken") -> None:
-    """Say what was made, and the refused ones on standard error."""
-    for refusal in done.refused:
-        typer.echo(f"Refused: {refusal}", err=True)
-    typer.echo(f"{done.taken} taken in, {done.known} were there before, {len(done.refused)} refused.")
-    _tell(done)

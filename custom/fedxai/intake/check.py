@@ -16,7 +16,7 @@ from fedxai.intake.finding import Finding, error, warning
 from fedxai.intake.progress import Track, quiet
 from fedxai.records import SPLITS
 
-_PSEUDONYM = re.compile(r"p\d{4,}")
+_PSEUDONYM = re.compile(r"p(\d{4,}|[0-9a-f]{12})")  # by seed, by key
 
 
 @dataclass(frozen=True, kw_only=True)

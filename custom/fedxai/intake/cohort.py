@@ -173,6 +173,7 @@ def _case(entry: Mapping[str, Any], folder: Path) -> Case:
         region=folder / entry["region"] if entry.get("region") else None,
         group=str(entry.get("group", "")),
         tabular=dict(entry.get("tabular", {})),
+        spacing=tuple(entry["spacing"]) if "spacing" in entry else None,
     )
 
 
@@ -186,6 +187,8 @@ def _entry(case: Case, folder: Path) -> dict[str, Any]:
         entry["group"] = case.group
     if case.tabular:
         entry["tabular"] = case.tabular
+    if case.spacing:
+        entry["spacing"] = list(case.spacing)
     return entry
 
 
@@ -232,6 +235,12 @@ def _check_entry(entry: Any, classes: int, where: str) -> None:
             continue
         if not isinstance(text, str) or not _stays_inside(text):
             raise CohortError(f"{where} must have a relative {key} path that stays in the cohort's folder.")
+    if "spacing" in entry and not _is_spacing(entry["spacing"]):
+        raise CohortError(f"{where} must have two lengths above 0 mm as its spacing: between rows, between columns.")
+
+
+def _is_spacing(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(mm) in (int, float) and mm > 0 for mm in value)
 
 
 def _stays_inside(text: str) -> bool:

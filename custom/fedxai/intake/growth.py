@@ -8,9 +8,9 @@ import numpy as np
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.journal import Stored
 from fedxai.intake.patients import hold_out, join_repeats
 from fedxai.intake.table import number_labels
-from fedxai.intake.volume_cohort import Stored
 from fedxai.records import SPLITS, Split
 
 

@@ -26,18 +26,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumesTaken:
-    """What an intake of volumes gives back."""
+class Taken:
+    """What an intake gives back."""
 
     cohort: Cohort
     taken: int
-    known: int  # in the cohort already, and left as they were
+    known: int = 0  # in the cohort already, and left as they were
     refused: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def write_report(
-    folder: Path, done: VolumesTaken | None, *, refused: Sequence[Refusal] = (), notes: Sequence[str] = ()
+    folder: Path, done: Taken | None, *, refused: Sequence[Refusal] = (), notes: Sequence[str] = ()
 ) -> Path:
     """Write ``report.md`` and ``contact_sheet.png``.
 
@@ -62,7 +62,7 @@ def write_report(
     return path
 
 
-def _taken(done: VolumesTaken) -> list[str]:
+def _taken(done: Taken) -> list[str]:
     counts = done.cohort.counts()
     return [
         f"{done.taken} cases were taken in, {done.known} were there before, {len(done.refused)} were refused.",

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
+from fedxai.intake.intake_report import Taken
 from fedxai.intake.patients import join_repeats, pseudonyms
 from fedxai.intake.progress import Track, quiet
-from fedxai.intake.writing import CaseWriter, Taken, new_folder
+from fedxai.intake.writing import CaseWriter, new_folder
 from fedxai.records import Split
 
 _OFFICIAL: dict[Split, str] = {"training": "train", "validation": "val", "test": "test"}
@@ -64,7 +65,7 @@ def take_medmnist(
             modality=modality,
             class_names=names,
         )
-    return Taken(cohort=Cohort.open(out), notes=_notes(len(images), len(set(digests)), len(kept)))
+    return Taken(cohort=Cohort.open(out), taken=len(kept), notes=_notes(len(images), len(set(digests)), len(kept)))
 
 
 def _load(file: Path) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64], list[Split]]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of volume files (NIfTI, NRRD, MetaImage), with label maps or a table, becomes a cohort."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,16 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from fedxai.errors import CohortError
-from fedxai.intake.intake_report import VolumesTaken
+from fedxai.intake.digest import digest_of
+from fedxai.intake.intake_report import Taken
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.table import Columns, Row, read_rows
+from fedxai.intake.taking import IntakeSettings, take_cases
 from fedxai.intake.volume import Volume
-from fedxai.intake.volume_cohort import VolumeCase
+from fedxai.intake.volume_case import VolumeCase
 from fedxai.intake.volume_file import SUFFIXES, Reading, read_volume
-from fedxai.intake.volume_intake import VolumeSettings, take_volumes
 from fedxai.records import Split
-
-_CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class Folders:
 
 @dataclass(frozen=True, kw_only=True)
 class NiftiSource:
-    """The files of one case, with what the table says of it (a :class:`fedxai.intake.volume_intake.Source`)."""
+    """The files of one case, with what the table says of it (a :class:`fedxai.intake.taking.Source`)."""
 
     place: str
     patient: str
@@ -45,12 +43,10 @@ class NiftiSource:
     reading: Reading = field(default_factory=Reading)
 
     def fingerprint(self) -> bytes:
-        """Return the SHA-256 of the files' contents and of what is known beside them; names have no part in it."""
-        said = [self.patient, self.split, sorted(self.tabular.items()), self.reading]
-        digest = hashlib.sha256(repr(said).encode())
-        for part in (self.image, self.label, self.region):
-            digest.update(_digest(part) if isinstance(part, Path) else repr(part).encode())
-        return digest.digest()
+        """Digest the files and what is known beside them."""
+        label, named = (self.label, None) if isinstance(self.label, Path) else (None, self.label)
+        said = [self.patient, named, self.split, sorted(self.tabular.items()), self.reading]
+        return digest_of([self.image, label, self.region], said)
 
     def read(self) -> VolumeCase:
         """Read the files.
@@ -89,12 +85,12 @@ def take_nifti(
     folders: Folders,
     out: Path,
     *,
-    settings: VolumeSettings,
+    settings: IntakeSettings,
     columns: Columns = Columns(),
     reading: Reading = Reading(),
     track: Track = quiet,
-) -> VolumesTaken:
-    """Turn volume files into a cohort, or add to one what is new (:func:`fedxai.intake.volume_intake.take_volumes`).
+) -> Taken:
+    """Turn volume files into a cohort, or add to one what is new (:func:`fedxai.intake.taking.take_cases`).
 
     With ``labels`` the cohort is for segmentation, and a table is optional; without, the table's label column says
     each case's class. Without a table, and where it has no group column, every image is a patient of its own.
@@ -111,7 +107,7 @@ def take_nifti(
         CohortError: a folder or column is missing, nothing can be taken, or ``out`` cannot be written.
     """
     sources, notes = find_sources(folders, columns, reading)
-    return take_volumes(sources, out, settings=settings, notes=notes, track=track)
+    return take_cases(sources, out, settings=settings, notes=notes, track=track)
 
 
 def find_sources(folders: Folders, columns: Columns, reading: Reading) -> tuple[list[NiftiSource], list[str]]:
@@ -200,11 +196,3 @@ def _stem(path: Path, folder: Path) -> str:
     name = path.relative_to(folder).as_posix()
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
     return name.removesuffix(name[len(name) - len(suffix) :]).removesuffix(".seg")
-
-
-def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-    return digest.digest()

@@ -76,6 +76,16 @@ def deal(sizes: Sequence[int], shares: NDArray[np.float64], rng: np.random.Gener
     return parts
 
 
+def check_shares(validation: float, test: float) -> None:
+    """Refuse shares of validation and test that leave nothing to train on.
+
+    Raises:
+        CohortError: one is below 0, or they are not below 1 together.
+    """
+    if min(validation, test) < 0 or validation + test >= 1:
+        raise CohortError(f"validation + test must be >= 0 and < 1, got {validation:g} + {test:g}.")
+
+
 def hold_out(groups: Sequence[str], labels: Sequence[int], *, validation: float, test: float, seed: int) -> list[Split]:
     """Split cases into training, validation and test: whole patients, class by class.
 
@@ -90,8 +100,7 @@ def hold_out(groups: Sequence[str], labels: Sequence[int], *, validation: float,
     Raises:
         CohortError: the shares are out of range, or there are too few patients to fill every wanted split.
     """
-    if min(validation, test) < 0 or validation + test >= 1:
-        raise CohortError(f"validation + test must be >= 0 and < 1, got {validation:g} + {test:g}.")
+    check_shares(validation, test)
     asked: dict[Split, float] = {"training": 1 - validation - test, "validation": validation, "test": test}
     wanted: list[Split] = [split for split, share in asked.items() if share]
     shares = np.array([asked[split] for split in wanted])

@@ -29,21 +29,24 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureCase:
-    """One case of pictures, in the form of :class:`fedxai.intake.volume_cohort.VolumeCase`."""
+    """One case of pictures, in the form of :class:`fedxai.intake.volume_case.VolumeCase`."""
 
     image: Picture
     label: str
     region: Picture | None = None
     split: Split | None = None
     tabular: Mapping[str, float] = field(default_factory=dict)
+    spacing: tuple[float, float] | None = None  # mm between rows and between columns, where it is known
     notes: Sequence[str] = ()
 
     def prepared(self) -> "PictureCase":
         """Return itself.
 
         Raises:
-            CohortError: the picture has one value everywhere.
+            CohortError: the picture has one value everywhere, or the region is empty.
         """
         if self.image.pixels.min() == self.image.pixels.max():
             raise CohortError("The picture has one value everywhere; export it again.")
+        if self.region is not None and not self.region.pixels.any():
+            raise CohortError("The region is empty; draw it, or give the case none.")
         return self

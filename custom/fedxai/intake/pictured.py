@@ -42,7 +42,7 @@ def _image(case: Case, split: Split, writer: CaseWriter, scanner: Scanner) -> No
         label=case.class_index,
         group=case.group,
         region=None if region is None else scanner.region(region),
-        tabular=case.tabular,
+        like=case,
     )
 
 

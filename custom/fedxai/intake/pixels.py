@@ -15,13 +15,13 @@ Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_ONE_CHANNEL = ("1", "L", "LA")
 
 
 def read_image(path: Path, *, what: str) -> Pixels:
     """Read a file as (rows, columns) or, where it has colour, (rows, columns, 3); uint8 or uint16.
 
-    Transparency is dropped, a palette is resolved, the camera's rotation tag is applied, and three equal
-    channels become one.
+    Transparency is dropped, a palette is resolved, and the camera's rotation tag is applied.
 
     Args:
         path: the file.
@@ -56,6 +56,22 @@ def read_region(path: Path, *, what: str, size: tuple[int, ...]) -> NDArray[np.u
     return np.where(mask > 0, 255, 0).astype(np.uint8)
 
 
+def less_colour(pixels: Pixels) -> Pixels:
+    """Make one channel of three equal ones; true colour stays."""
+    gray = pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all())
+    return np.ascontiguousarray(pixels[..., 0]) if gray else pixels
+
+
+def has_colour(path: Path) -> bool:
+    """Tell whether a file has true colour, by its header alone where that says no; what cannot be read has none."""
+    try:
+        with Image.open(path) as opened:
+            gray = opened.mode in (*_DEEP, *_ONE_CHANNEL)
+        return not gray and less_colour(read_image(path, what="image")).ndim == 3
+    except Exception:  # a reader stumbles over damaged files in many ways; the intake says which and why
+        return False
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """Encode pixels without loss and without metadata; the same pixels give the same bytes."""
     buffer = io.BytesIO()
@@ -81,11 +97,9 @@ def _as_array(image: Image.Image, what: str) -> Pixels:
         return _sixteen_bits(np.asarray(image), what)
     if image.mode == "F":
         raise CohortError(f"The {what} holds floating-point values; save it with 8 or 16 bits.")
-    if image.mode in ("1", "L", "LA"):
+    if image.mode in _ONE_CHANNEL:
         return np.asarray(image.convert("L"))
-    colour = np.asarray(image.convert("RGB"))
-    gray = bool((colour[..., 0] == colour[..., 1]).all() and (colour[..., 1] == colour[..., 2]).all())
-    return np.ascontiguousarray(colour[..., 0]) if gray else colour
+    return np.asarray(image.convert("RGB"))
 
 
 def _sixteen_bits(values: NDArray[np.generic], what: str) -> Pixels:

@@ -31,6 +31,7 @@ class Columns:
     group: str | None = None
     split: str | None = None
     tabular: Sequence[str] = ()
+    spacing: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Row:
     grouped: bool
     split: Split | None
     tabular: dict[str, float] = field(default_factory=dict)
+    spacing: float | None = None  # mm from pixel to pixel
 
 
 def read_rows(table: Path, columns: Columns) -> list[Row]:
@@ -62,6 +64,7 @@ def read_rows(table: Path, columns: Columns) -> list[Row]:
         "--mask-column": mask,
         "--group-column": group,
         "--split-column": columns.split,
+        "--spacing-column": columns.spacing,
     }
     wanted = [*options.items(), *(("--tabular-column", name) for name in columns.tabular)]
     for option, name in wanted:
@@ -146,14 +149,26 @@ def _row(number: int, cells: dict[str, str], columns: Columns, mask: str | None,
         grouped=group is not None,
         split=split,
         tabular={name: _number(cells[name], name, number) for name in columns.tabular if cells[name]},
+        spacing=_length(cells[columns.spacing], number) if columns.spacing and cells[columns.spacing] else None,
     )
 
 
 def _number(text: str, column: str, row: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _float(text)
     if not math.isfinite(value):
         raise CohortError(f"Row {row}: --tabular-column {column!r} must hold finite numbers or nothing.")
     return value
+
+
+def _length(text: str, row: int) -> float:
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise CohortError(f"Row {row}: --spacing-column must hold lengths above 0 mm or nothing.")
+    return value
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

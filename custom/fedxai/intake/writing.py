@@ -4,9 +4,8 @@
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,6 @@ from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.pixels import Pixels, encode_png
 from fedxai.records import SPLITS, Case, Split
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What an intake gives back: the cohort, and in plain words what the person should know about it."""
-
-    cohort: Cohort
-    notes: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -69,9 +60,9 @@ class CaseWriter:
         label: int,
         group: str,
         region: NDArray[np.uint8] | None = None,
-        tabular: Mapping[str, float] | None = None,
+        like: Case | None = None,
     ) -> Case:
-        """Store one case.
+        """Store one case, with the numbers and the spacing of one that it is ``like``.
 
         Raises:
             CohortError: the same image came before with another region.
@@ -86,7 +77,8 @@ class CaseWriter:
             label=label,
             region=None if mask is None else _store(self.folder / "regions" / name, mask),
             group=group,
-            tabular=dict(tabular or {}),
+            tabular=like.tabular if like else {},
+            spacing=like.spacing if like else None,
         )
         self.splits[split].append(case)
         return case

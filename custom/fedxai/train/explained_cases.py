@@ -42,7 +42,8 @@ def region_batches(
         ``has_region`` (B,), ``group`` (B names), and ``spacing`` (B, axes) in mm where every image says it.
     """
     batch: list[Item] = []
-    for item in ({**item, "group": case.group} for case in cases for item in prepare(case)):
+    items = ((case, item) for case in cases for item in prepare(case))
+    for item in ({**item, "image": _placed(item["image"], case), "group": case.group} for case, item in items):
         if batch and (len(batch) == batch_size or item["image"].shape != batch[0]["image"].shape):
             yield _together(batch)
             batch = []
@@ -74,6 +75,15 @@ def spacings(images: Tensor, axes: int) -> list[list[float]] | None:
         return None
     known = images.pixdim if images.is_batch else [images.pixdim]
     return [[float(length) for length in one[:axes]] for one in known]
+
+
+def _placed(image: Tensor, case: Case) -> Tensor:
+    """The image with an affine in mm also where it is a picture, which says nothing and has its spacing beside it."""
+    if case.spacing is None or not isinstance(image, MetaTensor):
+        return image
+    rows, columns = case.spacing  # MONAI reads pictures with their columns along the first axis
+    lengths = torch.tensor([columns, rows, 1.0, 1.0], dtype=torch.float64)
+    return MetaTensor(image.as_tensor(), affine=lengths[:, None] * image.affine.to(lengths))
 
 
 def _together(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fedxai.intake.dicom.plan import Choice
 from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.stored import read_values
 from fedxai.intake.table import Columns
-from fedxai.intake.volume_intake import VolumeSettings
+from fedxai.intake.taking import IntakeSettings
 from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
@@ -50,7 +50,7 @@ def stored(tmp_path):
 def taken(stored, rows=("P0,a", "P1,b"), **choice):
     table = stored.folder.parent / "table.csv"
     table.write_text("\n".join(["patient,label", *rows]))
-    settings = DicomSettings(choice=Choice(keyed_by="patient", **choice), volumes=VolumeSettings(validation=0, test=0))
+    settings = DicomSettings(choice=Choice(keyed_by="patient", **choice), intake=IntakeSettings(validation=0, test=0))
     return take_dicom(stored.folder, table, stored.out, settings=settings, columns=Columns(image="patient"))
 
 

@@ -14,7 +14,7 @@ from fedxai.intake.dicom.instance import Instance
 from fedxai.intake.dicom.plan import Choice, plan
 from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.table import Columns
-from fedxai.intake.volume_intake import VolumeSettings
+from fedxai.intake.taking import IntakeSettings
 
 
 class Counted(dict):
@@ -41,7 +41,7 @@ def test_the_regions_are_not_held_against_every_slice(tmp_path, monkeypatch):
         Counted.asked = 0
         result = plan([*slices, *drawn], None, Choice(), tmp_path / "key")
         asked[regions] = Counted.asked
-    assert "30 SEG or RTSTRUCT refer to no volume" in result.notes[-1]
+    assert "30 SEG or RTSTRUCT refer to nothing" in result.notes[-1]
     assert asked[50] - asked[1] <= 49 * 20  # once a series, of which there are 20, and not once a slice
 
 
@@ -69,7 +69,7 @@ def test_four_thousand_files_are_read_once_and_pixels_only_where_they_are_wanted
         return honest(path, names, header=header)
 
     monkeypatch.setattr(reading, "_read", counted)
-    settings = DicomSettings(choice=Choice(keyed_by="patient"), volumes=VolumeSettings(validation=0))
+    settings = DicomSettings(choice=Choice(keyed_by="patient"), intake=IntakeSettings(validation=0))
     taken = take_dicom(
         writer.folder, tmp_path / "table.csv", tmp_path / "cohort", settings=settings, columns=Columns(image="patient")
     )

@@ -18,8 +18,8 @@ from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.stored import read_values
 from fedxai.intake.table import Columns
+from fedxai.intake.taking import IntakeSettings
 from fedxai.intake.volume import Volume
-from fedxai.intake.volume_intake import VolumeSettings
 from fedxai.records import SPLITS
 
 
@@ -248,7 +248,7 @@ def test_nifti_goes_to_dicom_and_comes_back_the_same(tmp_path, writer_in, drawn)
             path.rename(folder / f"{number}{path.name}")
     (tmp_path / "table.csv").write_text("\n".join(lines))
     settings = DicomSettings(
-        choice=Choice(keyed_by="patient", masks=tmp_path), volumes=VolumeSettings(validation=0, test=0.25)
+        choice=Choice(keyed_by="patient", masks=tmp_path), intake=IntakeSettings(validation=0, test=0.25)
     )
     taken = take_dicom(
         folder, tmp_path / "table.csv", tmp_path / "out", settings=settings, columns=Columns(image="patient")
@@ -293,7 +293,7 @@ def test_segments_become_the_values_of_a_label_map(image, block, tmp_path):
     both = np.stack([block, np.roll(block, 2, axis=0) * (1 - block)], axis=-1)
     _seg(image, both, labels=("Organ", "Lesion")).rename(image / "drawn")
     settings = DicomSettings(
-        volumes=VolumeSettings(validation=0, test=0, class_names=["background", "lesion", "organ"]), segmentation=True
+        intake=IntakeSettings(validation=0, test=0, class_names=["background", "lesion", "organ"]), segmentation=True
     )
     cohort = take_dicom(image, None, tmp_path / "out", settings=settings).cohort
     ((case,),) = [cohort.cases("training")]

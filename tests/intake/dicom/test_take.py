@@ -27,7 +27,7 @@ from fedxai.intake.dicom.reading import NotDicom
 from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.stored import read_values
 from fedxai.intake.table import Columns
-from fedxai.intake.volume_intake import VolumeSettings
+from fedxai.intake.taking import IntakeSettings
 from fedxai.records import SPLITS
 
 PSEUDONYM = re.compile(r"^study s[0-9a-f]{12}, series r[0-9a-f]{12}")
@@ -49,7 +49,7 @@ def ct(writer, phantom):
 
 @pytest.fixture
 def take(writer, tmp_path):
-    def run(*, table=None, out="cohort", keyed_by="patient", rows=None, allow_burned_in=False, volumes=None, **choice):
+    def run(*, table=None, out="cohort", keyed_by="patient", rows=None, allow_burned_in=False, intake=None, **choice):
         if table is None:
             rows = rows or [f"P{number},{('well', 'sick')[number % 2]}" for number in range(6)]
             table = "\n".join([f"{keyed_by},label", *rows])
@@ -57,7 +57,7 @@ def take(writer, tmp_path):
         columns = Columns(image=keyed_by, tabular=["age"] if "age" in table else ())
         settings = DicomSettings(
             choice=Choice(keyed_by=keyed_by, masks=tmp_path, **choice),
-            volumes=VolumeSettings(**{"validation": 0, **(volumes or {})}),
+            intake=IntakeSettings(**{"validation": 0, **(intake or {})}),
             allow_burned_in=allow_burned_in,
         )
         return take_dicom(writer.folder, tmp_path / "table.csv", tmp_path / out, settings=settings, columns=columns)
@@ -146,7 +146,7 @@ def test_the_report_holds_all_that_was_said_and_strict_refuses_what_nobody_can_r
     for said in ("leads out of its folder", "4 images of other modalities", "1 rows of the table match nothing"):
         assert said in report
     with pytest.raises(CohortError, match="2 of 8 cases are refused and none is taken in"):
-        take(rows=rows, modality="CT", out="strict", volumes={"strict": True})
+        take(rows=rows, modality="CT", out="strict", intake={"strict": True})
     report = (tmp_path / "strict.intake" / "report.md").read_text()
     assert "Nothing was taken in." in report
     assert "1 rows of the table match nothing" in report
@@ -249,6 +249,7 @@ def test_pictures_become_pngs_as_displayed(writer, take, tmp_path):
             BitsStored=12,
             HighBit=11,
             PhotometricInterpretation="MONOCHROME1",
+            ImagerPixelSpacing=[0.2, 0.1] if number else None,
         )
         ds.PatientID = f"P{number}"
         ds.StudyInstanceUID = ds.SeriesInstanceUID = f"1.2.{number}"
@@ -257,6 +258,8 @@ def test_pictures_become_pngs_as_displayed(writer, take, tmp_path):
     stored = sorted(np.asarray(Image.open(case.image)).tobytes() for case in _cases(cohort))
     expected = np.rint((1 - pixels / 4095) * 65535).astype(np.uint16)
     assert stored == sorted(picture.tobytes() for picture in expected)
+    spacings = {np.asarray(Image.open(case.image)).tobytes(): case.spacing for case in _cases(cohort)}
+    assert [spacings[picture.tobytes()] for picture in expected] == [None, *[(0.2, 0.1)] * 3]
 
 
 def _loop(writer, patient="P0", **attributes):
@@ -270,7 +273,7 @@ def _loop(writer, patient="P0", **attributes):
 
 def test_a_loop_gives_evenly_chosen_frames_of_one_patient(writer, take):
     loop = _loop(writer, BurnedInAnnotation="NO")
-    cohort = take(frames=5, volumes={"test": 0}).cohort
+    cohort = take(frames=5, intake={"test": 0}).cohort
     stored = {np.asarray(Image.open(case.image)).tobytes() for case in _cases(cohort)}
     assert stored == {loop[k].tobytes() for k in (0, 5, 10, 14, 19)}
 
@@ -279,8 +282,8 @@ def test_a_loop_gives_evenly_chosen_frames_of_one_patient(writer, take):
 def test_an_ultrasound_that_may_show_a_name_is_refused_unless_allowed(writer, take, attributes):
     _loop(writer, **attributes)
     with pytest.raises(CohortError, match=r"(Modality|BurnedInAnnotation) says .*--allow-burned-in"):
-        take(volumes={"test": 0})
-    assert take(allow_burned_in=True, volumes={"test": 0}).taken == 8
+        take(intake={"test": 0})
+    assert take(allow_burned_in=True, intake={"test": 0}).taken == 8
 
 
 def test_what_lies_beside_an_ultrasound_is_blacked_out(writer, take):
@@ -290,7 +293,7 @@ def test_what_lies_beside_an_ultrasound_is_blacked_out(writer, take):
     region.RegionLocationMinX0, region.RegionLocationMinY0 = 2, 4
     region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 9, 13
     loop = _loop(writer, SequenceOfUltrasoundRegions=[region])
-    cohort = take(allow_burned_in=True, frames=1, volumes={"test": 0}).cohort
+    cohort = take(allow_burned_in=True, frames=1, intake={"test": 0}).cohort
     (case,) = _cases(cohort)
     picture = np.asarray(Image.open(case.image))
     assert np.array_equal(picture[4:14, 2:10], loop[10, 4:14, 2:10])
@@ -326,7 +329,7 @@ def test_an_empty_patient_id_joins_nobody(writer, take, phantom, uid):
 def test_two_studies_of_one_patient_share_a_pseudonym_and_a_split(writer, take, phantom):
     for number in range(8):
         writer.series(phantom + number, patient=f"P{number // 2}", study=number)
-    cohort = take(volumes={"test": 0.25}).cohort
+    cohort = take(intake={"test": 0.25}).cohort
     groups = {split: {case.group for case in cohort.cases(split)} for split in SPLITS}
     assert len(groups["training"] | groups["test"]) == 4
     assert not groups["training"] & groups["test"]
@@ -338,7 +341,7 @@ def test_the_key_stays_outside_and_only_its_owner_reads_it(ct, take, tmp_path):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert not (tmp_path / "cohort" / "key").exists()
     groups = {case.group for case in _cases(taken.cohort)}
-    assert groups == {case.group for case in _cases(take(out="two", volumes={"key": key}).cohort)}
+    assert groups == {case.group for case in _cases(take(out="two", intake={"key": key}).cohort)}
     assert not groups & {case.group for case in _cases(take(out="three").cohort)}
 
 
@@ -350,7 +353,7 @@ def test_numbers_of_the_table_stay_with_their_case(ct, take):
 @pytest.mark.slow
 def test_workers_give_the_same_cohort(ct, take, tmp_path):
     key = {"key": tmp_path / "key"}
-    one, two = take(volumes=key).cohort, take(out="two", volumes={"workers": 2, **key}).cohort
+    one, two = take(volumes=key).cohort, take(out="two", intake={"workers": 2, **key}).cohort
     assert [c.image.name for c in _cases(one)] == [c.image.name for c in _cases(two)]
 
 

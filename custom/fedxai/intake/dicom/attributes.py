@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only DICOM attributes that are ever read (with what lies inside the sequences among them), each with its use.
 
-Three uses leave a trace in a cohort: ``grid`` becomes the affine, ``numbers`` and ``display`` become pixel values.
-``identity`` is hashed with the site's key (a patient's pseudonym, marks of files). ``apart`` (which frames make one
-volume), ``text`` (may names be burnt into the picture?), ``outline`` (what was drawn) and ``maker`` (did this package
-make it?) are looked at and let go.
+Three uses leave a trace in a cohort: ``grid`` becomes the affine or a picture's spacing, ``numbers`` and ``display``
+become pixel values. ``identity`` is hashed with the site's key (a patient's pseudonym, marks of files). ``apart``
+(which frames make one volume), ``text`` (may names be burnt into the picture?), ``outline`` (what was drawn) and
+``maker`` (did this package make it?) are looked at and let go.
 """
 
 import re
@@ -17,8 +17,9 @@ USES: dict[Use, str] = {
         FrameOfReferenceUID ReferencedSOPInstanceUID ReferencedSeriesSequence ReferencedFrameOfReferenceUID
         ReferencedFrameOfReferenceSequence RTReferencedStudySequence RTReferencedSeriesSequence""",
     "grid": """Rows Columns NumberOfFrames ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness
-        SpacingBetweenSlices SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PlanePositionSequence
-        PlaneOrientationSequence PixelMeasuresSequence""",
+        ImagerPixelSpacing EstimatedRadiographicMagnificationFactor PhysicalDeltaX PhysicalDeltaY RegionSpatialFormat
+        PhysicalUnitsXDirection PhysicalUnitsYDirection SpacingBetweenSlices SharedFunctionalGroupsSequence
+        PerFrameFunctionalGroupsSequence PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence""",
     "numbers": """PixelData FloatPixelData BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel
         PlanarConfiguration PhotometricInterpretation RescaleSlope RescaleIntercept ModalityLUTSequence
         LUTDescriptor LUTData PixelValueTransformationSequence ExtendedOffsetTable ExtendedOffsetTableLengths""",

@@ -81,9 +81,9 @@ def plan(instances: Sequence[Instance], rows: Sequence[Row] | None, choice: Choi
         unused = set(known) - {i.keys[choice.keyed_by] for i in matched}
         result.notes += [f"{len(unused)} rows of the table match nothing in the export."] if unused else []
     key = SiteKey.open(key_file)
-    volumes = {i.keys["series"] for i in taken if i.kind == "slices"}
-    stray = sum(not mask.drawn_on & volumes for mask in drawn)
-    result.notes += [f"{stray} SEG or RTSTRUCT refer to no volume that was taken and were left out."] if stray else []
+    in_cohort = {i.keys["series"] for i in taken}
+    stray = sum(not mask.drawn_on & in_cohort for mask in drawn)
+    result.notes += [f"{stray} SEG or RTSTRUCT refer to nothing that was taken and were left out."] if stray else []
     for series in _series(taken):
         row = None if known is None else known[series[0].keys[choice.keyed_by]]
         result.sources += _sources(series, drawn, _said(row, choice), row, choice, key)
@@ -193,19 +193,21 @@ def _sources(
         if mask.reason:
             yield RefusedSource(place=place, patient=patient, reason=mask.reason)
             return
+    paths = tuple(mask.path for mask in masks)
     frames = [frame for instance in series for frame in instance.frames]
     for number, stack in enumerate(stacks_of(frames, same_pixels), start=1):
         where = f"{place}, volume {number}"
         if isinstance(stack, CohortError):
             yield RefusedSource(place=where, patient=patient, reason=str(stack))
         else:
-            paths = tuple(mask.path for mask in masks)
             yield StackSource(place=where, patient=patient, stack=stack, drawn=paths, said=said)
     for instance in series:
         if instance.pictures and not instance.reason:
             for index in _frames(instance.pictures, choice.frames):
                 where = f"{place}, frame {index + 1}"
-                yield PictureSource(place=where, patient=patient, path=instance.path, index=index, said=said)
+                yield PictureSource(
+                    place=where, patient=patient, path=instance.path, index=index, drawn=paths, said=said
+                )
 
 
 def _refused(series: Sequence[Instance], place: str, patient: str) -> Iterator[RefusedSource]:

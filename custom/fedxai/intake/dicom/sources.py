@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an export offers to a cohort, a case at a time: a stack of slices, a picture, or the reason why not."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.burned_in import outside_blacked
 from fedxai.intake.dicom.display import picture_of
 from fedxai.intake.dicom.numbers import volume_of
+from fedxai.intake.dicom.pixel_spacing import spacing_of
 from fedxai.intake.dicom.reading import in_silence, read_image
-from fedxai.intake.dicom.regions import region_of
+from fedxai.intake.dicom.regions import is_segmentation, region_of, region_on_picture
 from fedxai.intake.dicom.stacks import Stack
+from fedxai.intake.digest import digest_of
 from fedxai.intake.picture_case import Picture, PictureCase
-from fedxai.intake.pixels import read_region
+from fedxai.intake.pixels import Pixels, read_region
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
-from fedxai.intake.volume_cohort import VolumeCase
+from fedxai.intake.volume_case import VolumeCase
 from fedxai.intake.volume_file import read_volume
 from fedxai.records import Split
 
-_CHUNK = 2**20
+_NO_PLACE = "contours of an RTSTRUCT lie in the patient, where a single picture has no place, and were left out."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class StackSource:
         """Digest every file that would be read, which frames of it, and what the table says."""
         paths = [*dict.fromkeys(frame.path for frame in self.stack.frames), *self.drawn]
         frames = [frame.index for frame in self.stack.frames]
-        return _digest([*paths, self.said.mask], [self.patient, frames, replace(self.said, mask=None)])
+        return digest_of([*paths, self.said.mask], [self.patient, frames, replace(self.said, mask=None)])
 
     def read(self) -> VolumeCase:
         """Read the volume and what was drawn.
@@ -111,29 +114,41 @@ class PictureSource:
     patient: str
     path: Path
     index: int = 0
+    drawn: tuple[Path, ...] = ()
     said: Said = field(default_factory=Said)
 
     def fingerprint(self) -> bytes:
-        """Digest the file, the frame, and what the table says."""
-        return _digest([self.path, self.said.mask], [self.patient, self.index, replace(self.said, mask=None)])
+        """Digest the file and what was drawn on it, the frame, and what the table says."""
+        said = [self.patient, self.index, replace(self.said, mask=None)]
+        return digest_of([self.path, self.said.mask, *self.drawn], said)
 
     def read(self) -> PictureCase:
         """Read the picture as it is displayed, less what lies beside an ultrasound.
 
         Raises:
-            CohortError: the file is damaged, or the mask does not fit.
+            CohortError: the file is damaged, what was drawn does not fit, or it has no class.
         """
+        if not self.said.label:
+            raise CohortError("A picture has a class, no label map; give it in --table, without --segmentation.")
         with in_silence():
             dataset = read_image(self.path)
             pixels = outside_blacked(picture_of(dataset, self.index), dataset)
-        mask = self.said.mask
+            segs = [path for path in self.drawn if is_segmentation(path)]
+            region = self._region(segs, dataset, pixels)
         return PictureCase(
             image=Picture(pixels=pixels),
             label=self.said.label,
-            region=None if mask is None else Picture(pixels=read_region(mask, what="mask", size=pixels.shape)),
+            region=None if region is None else Picture(pixels=region),
             split=self.said.split,
             tabular=dict(self.said.tabular),
+            spacing=spacing_of(dataset),
+            notes=[_NO_PLACE] if len(segs) < len(self.drawn) else [],
         )
+
+    def _region(self, segs: Sequence[Path], dataset: Dataset, pixels: Pixels) -> NDArray[np.uint8] | None:
+        if self.said.mask is not None:
+            return read_region(self.said.mask, what="mask", size=pixels.shape)
+        return region_on_picture(segs, dataset, self.index, self.said.structures)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +161,7 @@ class RefusedSource:
 
     def fingerprint(self) -> bytes:
         """Digest what would be said."""
-        return _digest([], [self.place, self.reason])
+        return digest_of([], [self.place, self.reason])
 
     def read(self) -> VolumeCase:
         """Say why not.
@@ -155,13 +170,3 @@ class RefusedSource:
             CohortError: always.
         """
         raise CohortError(self.reason)
-
-
-def _digest(paths: Iterable[Path | None], said: Sequence[object]) -> bytes:
-    digest = hashlib.sha256(repr(said).encode())
-    for path in paths:
-        if path is not None:
-            with path.open("rb") as opened:
-                while chunk := opened.read(_CHUNK):
-                    digest.update(chunk)
-    return digest.digest()

@@ -11,24 +11,24 @@ from fedxai.intake.dicom.find import Found, open_export
 from fedxai.intake.dicom.instance import Instance, read_instance
 from fedxai.intake.dicom.plan import Choice, Plan, plan, unreadable
 from fedxai.intake.dicom.reading import NotDicom, in_silence
-from fedxai.intake.intake_report import VolumesTaken
+from fedxai.intake.intake_report import Taken
+from fedxai.intake.journal import key_of
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.table import Columns, Row, read_rows
-from fedxai.intake.volume_cohort import key_of
-from fedxai.intake.volume_intake import VolumeSettings, take_volumes
+from fedxai.intake.taking import IntakeSettings, take_cases
 
 
 @dataclass(frozen=True, kw_only=True)
 class DicomSettings:
-    """How an export becomes a cohort; ``volumes`` is shared with other intakes, its modality comes from the files."""
+    """How an export becomes a cohort; ``intake`` is shared with the others, its modality comes from the files."""
 
     choice: Choice = field(default_factory=Choice)
-    volumes: VolumeSettings = field(default_factory=VolumeSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
     segmentation: bool = False  # label maps from what was drawn: structures named as the classes after the first
     allow_burned_in: bool = False
 
     def __post_init__(self) -> None:
-        if self.segmentation and len(self.volumes.class_names) < 2:
+        if self.segmentation and len(self.intake.class_names) < 2:
             raise SettingsError("--segmentation needs --class-name for the background and for every structure.")
 
 
@@ -40,7 +40,7 @@ def take_dicom(
     settings: DicomSettings = DicomSettings(),
     columns: Columns = Columns(),
     track: Track = quiet,
-) -> VolumesTaken:
+) -> Taken:
     """Turn a PACS export into a cohort, or add to one what is new.
 
     CT, MR and PET series become volumes of real values in RAS+, everything else pictures as displayed. Only the
@@ -57,7 +57,7 @@ def take_dicom(
 
     Raises:
         CohortError: nothing can be taken, or ``out`` cannot be written; see
-            :func:`fedxai.intake.volume_intake.take_volumes`.
+            :func:`fedxai.intake.taking.take_cases`.
     """
     if table is None and not settings.segmentation:
         raise CohortError("--table is missing; without it only --segmentation can be taken in.")
@@ -65,8 +65,8 @@ def take_dicom(
     rows = None if table is None else read_rows(table, columns)
     with open_export(export) as found:
         planned = _planned(found, rows, out, settings, track)
-        volumes = replace(settings.volumes, modality=planned.modality)
-        return take_volumes(planned.sources, out, settings=volumes, notes=planned.notes, track=track)
+        shared = replace(settings.intake, modality=planned.modality)
+        return take_cases(planned.sources, out, settings=shared, notes=planned.notes, track=track)
 
 
 def _planned(found: Found, rows: Sequence[Row] | None, out: Path, settings: DicomSettings, track: Track) -> Plan:
@@ -79,10 +79,10 @@ def _planned(found: Found, rows: Sequence[Row] | None, out: Path, settings: Dico
             strangers += 1
         except CohortError as error:
             lost[str(error)] += 1
-    structures = settings.volumes.class_names[1:] if settings.segmentation else settings.choice.structures
+    structures = settings.intake.class_names[1:] if settings.segmentation else settings.choice.structures
     choice = replace(settings.choice, structures=structures)
     with in_silence():
-        planned = plan(instances, rows, choice, key_of(out, settings.volumes.key))
+        planned = plan(instances, rows, choice, key_of(out, settings.intake.key))
     planned.sources += unreadable(lost)
     planned.notes = [*found.notes, *planned.notes]
     planned.notes += [f"{strangers} files are not DICOM after all and were left out."] if strangers else []

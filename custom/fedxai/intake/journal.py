@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cohort of volumes that grows: a case is stored whole or not at all, and known again on the next run."""
+"""A cohort that grows: a case is stored whole or not at all, and known again on the next run."""
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
 from fedxai.intake.picture_case import PictureCase
-from fedxai.intake.resample import check_mask, onto_grid
 from fedxai.intake.site_key import SiteKey
 from fedxai.intake.volume import SUFFIX, Volume
+from fedxai.intake.volume_case import VolumeCase
 from fedxai.records import Case, Split
 from fedxai.whole_file import write_whole
 
@@ -24,35 +24,6 @@ _JOURNAL = "journal.jsonl"
 _KEY = "key"
 _LOCK = ".lock"
 _OURS = re.compile(r"[0-9a-f]{16}\.(nii\.gz|png)|\..*\.part")  # a file by its content, or half of one
-
-
-@dataclass(frozen=True, kw_only=True)
-class VolumeCase:
-    """One case as a reader hands it over, on whatever grids its files had."""
-
-    image: Volume
-    label: Volume | str  # a label map, or the name of a class
-    region: Volume | None = None
-    split: Split | None = None  # where the hospital's table says so
-    tabular: Mapping[str, float] = field(default_factory=dict)
-    notes: Sequence[str] = ()  # what the person should know, the same words for the same thing
-
-    def prepared(self) -> "VolumeCase":
-        """The case as it is stored: turned to RAS+, masks on the image's grid, regions 0 or 1.
-
-        Raises:
-            CohortError: the image is constant, a mask does not fit it, a region is empty, or a label map has values
-                other than 0 to 255.
-        """
-        image = self.image.canonical()
-        if image.voxels.min() == image.voxels.max():
-            raise CohortError("The image has one value everywhere; export it again.")
-        return replace(
-            self,
-            image=image,
-            label=_label_map(self.label, image) if isinstance(self.label, Volume) else self.label,
-            region=None if self.region is None else _region(self.region, image),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +38,7 @@ class Stored:
     values: list[int] = field(default_factory=list)  # in the label map
     split: Split | None = None
     tabular: dict[str, float] = field(default_factory=dict)
+    spacing: list[float] | None = None  # of a picture, where it is known; a volume's is in its file
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -102,6 +74,7 @@ def store(folder: Path, case: VolumeCase | PictureCase, *, source: str, patient:
         values=[int(value) for value in np.unique(case.label.voxels)] if isinstance(case.label, Volume) else [],
         split=case.split,
         tabular=dict(case.tabular),
+        spacing=list(case.spacing) if isinstance(case, PictureCase) and case.spacing else None,
         notes=list(case.notes),
     )
 
@@ -174,6 +147,7 @@ class Journal:
             region=self.out / "regions" / record.region if record.region else None,
             group=patient,
             tabular=record.tabular,
+            spacing=(record.spacing[0], record.spacing[1]) if record.spacing else None,
         )
 
     def roll_back(self) -> None:
@@ -220,27 +194,3 @@ class Journal:
 
     def _write(self, records: Iterable[Stored]) -> None:
         write_whole(self._path, "".join(json.dumps(asdict(record)) + "\n" for record in records).encode())
-
-
-def _label_map(label: Volume, image: Volume) -> Volume:
-    moved = _placed(label, image, "label map")
-    low, high = float(moved.voxels.min()), float(moved.voxels.max())
-    if low < 0 or high > 255:
-        raise CohortError(f"The values of a label map must be 0 to 255, got {low:g} to {high:g}.")
-    return replace(moved, voxels=moved.voxels.astype(np.uint8))
-
-
-def _region(region: Volume, image: Volume) -> Volume:
-    layers = region.voxels if region.voxels.ndim == 4 else region.voxels[..., None]  # 3D Slicer's overlapping segments
-    check_mask(replace(region, voxels=layers.reshape(*region.grid[:2], -1)))
-    moved = _placed(replace(region, voxels=(layers != 0).any(axis=-1)), image, "region")
-    if not moved.voxels.any():
-        raise CohortError("The region is empty; draw it, or give the case none.")
-    return moved
-
-
-def _placed(mask: Volume, image: Volume, what: str) -> Volume:
-    try:
-        return onto_grid(mask.canonical(), image)
-    except CohortError as error:
-        raise CohortError(f"The {what} does not fit its image: {error}") from None

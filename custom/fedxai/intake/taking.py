@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of volumes become a cohort, a case at a time; what is refused does not stop the rest."""
+"""Sources of cases become a cohort, a case at a time; what is refused does not stop the rest."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +14,13 @@ from typing import Any, Protocol
 from fedxai.errors import CohortError, SettingsError
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.growth import admit, deal_cases, known_names, number_classes
-from fedxai.intake.intake_report import Refusal, VolumesTaken, write_report
+from fedxai.intake.intake_report import Refusal, Taken, write_report
+from fedxai.intake.journal import Journal, Stored, store
+from fedxai.intake.patients import check_shares
 from fedxai.intake.picture_case import PictureCase
 from fedxai.intake.progress import Track, quiet
 from fedxai.intake.site_key import SiteKey
-from fedxai.intake.volume_cohort import Journal, Stored, VolumeCase, store
+from fedxai.intake.volume_case import VolumeCase
 from fedxai.records import SPLITS, Case, Split
 
 
@@ -55,8 +57,8 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumeSettings:
-    """How volumes become a cohort."""
+class IntakeSettings:
+    """How cases become a cohort, whatever files they come from."""
 
     validation: float = 0.1  # share of the cases, by whole patients
     test: float = 0.2
@@ -70,6 +72,7 @@ class VolumeSettings:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise SettingsError(f"--workers must be at least 1, got {self.workers}.")
+        check_shares(self.validation, self.test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +81,14 @@ class _Marked:
     source: Source
 
 
-def take_volumes(
+def take_cases(
     sources: Sequence[Source],
     out: Path,
     *,
-    settings: VolumeSettings,
+    settings: IntakeSettings,
     notes: Sequence[str] = (),
     track: Track = quiet,
-) -> VolumesTaken:
+) -> Taken:
     """Take what is new among the sources into a cohort, which may exist from an earlier run.
 
     Cases that were taken before keep their files, patients and splits; new patients are dealt to the splits so that
@@ -111,15 +114,15 @@ def take_volumes(
 
 
 def _take(
-    sources: Sequence[Source], journal: Journal, settings: VolumeSettings, notes: Sequence[str], track: Track
-) -> VolumesTaken:
+    sources: Sequence[Source], journal: Journal, settings: IntakeSettings, notes: Sequence[str], track: Track
+) -> Taken:
     names = known_names(journal.cohort, settings.class_names)
     before = len(journal.by_image)
     with _spread(settings.workers) as spread:
         marks = spread(partial(_mark, key=journal.key), sources)
         new = _what_is_new(sources, marks, journal, track)
         outcomes = spread(partial(_store, folder=journal.out, key=journal.key), new)
-        refused = [r for _ in track(new, "Taking volumes in") if (r := _keep(next(outcomes), journal, names))]
+        refused = [r for _ in track(new, "Taking cases in") if (r := _keep(next(outcomes), journal, names))]
     taken = len(journal.by_image) - before
     if not (journal.records or refused):
         raise CohortError("There is nothing to take in.")
@@ -129,10 +132,14 @@ def _take(
         raise CohortError(
             f"{len(refused)} of {len(sources)} cases are refused and none is taken in; the first is {refused[0]}"
         )
-    cohort = _finish(journal, names, settings)
+    try:
+        cohort = _finish(journal, names, settings)
+    except CohortError:
+        journal.roll_back()  # or what is corrected next would be held against what was wrong
+        raise
     known = len(sources) - taken - len(refused)
     notes = [*notes, *_notes(journal)]
-    done = VolumesTaken(cohort=cohort, taken=taken, known=known, refused=refused, notes=notes)
+    done = Taken(cohort=cohort, taken=taken, known=known, refused=refused, notes=notes)
     write_report(journal.folder, done)
     return done
 
@@ -150,7 +157,7 @@ def _mark(source: Source, *, key: SiteKey) -> str:
     """Mark a source; one that cannot even be opened is new each time, and refused when it is read."""
     try:
         return key.mark(source.fingerprint())
-    except OSError:
+    except (OSError, ValueError):  # a path may hold what no path may
         return key.mark(f"unreadable {source.place}".encode())
 
 
@@ -181,7 +188,7 @@ def _keep(outcome: tuple[str, Stored | Refusal], journal: Journal, names: Sequen
     return None
 
 
-def _finish(journal: Journal, names: Sequence[str], settings: VolumeSettings) -> Cohort:
+def _finish(journal: Journal, names: Sequence[str], settings: IntakeSettings) -> Cohort:
     """Write the datalist anew: each image once, by file name, which tells nothing of the old order."""
     records = list(journal.records.values())
     labels, class_names = number_classes(records, names)
@@ -199,7 +206,7 @@ def _finish(journal: Journal, names: Sequence[str], settings: VolumeSettings) ->
     return Cohort.write(
         journal.out,
         name=journal.out.name,
-        description=f"{len(journal.by_image)} volumes of {len(set(groups))} patients",
+        description=f"{len(journal.by_image)} images of {len(set(groups))} patients",
         modality=settings.modality,
         class_names=class_names,
         splits={split: list(listed.values()) for split, listed in cases.items()},

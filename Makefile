@@ -12,8 +12,9 @@ demo: $(VENV)/.runtime
 	rm -rf $(RUN)
 	$(BIN)/fedxai run jobs/fedxai --out $(RUN)
 
-test: $(VENV)/.test browser archive lint
+test: $(VENV)/.test $(VENV)/.quantus browser archive lint
 	$(PYTEST) -m "not slow"
+	PYTHONPATH=$(VENV)/quantus $(BIN)/python -m pytest -q tests/score/test_against_quantus.py
 	$(PYTEST) -m slow
 
 fast: $(VENV)/.test
@@ -62,6 +63,11 @@ $(VENV)/.runtime: $(VENV)/bin/python constraints.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.runtime
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,lint,label,metrics]"
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps monailabel pydicom-seg
+	touch $@
+
+# Quantus asks for another OpenCV and torchvision than are here, so it lies beside the rest, for the tests that ask it.
+$(VENV)/.quantus: $(VENV)/.test
+	$(BIN)/pip install --quiet --no-deps --target $(VENV)/quantus quantus==0.6.0 opencv-python-headless==5.0.0.93
 	touch $@
 
 # Server and three sites on 127.0.0.1 over mutual TLS, each site with a phantom cohort of its own.

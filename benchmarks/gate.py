@@ -40,7 +40,7 @@ TASK_ID = "e57bd7ba-cfe2-463f-b8fa-42395f694910"
 def context(site: Site) -> FLContext:
     """A task's context at a site whose cell sends nowhere."""
     doors = dict.fromkeys(("_send_request", "_broadcast_request", "_fire_and_forget"))
-    streams, frames = SimpleNamespace(send=None), SimpleNamespace(_send_to_endpoint=None)
+    streams, frames = SimpleNamespace(send=None), SimpleNamespace(_send_to_endpoint=None, _process_request=None)
     cell = SimpleNamespace(**doors, byte_streamer=streams, core_cell=frames, get_fqcn=str)
     fl_ctx = FLContext()
     values = {

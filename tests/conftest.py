@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of several rooms share: the bundle, small phantom cohorts, and where the repository is."""
 
+import contextlib
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,21 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Finds a port that is free together with the next one, which FLARE's admin takes."""
+
+    def find() -> int:
+        for _ in range(100):
+            with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
+                first.bind(("127.0.0.1", 0))
+                second.bind(("127.0.0.1", first.getsockname()[1] + 1))
+                return first.getsockname()[1]
+        raise AssertionError("no two free ports beside each other")
+
+    return find
 
 
 @pytest.fixture(scope="session")

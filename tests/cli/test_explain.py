@@ -173,6 +173,16 @@ def test_a_method_that_compares_with_a_background_gets_the_sites_training_images
     assert len(lines(tmp_path / "o")) == 2
 
 
+def test_methods_are_asked_from_several_baselines_and_what_that_changes_is_shown(run, cohort, tmp_path):
+    names = ["occlusion", "occlusion_mean", "occlusion_blurred"]
+    result = explain(run, cohort, "--cases", 2, "--methods", ",".join(names), "--out", tmp_path / "x")
+    assert result.exit_code == 0, result.output
+    told = FolderExplanation.model_validate_json((tmp_path / "x" / "explanation.json").read_text())
+    assert [method.method for method in told.methods] == names
+    page = (tmp_path / "x" / "methods.html").read_text()
+    assert "What another baseline changes" in page
+
+
 def test_what_is_no_run_and_no_bundle_is_refused(cohort, tmp_path):
     (tmp_path / "empty").mkdir()
     message = str(refused("nowhere", cohort, "--out", tmp_path / "o"))

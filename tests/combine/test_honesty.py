@@ -31,6 +31,15 @@ def test_a_model_that_wins_by_construction_is_named(e, mass, here, grey, there, 
     assert by_construction(figure(e), figure(0.017), honesty(mass, here, there, grey=grey)) is verdict
 
 
+@pytest.mark.parametrize(("soft", "verdict"), [(0.456, False), (0.3, False), (0.212, True), (None, False)])
+def test_a_gate_that_makes_more_than_half_of_e_is_named(soft, verdict):
+    """Behind a hard gate E is the gate's precision; the soft path shows what is left without it."""
+    battery = honesty(0.16, 0.211, 0.006, grey=0.031)
+    gated = battery.model_copy(update={"figures": {**battery.figures, "soft_mass": Figure(value=soft, n=10)}})
+    assert by_construction(figure(0.456), figure(0.016), gated) is verdict
+    assert by_construction(figure(0.456), figure(0.016), battery) is False
+
+
 def test_nothing_is_said_without_the_figures():
     assert by_construction(figure(None), figure(0.1), honesty(0.2)) is None
     assert by_construction(figure(0.5), figure(0.1), Honesty(cases=0, figures={})) is None

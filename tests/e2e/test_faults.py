@@ -6,7 +6,6 @@ import os
 import runpy
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +84,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(repository, tmp_path_factory) -> Iterator[Ground]:
+def ground(repository, tmp_path_factory, free_port) -> Iterator[Ground]:
     root = tmp_path_factory.mktemp("faults")
     marks = root / "marks"
     (root / "python").mkdir()
@@ -308,13 +307,3 @@ def wait_for(reached: Callable[[], bool], what: str, *, seconds: float = 600) ->
     while not reached():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A port that is free together with the next one, which FLARE's admin takes."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
-            return first.getsockname()[1]
-    raise AssertionError("no two free ports beside each other")

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import time
 from datetime import datetime, timedelta, timezone
@@ -38,7 +37,7 @@ PROMPT = r"\r\n> $"
 
 
 @pytest.fixture(scope="module")
-def deployment(repository, tmp_path_factory):
+def deployment(repository, tmp_path_factory, free_port):
     """Up and running; its server is one that lets everybody bring code, so that what refuses it is the sites."""
     folder = tmp_path_factory.mktemp("deployment") / "ours"
     provision(repository / "poc_workspace" / "project.yml", folder, port=free_port())
@@ -141,6 +140,26 @@ def test_a_site_refuses_a_job_that_carries_code_even_where_the_server_lets_it_pa
     for site in ("site-1", "site-2", "site-3"):
         assert f"{site}: NVFLARE_ERROR: BYOC not permitted" in last.reasons
     assert not [file for folder in sites(deployment) for file in folder.rglob("harmless.py")]
+
+
+@pytest.mark.parametrize("damage", [None, "app/config/config_fed_client.json"])
+def test_a_job_that_is_not_signed_or_was_changed_since_runs_nowhere(lead, repository, tmp_path, monkeypatch, damage):
+    from nvflare.fuel.hci.client import file_transfer
+
+    job = pack_job(repository / "jobs" / "fedxai", tmp_path / "forged", **SMALL)
+    sign = file_transfer.sign_folders
+
+    def forge(folder: str, *key: object) -> None:
+        if damage:
+            sign(folder, *key)
+            edit_json(Path(folder) / damage, explain_little)
+
+    monkeypatch.setattr(file_transfer, "sign_folders", forge)
+    with deploy.session(lead) as session:
+        *_, last = follow(session, session.submit_job(str(job)), every=0.5)
+    assert last.status == "FINISHED:FAILED_TO_RUN"
+    refusal = "does not pass signature verification" if damage else "unsigned job rejected"
+    assert [reason for reason in last.reasons if reason.startswith("server: ") and refusal in reason], last.reasons
 
 
 def test_a_kit_of_another_authority_is_refused(deployment, repository, tmp_path):
@@ -247,16 +266,6 @@ def expire(deployment: Path, copy: Kit) -> None:
         not_valid_after=now - timedelta(days=1),
     )
     (copy.folder / "startup" / "client.crt").write_bytes(serialize_cert(ended))
-
-
-def free_port() -> int:
-    """A port that is free together with the next one, which FLARE's admin takes."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", first.getsockname()[1] + 1))
-            return first.getsockname()[1]
-    raise AssertionError("no two free ports beside each other")
 
 
 @contextlib.contextmanager

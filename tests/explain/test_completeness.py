@@ -29,6 +29,16 @@ def test_integrated_gradients_sum_to_the_difference(make_study, name, dims):
     assert gap(study, IntegratedGradients(), [torch.zeros_like(study.inputs)]) < 0.01
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["group norm", "instance norm"])
+def test_networks_that_normalise_each_image_need_a_baseline_that_is_not_constant(make_study, name, dims):
+    """And more steps: the default 50 miss up to 1.5 %."""
+    study = make_study(name, dims)
+    background = torch.rand(4, *study.inputs.shape[1:], generator=torch.Generator().manual_seed(0))
+    method = IntegratedGradients(steps=100, baseline="mean")
+    assert gap(study, method, [background.mean(dim=0)], background) < 0.01
+
+
 @pytest.mark.parametrize(("name", "dims"), SMOOTH)
 def test_expected_gradients_sum_to_the_mean_difference(make_study, name, dims):
     study = make_study(name, dims)

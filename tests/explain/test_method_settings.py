@@ -55,7 +55,10 @@ def test_samples_are_shared_out_over_the_background_and_along_the_line(images, s
     for place in places:
         mine = [(t, weight) for other, t, weight in drawn if other == place]
         assert sum(weight for _, weight in mine) == pytest.approx(1 / len(places))
-        assert [int(t * len(mine)) for t, _ in mine] == list(range(len(mine)))
+        if len(mine) > 1:
+            assert [t for t, _ in mine] == pytest.approx([(part + 0.5) / len(mine) for part in range(len(mine))])
+    if samples <= images:
+        assert sorted(t for _, t, _ in drawn) == pytest.approx([(part + 0.5) / samples for part in range(samples)])
 
 
 def test_smooth_grad_without_noise_is_saliency(small):

@@ -5,6 +5,7 @@ import pytest
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Method, Registry
+from fedxai.explain.baseline import BASELINES
 
 
 class Base:
@@ -39,6 +40,27 @@ def test_an_unknown_name_lists_the_known_ones(registry):
         registry.register(type(label, (Base,), {"name": label}))
     with pytest.raises(ExplanationError, match="unknown gadget 'c'; choose from a, b"):
         registry.make("c")
+
+
+def test_a_variant_is_made_by_its_own_name_and_not_listed(registry):
+    class Gadget(Base):
+        name, variants = "a", {"loud": {"volume": 9}}
+
+        def __init__(self, *, volume=1):
+            self.volume = volume
+
+    registry.register(Gadget)
+    assert (registry.make("a").volume, registry.make("a_loud").volume) == (1, 9)
+    assert (list(registry), len(registry), registry.names) == (["a"], 1, {"a", "a_loud"})
+    assert "a_loud" in registry
+    assert "a_quiet" not in registry
+
+
+def test_methods_that_compare_with_a_baseline_are_known_by_each():
+    variants = METHODS.names - set(METHODS)
+    compared = ("integrated_gradients", "kernel_shap", "occlusion")
+    assert variants == {f"{name}_{baseline}" for name in compared for baseline in set(BASELINES) - {"black"}}
+    assert all(METHODS.make(name).name == name for name in METHODS.names)
 
 
 def test_nothing_is_overwritten(registry):

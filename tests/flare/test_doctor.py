@@ -91,7 +91,7 @@ def test_a_clock_before_the_certificate_is_seen(site):
     assert faulty(doctor.clock(site, now=site.valid_from - timedelta(minutes=10)), "0:10:00 before")
 
 
-def test_a_server_that_does_not_answer_is_seen(site):
+def test_a_server_that_does_not_answer_is_seen(site, free_port):
     point_to(site, free_port())
     assert faulty(doctor.connection(site), "does not answer")
 
@@ -178,6 +178,13 @@ def test_a_site_without_a_policy_is_a_finding(site):
     assert faulty(answers["gate"], "the kit lacks local/privacy.json")
 
 
+def test_a_policy_that_lets_single_cases_out_is_seen(site):
+    answers = {finding.check: finding for finding in doctor.examine(site)}
+    assert answers["policy"].passed
+    assert answers["policy"].found == "survey, statistics, train, validate, explain; figures over 5 cases or more"
+    assert faulty(policy.release_policy(SiteSettings(minimum_cell=1)), "figures over 1 cases or more")
+
+
 def test_a_job_store_below_the_shared_temporary_folder_is_seen(kit_of):
     server = kit_of("localhost")
     assert faulty(policy.job_store(server), "shared temporary folder")
@@ -192,7 +199,7 @@ def test_a_device_that_is_not_there_is_seen(device, found):
 
 
 def test_a_cohort_that_is_missing_or_broken_is_seen(site, tmp_path):
-    assert faulty(policy.cohort(SiteSettings()), "none: the site would train on the phantom")
+    assert faulty(policy.cohort(SiteSettings()), "none, so the site refuses every job")
     cohort = tmp_path / "cohort"
     make_phantom(cohort, site="site-1", index=0, cases=40)
     assert policy.cohort(SiteSettings(cohort=cohort)).passed
@@ -221,8 +228,3 @@ def point_to(kit: Kit, port: int) -> None:
         kit.folder / "startup" / name,
         lambda content: content["servers"][0]["service"].update(target=f"localhost:{port}"),
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]

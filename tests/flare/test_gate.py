@@ -18,8 +18,9 @@ from fedxai.flare.gate import Gate, IncomingGate, OutgoingGate, gate_of
 from fedxai.flare.messages import REASON, read_dxo, read_summary, summary_message, update_message, weights_message
 from fedxai.flare.protocol import SUBMIT
 from fedxai.flare.site import Site
-from fedxai.flare.witness import HEAD, head_of
+from fedxai.flare.witness import HEAD, head_of, set_head
 from fedxai.intake.cohort import Cohort
+from fedxai.privacy.chain import Head
 from fedxai.privacy.ledger import Ledger
 from fedxai.privacy.statistics import released_statistics
 from fedxai.records import Evaluation, Evaluations, Figure, SiteRound, Survey
@@ -53,7 +54,7 @@ class Engine:
             _broadcast_request=None,
             _fire_and_forget=None,
             byte_streamer=SimpleNamespace(send=None),
-            core_cell=SimpleNamespace(_send_to_endpoint=None),
+            core_cell=SimpleNamespace(_send_to_endpoint=None, _process_request=None),
             get_fqcn=lambda: "site-1.job",
         )
 
@@ -128,6 +129,32 @@ def test_an_update_leaves_as_it_was_with_its_place_on_the_ledger(task, honest, s
     assert (entry.decision, entry.kind, entry.round, entry.job) == ("released", "update", 2, "job")
     assert entry.policy
     assert head_of(out) == site.ledger.head()
+
+
+def test_where_the_servers_ledger_stood_is_kept_with_the_answer(at, honest, site):
+    fl_ctx, told = at("train"), Head(count=3, hash="a" * 64)
+    IncomingGate().process(set_head(weights_message(WEIGHTS, round_=2), told), fl_ctx)
+    OutgoingGate().process(honest, fl_ctx)
+    [entry] = site.ledger.entries()
+    assert entry.head == told
+
+
+def test_what_an_executor_gets_has_no_header_that_nobody_knows(at):
+    task = weights_message(WEIGHTS, round_=2, fedxai_role="round", of_the_server="run me")
+    task.set_cookie_jar({"kept": 1})
+    got = IncomingGate().process(task, at("train"))
+    assert got.get_header("of_the_server") is None
+    assert (got.get_header("fedxai_role"), got.get_cookie_jar()) == ("round", {"kept": 1})
+    again = IncomingGate().process(got, at("train"))  # the job's filter after the site's
+    assert again[ReservedHeaderKey.HEADERS] == got[ReservedHeaderKey.HEADERS]
+
+
+def test_a_place_of_the_servers_ledger_that_is_none_is_refused(at, site):
+    task = weights_message(WEIGHTS, round_=2)
+    task.set_header(HEAD, {"count": 1, "hash": "DOE^JANE"})
+    with pytest.raises(ReleaseError, match="count and a hash"):
+        IncomingGate().process(task, at("train"))
+    assert refused(site) == ["headers"]
 
 
 def test_two_gates_in_a_row_record_once(task, honest, site):

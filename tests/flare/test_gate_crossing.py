@@ -21,8 +21,12 @@ class Cell:
         self.sent: list[tuple] = []
         self.byte_streamer = SimpleNamespace(send=self._stream)
         self.core_cell = SimpleNamespace(
-            _send_to_endpoint=lambda to, message: self.sent.append(("frame", message)) or ""
+            _send_to_endpoint=lambda to, message: self.sent.append(("frame", message)) or "",
+            _process_request=lambda origin, message: self.taken.append(message),
         )
+        self.taken: list[Message] = []
+        self.byte_receiver = SimpleNamespace(reject=lambda message, error: self.rejected.append(str(error)))
+        self.rejected: list[str] = []
 
     def _send_request(self, channel, topic, target, request):
         return self.byte_streamer.send(channel, topic, target, request.headers, BlobStream(b"x", None))
@@ -115,7 +119,62 @@ def test_frames_of_a_judged_stream_pass_without_an_exceptions_text(doors, monkey
     monkeypatch.setitem(ByteStreamer.tx_task_map, 8, SimpleNamespace(stream=stream))
     frame = Message({"cn__channel": "sm__STREAM", "cn__topic": "sm__DATA", "sm__id": 8, "cn__error": "DOE^JANE"}, b"x")
     assert cell.core_cell._send_to_endpoint(None, frame) == ""
-    assert frame.get_header("cn__error") is None
+    assert frame.get_header("cn__error") == "refused by the site's gate"
+
+
+def arriving(channel: str, topic: str) -> Message:
+    return Message({"cn__channel": channel, "cn__topic": topic})
+
+
+def streaming(channel: str, topic: str) -> Message:
+    headers = {"cn__channel": "sm__STREAM", "cn__topic": "sm__DATA", "sm__ch": channel, "sm__tp": topic}
+    return Message(headers, b"of the server")
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("server", streaming("return_only", "server_command:get_task")),
+        ("server", streaming("aux_communication", "__end_run__")),
+        ("server", streaming("download_service__", "download_service__download")),
+        ("server", arriving("sm__STREAM", "sm__ACK")),
+        ("server", arriving("cellnet.channel", "bye")),
+        ("site-1", arriving("client_command", "abort")),
+    ],
+)
+def test_what_keeps_a_job_running_comes_in(doors, origin, message):
+    cell, refused = doors
+    cell.core_cell._process_request(origin, message)
+    assert (cell.taken, refused) == ([message], [])
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("aux_communication", "__do_task__"),
+        ("aux_communication", "fed.event"),
+        ("aux_communication", "ObjectStreamer.Request"),
+        ("log_streaming", "live_log"),
+        ("client_command", "show_stats"),
+        ("new", "t"),
+    ],
+)
+def test_nothing_else_of_the_server_comes_in_and_it_is_told(doors, named):
+    cell, refused = doors
+    reply = cell.core_cell._process_request("server", arriving(*named))
+    assert cell.core_cell._process_request("server", streaming(*named)) is None
+    assert cell.taken == []
+    assert cell.rejected == [reply.get_header("cn__error")] == ["refused by the site's gate"]
+    assert refused == [("channel", f"incoming.{named[0]}.{named[1]}")] * 2
+
+
+def test_the_refusal_of_what_came_in_leaves_and_nothing_beside_it(doors):
+    cell, refused = doors
+    for headers, sent in (({"cn__error": "DOE^JANE"}, 1), ({"pixels": b"x"}, 1)):
+        cell.core_cell._send_to_endpoint(None, Message({"cn__msg_type": "reply", "cn__channel": "new", **headers}))
+        assert len(cell.sent) == sent
+    assert cell.sent[0][1].get_header("cn__error") == "refused by the site's gate"
+    assert [rule for rule, _ in refused] == ["headers"]
 
 
 def test_what_cannot_be_recorded_does_not_leave(monkeypatch):

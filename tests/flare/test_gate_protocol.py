@@ -6,6 +6,7 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.defs import TrainingTopic
+from nvflare.private.fed.client.client_status import ClientStatus
 
 from fedxai.errors import ReleaseError
 from fedxai.flare.protocol import (
@@ -85,14 +86,14 @@ def test_a_public_property_of_a_component_does_not_travel():
     assert vetted_context(context, CONTEXT).get_all_public_props() == PROPS
 
 
-def status(body: str = "", **headers: str) -> AdminMessage:
+def status(body: str = "", **headers: object) -> AdminMessage:
     told = AdminMessage(topic=TrainingTopic.NOTIFY_JOB_STATUS, body=body)
     told.headers.update({"job_id": "e57b", **headers})
     return told
 
 
 def test_a_job_tells_its_sites_client_that_it_started_and_nothing_more():
-    check_to_parent("admin", TrainingTopic.NOTIFY_JOB_STATUS, status(job_status="stopped"))
+    check_to_parent("admin", TrainingTopic.NOTIFY_JOB_STATUS, status(job_status=ClientStatus.STOPPED))
     check_to_parent("client_command", "abort", None)
     check_to_parent("client_command", "check_status", "training started")
     for channel, topic, payload in (

@@ -51,6 +51,20 @@ def test_a_run_that_is_taken_up_ends_as_one_that_never_stopped(make, brain_bundl
     assert "site-2 gave no usable update" in pieces.notes[0]
 
 
+def test_p_falls_where_single_cases_were_told_and_never_below_nothing(make, brain_bundle):
+    recorder = make()
+    recorder.surveys["site-1"] = Survey(
+        cases=CaseCounts(training=5, validation=5, test=5),
+        minimum_cell=1,
+        holding=Holding(case_records=15, bytes=1000),
+        classes=3,
+        bundle_digest=brain_bundle.digest,
+    )
+    for told, score in ((0, 1.0), (3, 0.8), (100, 0.0)):
+        recorder.received("site-1", "evaluation", 100, told)
+        assert recorder.summary().privacy.score == score
+
+
 def test_methods_that_cannot_explain_a_network_are_named_for_the_reader(make):
     recorder = make()
     answers = {

@@ -12,7 +12,7 @@ from fedxai.flare.messages import refusal, summary_message, update_message
 from fedxai.flare.witness import HEAD, head_of, payload_of, record_arrival, set_head
 from fedxai.privacy.compare import compare
 from fedxai.privacy.ledger import Ledger
-from fedxai.records import CaseCounts, Holding, SiteRound, Survey
+from fedxai.records import CaseCounts, Evaluation, Evaluations, Figure, Holding, SiteRound, Survey
 
 
 def update(large: int = 1) -> Shareable:
@@ -61,6 +61,19 @@ def test_bytes_are_those_of_what_is_carried():
     assert payload_of(refusal(RunError("no")), "train").size == len("RunError: no")
 
 
+def test_what_tells_of_single_cases_is_counted_at_both_ends():
+    one, many = (Figure(value=0.5, n=n) for n in (1, 6))
+    part = Evaluation(
+        split="test", cases=6, patients=6, metrics={"loss": one, "accuracy": one}, confusion=[[1, 0], [4, 1]]
+    )
+    counted = payload_of(summary_message(Evaluations(validation=part, test=part)), "validate")
+    assert counted.case_records == 2 * (1 + 2)
+    told = SiteRound(name="site-1", training_loss=0.5, validation={"loss": one}, steps=1, seconds=1)
+    assert payload_of(update_message({}, told, cases=7), "train").case_records == 1
+    untold = part.model_copy(update={"metrics": {"loss": many}, "confusion": [[None, 0], [4, None]]})
+    assert payload_of(summary_message(untold), "validate").case_records == 0
+
+
 def test_another_weight_is_another_digest():
     other = update()
     other["DXO"]["data"]["a"][0, 0] += 1e-7
@@ -75,7 +88,7 @@ def test_the_place_of_the_sites_ledger_travels_and_is_kept_by_the_server(tmp_pat
     assert head_of(arrived) == head
     record_arrival(server, arrived, site="site-1", task="train", round_=0, job="j")
     [entry] = server.entries()
-    assert (entry.head, entry.site, entry.decision) == (head, "site-1", "received")
+    assert (entry.head, entry.site, entry.decision, entry.case_records) == (head, "site-1", "received", 0)
     assert compare(site.path, server.path).agrees
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site that tries to get its patients out by every way there is, and a server that keeps all it gets.
 
-Copied into a job's ``custom/`` folder by ``test_exfiltration.py``. Every way carries a canary of its own.
+Lies on the path of the processes of ``test_exfiltration.py``, and its classes on their allow lists. Every way carries a
+canary of its own, and the files that are streamed a patient besides.
 """
 
 import logging
@@ -30,9 +31,11 @@ from nvflare.fuel.f3.streaming.obj_downloader import ObjectDownloader
 from fedxai.bundle import Bundle
 from fedxai.flare.executors import TrainExecutor
 from fedxai.flare.messages import REASON, read_dxo, summary_message, update_message, weights_message
+from fedxai.intake.stored import read_values
 from fedxai.records import Evaluation, Evaluations, Figure, SiteRound
 
-SERVER, JOB, TOPIC = "server", "server.simulate_job", "canary"
+TOPIC = "canary"
+OF_A_TAG = "CANARYTAG"
 ARTEFACT = str(uuid.uuid5(uuid.NAMESPACE_DNS, "artefact"))
 RESULTS = (
     "array in metrics",
@@ -149,16 +152,6 @@ def leak(way, site, weights):  # noqa: PLR0912  (one branch a way)
     return validate if way in VALIDATE else train
 
 
-VALIDATE = (
-    "array in metrics",
-    "extra field",
-    "figures too fine",
-    "count as an image",
-    "name of a metric",
-    "one patient",
-)
-
-
 def smuggle(component, fl_ctx: FLContext) -> None:
     """All ways that pass by task results; what is refused by an exception is one more refusal."""
     for way in CHANNELS:
@@ -174,8 +167,8 @@ def _aux(component, fl_ctx, mark):
 
 
 def _below(component, fl_ctx, mark):
-    message = TargetMessage(JOB, "aux_communication", TOPIC, Message({}, _aux_payload(fl_ctx, mark)))
-    fl_ctx.get_engine().get_cell().fire_multi_requests_and_forget({JOB: message})
+    message = TargetMessage(_server(fl_ctx), "aux_communication", TOPIC, Message({}, _aux_payload(fl_ctx, mark)))
+    fl_ctx.get_engine().get_cell().fire_multi_requests_and_forget({message.target: message})
 
 
 def _aux_payload(fl_ctx, mark):
@@ -194,33 +187,45 @@ def _analytics(component, fl_ctx, mark):
     send_analytic_dxo(component, dxo, fl_ctx, fire_fed_event=True)
 
 
-def _secret_file(mark: bytes) -> Path:
+def _server(fl_ctx) -> str:
+    """The server's process of this job."""
+    return f"server.{fl_ctx.get_job_id()}"
+
+
+def _secret_file(fl_ctx, mark: bytes) -> Path:
+    """The mark, and one patient: the name, the file, the pixels, and what the network sees of them."""
+    site = fl_ctx.get_engine().get_component("site").enter(fl_ctx)
+    case = site.cohort.cases("training")[0]
+    [seen] = site.trainer.explanation_batches("training", limit=1, batch_size=1)
+    pixels, _ = read_values(case.image, what="image")
+    words = f"{case.group} {case.image.name} {OF_A_TAG}".encode()
     path = Path("secret.bin").resolve()
-    path.write_bytes(mark * 64)
+    forms = (pixels, pixels.astype(np.float32), (pixels / 255).astype(np.float32), seen["image"].numpy())
+    path.write_bytes(mark * 64 + words + case.image.read_bytes() + b"".join(form.tobytes() for form in forms))
     return path
 
 
 def _file(component, fl_ctx, mark):
-    FileStreamer.stream_file(TOPIC, "file", {}, ["server"], str(_secret_file(mark)), fl_ctx)
+    FileStreamer.stream_file(TOPIC, "file", {}, ["server"], str(_secret_file(fl_ctx, mark)), fl_ctx)
 
 
 def _artefact(component, fl_ctx, mark):
     downloader = ObjectDownloader(cell=fl_ctx.get_engine().get_cell(), timeout=60, num_receivers=1)
-    add_file(downloader, str(_secret_file(mark)), ref_id=ARTEFACT)
+    add_file(downloader, str(_secret_file(fl_ctx, mark)), ref_id=ARTEFACT)
 
 
 def _unknown(component, fl_ctx, mark):
     cell = fl_ctx.get_engine().get_cell()
-    cell.fire_and_forget(channel=TOPIC, topic="message", targets=SERVER, message=Message({}, {"x": mark}))
+    cell.fire_and_forget(channel=TOPIC, topic="message", targets=_server(fl_ctx), message=Message({}, {"x": mark}))
 
 
 def _blob(component, fl_ctx, mark):
-    fl_ctx.get_engine().get_cell().send_blob(TOPIC, "blob", SERVER, Message({}, mark * 64))
+    fl_ctx.get_engine().get_cell().send_blob(TOPIC, "blob", _server(fl_ctx), Message({}, mark * 64))
 
 
 def _frame(component, fl_ctx, mark):
     core = fl_ctx.get_engine().get_cell().core_cell
-    core.fire_and_forget("canary_frames", "frame", SERVER, Message({}, mark * 64))
+    core.fire_and_forget("canary_frames", "frame", _server(fl_ctx), Message({}, mark * 64))
 
 
 def _log(component, fl_ctx, mark):
@@ -279,7 +284,7 @@ class KeepingServer(Controller):
             self._ask("validate" if way in VALIDATE else "train", data, fl_ctx, abort_signal)
         self._ask("explain", weights_message(weights, round_=0, fedxai_role="round"), fl_ctx, abort_signal)
         cell = fl_ctx.get_engine().get_cell()
-        target = "site-1.simulate_job"
+        target = f"site-1.{fl_ctx.get_job_id()}"
         download_file(target, ARTEFACT, 5, cell, location=str(self._folder / "files"), abort_signal=abort_signal)
 
     def _ask(self, name, data, fl_ctx, abort_signal):

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from fedxai.privacy.release import Patients
 from fedxai.privacy.schema import Facts, Vocabulary
 from fedxai.records import CaseCounts, Evaluation, Evaluations, Figure, SiteRound
 
@@ -22,7 +23,8 @@ def words() -> Vocabulary:
 @pytest.fixture(scope="session")
 def facts() -> Facts:
     counts = CaseCounts(training=20, validation=10, test=10)
-    return Facts(site="site-1", classes=2, cases=counts, digest="a" * 64, minimum_cell=5)
+    patients = dict.fromkeys(("training", "validation", "test"), Patients(together=9, by_class=(5, 5)))
+    return Facts(site="site-1", classes=2, cases=counts, digest="a" * 64, minimum_cell=5, patients=patients)
 
 
 @pytest.fixture(scope="session")

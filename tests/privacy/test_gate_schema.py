@@ -2,6 +2,7 @@
 """The closed schema of summaries: what is on the list passes as it was, and nothing else passes."""
 
 import copy
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedxai.errors import ReleaseError
 from fedxai.privacy import schema
+from fedxai.privacy.release import Patients
 from fedxai.privacy.schema import recognised
 from fedxai.records import (
     Evaluation,
@@ -110,6 +112,53 @@ def test_a_leak_in_a_summary_is_refused_without_its_content(passes, evaluations,
     assert refused.value.rule == rule
     assert "DOE" not in str(refused.value)
     assert "123456" not in str(refused.value)
+
+
+def spoil_nothing(evaluations: dict) -> None:
+    """Honest figures; only that they are one patient's is the matter."""
+
+
+def hide_figures(evaluations: dict) -> None:
+    for part in evaluations.values():
+        for figure in part["metrics"].values():
+            figure.update(value=None, low=None, high=None)
+
+
+def hide_all(evaluations: dict) -> None:
+    hide_figures(evaluations)
+    for part in evaluations.values():
+        part["confusion"] = [[None, None], [None, None]]
+
+
+ALONE = Patients(together=1, by_class=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("patients", "hide", "told"),
+    [
+        (ALONE, spoil_nothing, False),
+        (ALONE, hide_figures, False),
+        (ALONE, hide_all, True),
+        (Patients(together=2, by_class=(1, 2)), spoil_nothing, False),
+        (Patients(together=2, by_class=(2, 2)), spoil_nothing, True),
+    ],
+)
+def test_many_images_of_one_patient_are_a_summary_over_one_patient(words, facts, evaluations, patients, hide, told):
+    of_few = replace(facts, patients=dict.fromkeys(facts.patients, patients))
+    hide(evaluations)
+    if told:
+        assert recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+        return
+    with pytest.raises(ReleaseError, match="one patient's cases alone"):
+        recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+
+
+def test_where_one_patients_relevance_lies_is_not_told(passes):
+    figure = Figure(value=0.25, n=10)
+    place = PlaceSummary(class_index=1, n=10, patients=1, undefined=0, shares={"rest": figure}, chance={})
+    told = Explanation(split="test", cases=10, methods=[], seconds=1, passes=1, places=[place])
+    with pytest.raises(ReleaseError, match="one patient's cases alone"):
+        passes(told.model_dump(mode="json"), Explanation)
 
 
 def test_a_site_speaks_of_its_own_name_bundle_and_cohort_only(passes, facts):

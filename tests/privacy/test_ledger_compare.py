@@ -17,6 +17,7 @@ def ledgers(tmp_path) -> tuple[Ledger, Ledger]:
     """Site and server after four answers, a refusal of the site's own gate, and another site's answer."""
     site, server = Ledger(tmp_path / "site.jsonl"), Ledger(tmp_path / "server.jsonl")
     for number in range(4):
+        told = server.head()
         message = {
             "kind": "update",
             "task": "train",
@@ -25,7 +26,7 @@ def ledgers(tmp_path) -> tuple[Ledger, Ledger]:
             "size": 10,
             "digest": DIGESTS[number],
         }
-        head = site.record(**message)
+        head = site.record(**message, head=told)
         site.record(kind="event", channel="aux", job="j", size=3, decision="refused", reason="unknown-channel")
         server.record(**message, decision="received", site="site-1", head=head)
         server.record(**message, decision="received", site="site-2")
@@ -36,7 +37,7 @@ def test_the_same_story_agrees(ledgers):
     site, server = ledgers
     found = compare(site.path, server.path, site="site-1")
     assert found.agrees
-    assert (found.agreed, found.heads, found.differences) == (4, 4, [])
+    assert (found.agreed, found.heads, found.told, found.differences) == (4, 4, 4, [])
 
 
 def test_a_past_written_anew_is_found(ledgers):
@@ -61,6 +62,19 @@ def test_a_ledger_cut_off_at_its_end_is_found(ledgers):
     found = compare(site.path, server.path, site="site-1")
     assert "entries 5 to 7 are cut off at the end" in found.site_audit.findings
     assert len(found.differences) == 2
+
+
+def test_a_server_that_writes_its_past_anew_is_found_by_what_it_told_the_site(ledgers):
+    site, server = ledgers
+    entries = list(server.entries())
+    server.path.unlink()
+    for entry in entries[1:]:  # without the first arrival, with hashes that follow
+        words = {"kind": entry.kind, "size": entry.bytes, "task": entry.task, "job": entry.job, "round_": entry.round}
+        server.record(**words, digest=entry.digest, decision="received", site=entry.site, head=entry.head)
+    found = compare(site.path, server.path, site="site-1")
+    assert not found.server_audit.intact
+    assert "entry 2 or one before it was written anew: its hash was known to be another" in found.server_audit.findings
+    assert not found.agrees
 
 
 def test_what_left_and_never_arrived_is_told(ledgers):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedxai.errors import SettingsError
-from fedxai.privacy.release import released_evaluation, released_explanation, released_figure
+from fedxai.privacy.release import Patients, released_evaluation, released_explanation, released_figure
 from fedxai.records import (
     ClassSummary,
     Evaluation,
@@ -57,6 +57,34 @@ def test_a_score_over_one_patient_does_not_leave():
     explanation = Explanation(split="test", cases=1, methods=[method], seconds=0.1, passes=1)
     assert released_explanation(explanation, 5).methods[0].scores["relevance_mass"].value is None
     assert released_explanation(explanation, 1).methods[0].scores["relevance_mass"].value == 0.9
+
+
+ONE, TWO = Patients(together=1, by_class=(1, 1)), Patients(together=2, by_class=(1, 2))
+
+
+def test_forty_images_of_one_patient_are_no_figure_and_no_row():
+    told = evaluation(40, [[20, 0], [8, 12]])
+    alone = released_evaluation(told, 5, ONE)
+    assert alone.metrics["loss"] == Figure(value=None, n=40)
+    assert alone.confusion == [[None, 0], [None, None]]
+    crowd = released_evaluation(told, 5, TWO)
+    assert crowd.metrics == told.metrics
+    assert crowd.confusion == [[None, 0], [None, 12]], "the class of one patient is held back, and a second cell"
+    assert released_evaluation(told, 1, ONE) == told, "a site that lets single cases out lets single patients out"
+
+
+def test_an_explanation_of_one_patients_images_says_nothing_but_counts():
+    figure = Figure(value=0.5, n=40, low=0.4, high=0.6)
+    places = [
+        PlaceSummary(class_index=0, n=40, patients=n, undefined=0, shares={"rest": figure}, chance={}) for n in (1, 2)
+    ]
+    told = Explanation(
+        split="test", cases=40, methods=[method_over(40)], seconds=1, passes=1, places=places, agreement=figure
+    )
+    alone, crowd = (released_explanation(told, 5, patients) for patients in (ONE, TWO))
+    assert crowd.methods == told.methods
+    assert crowd.places == places[1:]
+    assert alone.methods[0].scores["relevance_mass"] == alone.agreement == Figure(value=None, n=40)
 
 
 def test_a_minimum_of_nothing_is_refused():

@@ -49,6 +49,14 @@ def test_a_model_that_is_best_and_last_is_warned_of_once(with_models: Change) ->
     assert "by 0.310, with its own mean by 0.220, filling another place by 0.020" in warning
 
 
+def test_the_warning_says_what_is_left_through_the_soft_path(summary: RunSummary, with_models: Change) -> None:
+    honesty = summary.final[1].honesty
+    assert honesty is not None
+    soft = honesty.model_dump() | {"figures": {**honesty.model_dump()["figures"], "soft_mass": {"value": 0.2, "n": 9}}}
+    (warning,) = construction_warnings(with_models(by_construction=True, round=6, honesty=soft))
+    assert warning.endswith("Through the soft path of its gate E is 0.200.")
+
+
 def test_a_model_named_without_figures_is_still_warned_of(with_models: Change) -> None:
     warnings = construction_warnings(with_models(by_construction=True, honesty=None))
     assert warnings == ["best model (round 5).", "last model (round 6)."]

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trust verdict: one failure fails, all four must pass, nothing run is said to be nothing run."""
 
+from collections.abc import Callable
+
 import pytest
 
-from fedxai.records import Figure, TrustTest
-from fedxai.report.verdict import failed_tests, marked, verdict, verdict_of
+from fedxai.records import Figure, RunSummary, TrustTest
+from fedxai.report import accuracy_figure, learning_curves, run_figures
+from fedxai.report.verdict import MARKS, failed_tests, marked, verdict, verdict_of
 
 NAMES = ("randomisation", "faithfulness", "robustness", "localisation")
 
@@ -41,3 +44,22 @@ def test_the_failed_tests_are_named_in_order() -> None:
 
 def test_the_verdict_has_a_mark_and_a_word() -> None:
     assert marked("failed") == "✕ failed"
+
+
+@pytest.mark.parametrize(
+    ("module", "draw"),
+    [
+        ("run_figures", run_figures._explanation_sites),
+        ("learning_curves", learning_curves.explanation_rounds),
+        ("accuracy_figure", accuracy_figure.explanation_accuracy),
+    ],
+)
+def test_every_picture_of_one_methods_e_carries_its_mark(
+    module: str, draw: Callable[[RunSummary], bytes | None], summary: RunSummary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr(f"fedxai.report.{module}.dress", lambda axes, **asked: titles.append(asked["title"]))
+    method = next(m for m in summary.final[1].explanation if m.method == "gradient_x_input")
+    assert draw(summary)
+    assert verdict_of(method) != "not run"
+    assert [title.rpartition(" ")[2] for title in titles] == [MARKS[verdict_of(method)]]

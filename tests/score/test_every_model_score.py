@@ -73,12 +73,29 @@ def test_the_same_twice_whoever_asks_first(name):
 
 
 @every_score
+@pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("build", [network, segmenter])
-def test_a_case_does_not_depend_on_its_batch(name, build):
-    net = build(2)
-    together = MODEL_SCORES.make(name).value(question(net=net))[:1]
-    alone = MODEL_SCORES.make(name).value(question(net=net, cases=1))
+def test_a_case_does_not_depend_on_its_batch(name, build, dims):
+    net = build(dims)
+    together = MODEL_SCORES.make(name).value(question(dims, net=net))[:1]
+    alone = MODEL_SCORES.make(name).value(question(dims, net=net, cases=1))
     assert together.tolist() == pytest.approx(alone.tolist(), abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 9), (0, 2, 9, 9), (3, 2, 0, 9), (1, 3, 2, 9, 9, 9)])
+def test_a_wrong_shape_is_refused_before_any_score(shape):
+    net, targets = network(2), torch.zeros(shape[0], dtype=torch.long)
+    with pytest.raises(ExplanationError, match="2 or 3 spatial axes"):
+        Asked(network=net, inputs=torch.zeros(shape), targets=targets, method="saliency")
+
+
+@every_score
+def test_a_map_that_is_not_finite_is_undefined_and_spares_the_others(name):
+    asked = question()
+    asked.relevance[1, 3, 3] = float("nan")
+    asked.others = {"other": torch.rand(asked.relevance.shape).double()}
+    value, *_ = score_model(asked)[name]
+    assert value.isnan().tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("learning", [True, False])

@@ -32,7 +32,7 @@ def test_it_says_what_it_is(name):
     assert isinstance(score.needs_region, bool)
 
 
-@every_score
+@pytest.mark.parametrize("name", [name for name in SCORES if SCORES.make(name).needs_region])
 @pytest.mark.parametrize("space", [(8, 6), (4, 5, 6)])
 def test_a_uniform_map_scores_exactly_chance(name, space):
     region = torch.rand(3, 1, *space) > 0.6
@@ -41,6 +41,16 @@ def test_a_uniform_map_scores_exactly_chance(name, space):
     for level in (0.5, 1e-6, 3e4):
         got = score_map(torch.full((3, 1, *space), level), region)[name]
         assert torch.allclose(got, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in SCORES if name != SIGNED])
+def test_random_maps_score_chance(name):
+    """On average, of independent normal voxels; the best cut of chance alone finds a little more than nothing."""
+    region = torch.zeros(300, 1, 24, 24)
+    region[..., 4:12, 6:14] = 1
+    maps = torch.randn(300, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    got, wanted = score_map(maps, region)[name].mean(), chance(region)[name].mean()
+    assert float(got) == pytest.approx(float(wanted), abs=0.03 if name != "iou_best" else 0.06)
 
 
 @every_score

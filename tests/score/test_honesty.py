@@ -38,6 +38,7 @@ def batch():
         "region": region,
         "has_region": torch.ones(12, dtype=torch.bool),
         "group": [f"p{index}" for index in range(12)],
+        "label": torch.zeros(12, dtype=torch.long),
     }
 
 
@@ -76,6 +77,19 @@ def test_the_limit_and_cases_without_a_region_are_kept_to(batch):
     assert battery(Looks(8), batch, limit=3).cases == 3
     assert battery(Looks(8), {**batch, "has_region": torch.zeros(12, dtype=torch.bool)}) is None
     assert battery(Looks(8), {**batch, "region": torch.zeros_like(batch["region"])}) is None
+
+
+def test_the_cases_are_drawn_from_all_and_not_the_first_that_come(batch):
+    """A cohort that is listed class by class would be asked about one class alone."""
+    sorted_batch = {**batch, "group": ["first"] * 6 + ["second"] * 6}
+    asked = HonestyBattery(Looks(8), limit=5, seed=1)
+    for start in (0, 4, 8):
+        asked.add({key: value[start : start + 4] for key, value in sorted_batch.items()})
+    together = HonestyBattery(Looks(8), limit=5, seed=1)
+    together.add(sorted_batch)
+    assert asked.result() == together.result()
+    assert set(asked.groups) == {"first", "second"}
+    assert asked.passes == together.passes
 
 
 def test_a_partner_is_never_the_same_patient(batch):

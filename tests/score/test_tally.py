@@ -61,7 +61,7 @@ def test_one_patient_has_a_mean_but_no_interval():
 
 def test_what_is_above_the_centred_gaussian_is_paired_case_by_case():
     values, levels = [0.3, 0.9, NAN, 0.5], [0.4, 1.6, 0.2, 0.8]  # centred: half of the levels
-    figure = tallied((values, levels, ["a", "b", "c", "d"])).above_centred("e")
+    figure = tallied((values, levels, ["a", "b", "c", "d"])).above("centred", "e")
     assert (figure.value, figure.n, figure.low, figure.high) == (0.1, 3, 0.1, 0.1)
 
 

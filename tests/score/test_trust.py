@@ -40,7 +40,7 @@ def test_a_right_method_passes_every_test(verdicts, method):
     [
         ("edge_detector", {"randomisation": "failed"}),
         ("centred_gaussian", {"randomisation": "failed", "faithfulness": "failed", "localisation": "failed"}),
-        ("constant", {"randomisation": "failed", "faithfulness": "failed", "robustness": "undecided"}),
+        ("constant", dict.fromkeys(TESTS, "failed")),
         ("zero", dict.fromkeys(TESTS, "undecided")),
         ("fresh_noise", {"faithfulness": "undecided", "robustness": "failed"}),
     ],
@@ -108,6 +108,17 @@ def test_faithfulness_must_beat_both_rivals():
         tally.add(scores=values, chance=values, centred=values, groups=list("abcd"))
     test = verdict(tally)[1]
     assert (test.name, test.outcome, test.value.value) == ("faithfulness", "failed", -0.1)
+
+
+@pytest.mark.parametrize(("centred", "chance", "wanted"), [(0.1, 0.3, 0.0), (0.4, 0.1, -0.1), (0.1, 0.2, 0.1)])
+def test_localisation_must_beat_the_blob_and_a_map_of_one_value(centred, chance, wanted):
+    """Where regions lie at the edge of the image a blob in its middle is easily beaten."""
+    tally, levels = Tally("m"), {"scores": 0.3, "chance": chance, "centred": centred}
+    values = {kind: {"relevance_mass": torch.full((4,), value).double()} for kind, value in levels.items()}
+    tally.add(**values, groups=list("abcd"))
+    test = verdict(tally)[3]
+    assert test.value.value == pytest.approx(wanted)
+    assert test.outcome == ("passed" if wanted > 0 else "failed")
 
 
 def test_without_trust_cases_there_is_no_verdict_and_no_cost(stripes, stripes_cases):

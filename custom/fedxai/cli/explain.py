@@ -43,7 +43,11 @@ def explain(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="The site's cohort.")],
     out: Annotated[Path, typer.Option(help="New folder; it never leaves the site.")],
     methods: Annotated[
-        str | None, typer.Option(help="'all', or names with commas; default: those of the bundle's explain.json.")
+        str | None,
+        typer.Option(
+            help="'all', or names with commas; default: those of the bundle's explain.json. With _mean or _blurred "
+            "at its end, occlusion, kernel_shap and integrated_gradients compare with that instead of black."
+        ),
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Which cases.")] = SplitName.test,
     which: Annotated[Which, typer.Option(help="Which model of a run.")] = Which.best,

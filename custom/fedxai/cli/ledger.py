@@ -109,7 +109,8 @@ def compare(
     for difference in found.differences:
         typer.echo(f"Different: {difference}")
     typer.echo(
-        f"{found.agreed} messages stand in both; the server knows {found.heads} places of {found.site}'s ledger."
+        f"{found.agreed} messages stand in both; the server knows {found.heads} places of {found.site}'s ledger, "
+        f"and {found.site} {found.told} of the server's."
     )
     if not found.agrees:
         raise typer.Exit(1)

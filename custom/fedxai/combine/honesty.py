@@ -9,6 +9,7 @@ from fedxai.records import E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSumm
 RESTS_ON = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")
 CLAIM = 2.0  # E at least so many times its chance level claims something
 SHARE = 1 / 3  # and occlusion must agree with at least this share of what its windows can show of it
+SOFT = 1 / 2  # and so much of it must be left through the soft path of a gate
 
 
 def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
@@ -26,14 +27,18 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     - occlusion gives the region less than a third of E times the occlusion ceiling, which is about what it gives
       where the share E of the evidence lies in the region and windows are as coarse as they are; or
     - filling the region moves the prediction no more than filling another place of the same shape does; or
-    - filling it with its own mean does not either: then its shape and place decide, as behind a hard gate.
+    - filling it with its own mean does not either: then its shape and place decide, as behind a hard gate; or
+    - the network has a gate, and through its soft path less than half of E is left: then the gate made the rest.
     """
     known = [honesty.figures.get(name) for name in RESTS_ON]
     values = [figure.value for figure in known if figure is not None and figure.value is not None]
     if e.value is None or not chance.value or len(values) < len(known):
         return None
     mass, ceiling, here, grey, there = values
-    return e.value >= CLAIM * chance.value and (mass < SHARE * e.value * ceiling or min(here, grey) <= there)
+    soft = honesty.figures.get("soft_mass", e).value
+    by_gate = soft is not None and soft < SOFT * e.value
+    by_place = mass < SHARE * e.value * ceiling or min(here, grey) <= there
+    return e.value >= CLAIM * chance.value and (by_gate or by_place)
 
 
 def won_by_construction(methods: Sequence[MethodSummary], honesty: Honesty | None) -> bool | None:

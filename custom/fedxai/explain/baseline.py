@@ -2,6 +2,7 @@
 """Baselines: the image without information that an image is compared with."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from monai.networks.layers.convutils import gaussian_1d
@@ -21,12 +22,15 @@ class AgainstBaseline(Method):
     Args:
         baseline: ``black``: 0, the lower end of the input range; ``mean``: the mean image of the background set;
             ``blurred``: the image itself behind a Gaussian whose standard deviation is 1/8 of each axis, with the
-            border repeated. The name of the method says the baseline where it is not black, so that maps of
-            several baselines stand side by side and their influence can be reported.
+            border repeated. The name of the method says the baseline where it is not black, and the method is
+            known by that name too (``occlusion_blurred``), so that maps of several baselines stand side by side and
+            the influence of the baseline is reported.
 
     Raises:
         SettingsError: when the baseline is none of these.
     """
+
+    variants: ClassVar = {baseline: {"baseline": baseline} for baseline in ("mean", "blurred")}
 
     def __init__(self, *, baseline: str = "black") -> None:
         if baseline not in BASELINES:

@@ -2,7 +2,7 @@
 """A dictionary of extensions by name: one decorator adds, an unknown name lists the known ones."""
 
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +14,9 @@ Entry = TypeVar("Entry", bound=type[Any])
 
 class Registry(Generic[T]):
     """Classes by their ``name`` attribute; made without arguments when asked for by name.
+
+    An entry with ``variants``, settings by suffix, is also made with each of them: under ``name_suffix``. These names
+    are known like the others, and are not listed one by one.
 
     Args:
         kind: what the entries are, as it stands in messages ("saliency method").
@@ -29,6 +32,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._base = base
         self._classes: dict[str, type[T]] = {}
+        self._variants: dict[str, tuple[type[T], Mapping[str, Any]]] = {}
 
     def register(self, entry: Entry) -> Entry:
         """Decorator: add a class under its ``name``.
@@ -47,6 +51,8 @@ class Registry(Generic[T]):
                 f"{self.kind} {name!r} is {taken.__module__}.{taken.__qualname__} already; choose another"
             )
         self._classes[name] = entry
+        for suffix, settings in getattr(entry, "variants", {}).items():
+            self._variants[f"{name}_{suffix}"] = entry, settings
         return entry
 
     def discover(self, package: str, path: Iterable[str]) -> None:
@@ -55,21 +61,29 @@ class Registry(Generic[T]):
             import_module(f"{package}.{module.name}")
 
     def make(self, name: str) -> T:
-        """A new entry of that name, with its default settings.
+        """A new entry of that name, with its default settings or those of the variant.
 
         Raises:
             ExplanationError: when the name is unknown; the known ones are listed.
         """
+        if name in self._variants:
+            entry, settings = self._variants[name]
+            return entry(**settings)
         if name not in self._classes:
             raise ExplanationError(f"unknown {self.kind} {name!r}; choose from {', '.join(self)}")
         return self._classes[name]()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that :meth:`make` knows, variants too."""
+        return frozenset((*self._classes, *self._variants))
+
     def __iter__(self) -> Iterator[str]:
-        """The known names, in alphabetical order."""
+        """The entries' own names, in alphabetical order."""
         return iter(sorted(self._classes))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._classes
+        return name in self.names
 
     def __len__(self) -> int:
         return len(self._classes)

@@ -26,7 +26,7 @@ from fedxai.flare.home import LEDGER, home, run_folder
 from fedxai.flare.messages import read_summary, reason_of
 from fedxai.flare.metrics import Endpoint, RunCollector
 from fedxai.flare.recorder import Recorder
-from fedxai.flare.witness import record_arrival
+from fedxai.flare.witness import record_arrival, set_head
 from fedxai.intake.cohort import site_cohorts
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import Record
@@ -129,7 +129,7 @@ class AskingController(ScatterAndGather):
         refused = self._refused(site, task, result, weights, fl_ctx) if reason_of(result) is None else None
         job, ledger = str(fl_ctx.get_job_id()), self._server_ledger(fl_ctx)
         payload = record_arrival(ledger, result, site=site, task=task, round_=round_, job=job, refused=refused)
-        self.recorder.received(site, payload.kind, payload.size)
+        self.recorder.received(site, payload.kind, payload.size, payload.case_records)
         self._refusals += refused is not None
         return refused
 
@@ -151,6 +151,7 @@ class AskingController(ScatterAndGather):
         failures: dict[str, str] = {}
         start = time.monotonic()
         round_ = int(message.get_header(AppConstants.CURRENT_ROUND))
+        set_head(message, self._server_ledger(fl_ctx).head())
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
             site, result = client_task.client.name, client_task.result

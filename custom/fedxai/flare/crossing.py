@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doors of a FLARE cell: every way out of a job process asks the gate first."""
+"""The doors of a FLARE cell: every way out of a job process and into it asks the gate first."""
 
 import logging
 import secrets
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, ReturnCode
+from nvflare.fuel.f3.cellnet.defs import MessageHeaderKey, MessageType, ReturnCode
 from nvflare.fuel.f3.cellnet.utils import make_reply
 from nvflare.fuel.f3.message import Message
 from nvflare.fuel.f3.streaming.byte_streamer import ByteStreamer
@@ -24,11 +24,13 @@ from nvflare.fuel.f3.streaming.stream_types import StreamError
 from nvflare.fuel.utils import fobs
 
 from fedxai.errors import ReleaseError
-from fedxai.flare.protocol import DOWNLOAD, FRAME, MESSAGE, REPLIES, check_to_parent
+from fedxai.flare.protocol import DOWNLOAD, FRAME, MESSAGE, REPLIES, check_arrival, check_to_parent
 from fedxai.privacy.envelope import check
 
 _PASS = "fedxai_pass"  # header of a message that was judged; taken off before it leaves
 _QUIET = ("cellnet.channel",)  # a cell's own goodbye; nothing is carried
+_REFUSED = "refused by the site's gate"  # stands wherever FLARE would tell an exception's text
+_ERRORS = (MessageHeaderKey.ERROR, StreamHeaderKey.ERROR_MSG)
 Judge = Callable[[str, str, Message], None]
 Refuse = Callable[[ReleaseError, str, int], None]
 JudgeReply = Callable[[object], None]
@@ -36,11 +38,14 @@ Instead = Callable[[ReleaseError, str, str, Message], bool]
 
 
 class Crossing:
-    """Holds three rows of doors, each for what goes round the one before.
+    """Holds three rows of doors on the way out, each for what goes round the one before, and one on the way in.
 
     1. `Cell`: requests and events, while they are still objects; the gate's ``judge`` decides.
     2. `ByteStreamer`: streams of bytes; only what row 1 let pass, and replies with nothing in them.
     3. `CoreCell`: single frames; only those of streams that row 2 let pass, and what keeps the streams going.
+
+    Into the process come replies, among them the tasks that it asks for, which the gate's filter judges, and FLARE's
+    messages that keep a job running; what else the server sends is refused before it is put together or decoded.
 
     Tensors that FLARE offers for download instead of sending may be offered only while a judged message is encoded.
     FLARE's own filters are not enough: they see encoded pieces only, and a more specific one switches ours off.
@@ -74,6 +79,7 @@ class Crossing:
             setattr(cell, name, self._object_door(getattr(cell, name), nothing))
         cell.byte_streamer.send = self._stream_door(cell.byte_streamer.send)
         cell.core_cell._send_to_endpoint = self._frame_door(cell.core_cell._send_to_endpoint)
+        cell.core_cell._process_request = self._arrival_door(cell.core_cell._process_request)
         DownloadService.add_object = self._offer_door(DownloadService.add_object)
 
     def say_refusals(self, logger: logging.Logger) -> None:
@@ -144,7 +150,8 @@ class Crossing:
         return door
 
     def _judge_frame(self, channel: object, topic: object, message: Message) -> None:
-        message.remove_header(MessageHeaderKey.ERROR)
+        for told in set(_ERRORS) & (message.headers or {}).keys():
+            message.set_header(told, _REFUSED)
         if channel == STREAM_CHANNEL and topic == STREAM_DATA_TOPIC:
             sid = message.get_header(StreamHeaderKey.STREAM_ID)
             task = ByteStreamer.tx_task_map.get(sid)
@@ -152,19 +159,36 @@ class Crossing:
                 self._sids.add(sid)
             if sid in self._sids:
                 return
-        elif channel == STREAM_CHANNEL and topic in (STREAM_ACK_TOPIC, STREAM_ERROR_TOPIC):
-            message.remove_header(StreamHeaderKey.ERROR_MSG)
-            if not message.payload:
-                check(_without_route(message), FRAME, "a frame's headers")
-                return
-        elif channel in _QUIET and not message.payload:
-            check(_without_route(message), FRAME, "a frame's headers")
+        elif not message.payload and (
+            (channel == STREAM_CHANNEL and topic in (STREAM_ACK_TOPIC, STREAM_ERROR_TOPIC))
+            or channel in _QUIET
+            or message.get_header(MessageHeaderKey.MSG_TYPE) == MessageType.REPLY
+        ):
+            check(_own_headers(message), FRAME, "a frame's headers")
             return
         elif self._parent and message.get_header(MessageHeaderKey.DESTINATION) == self._parent:
-            check(_without_route(message), FRAME, "a frame's headers")
+            check(_own_headers(message), FRAME, "a frame's headers")
             check_to_parent(channel, topic, message.payload)
             return
         raise ReleaseError("channel", "a frame must belong to a message that the gate let pass")
+
+    def _arrival_door(self, original: Callable[..., Message | None]) -> Callable[..., Message | None]:
+        def door(origin: str, message: Message) -> Message | None:
+            channel, topic = message.get_header(MessageHeaderKey.CHANNEL), message.get_header(MessageHeaderKey.TOPIC)
+            streamed = (channel, topic) == (STREAM_CHANNEL, STREAM_DATA_TOPIC)
+            if streamed:
+                channel, topic = message.get_header(StreamHeaderKey.CHANNEL), message.get_header(StreamHeaderKey.TOPIC)
+            try:
+                check_arrival(channel, topic, from_parent=origin == self._parent)
+            except ReleaseError as error:
+                self._stop(error, f"incoming.{channel}.{topic}", _size(message))
+                if not streamed:
+                    return make_reply(ReturnCode.INVALID_REQUEST, error=_REFUSED)
+                self._cell.byte_receiver.reject(message, StreamError(_REFUSED))
+                return None
+            return original(origin, message)
+
+        return door
 
     def _offer_door(self, original: Callable[..., Any]) -> Any:
         def door(*args: Any, **kw: Any) -> Any:
@@ -182,8 +206,10 @@ def _size(message: Message) -> int:
     return len(message.payload) if isinstance(message.payload, bytes | bytearray | memoryview) else 0
 
 
-def _without_route(message: Message) -> dict[str, Any]:
-    return {name: value for name, value in (message.headers or {}).items() if name != MessageHeaderKey.ROUTE}
+def _own_headers(message: Message) -> dict[str, Any]:
+    """Without the route, and without what was put where the text of an exception stood."""
+    left_out = (MessageHeaderKey.ROUTE, *_ERRORS)
+    return {name: value for name, value in (message.headers or {}).items() if name not in left_out}
 
 
 def _decoded(stream: Any) -> object:

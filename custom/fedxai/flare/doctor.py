@@ -112,7 +112,8 @@ def clock(kit: Kit, *, now: datetime | None = None) -> Finding:
     if here < kit.valid_from:
         return Finding("clock", f"{kit.valid_from - here} before the certificate begins", "set the clock (NTP)")
     if kit.kind != "person" or not listens(*_server(kit)):
-        return Finding("clock", "after the certificate's begin; not compared with the server's")
+        compared = "not compared with the server's (a person's kit on this machine does)"
+        return Finding("clock", f"after the certificate's begin; {compared}")
     with session(kit) as opened:
         heard = [client.last_connect_time for client in opened.get_system_info().client_info]
     if not heard:

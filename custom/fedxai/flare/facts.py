@@ -30,7 +30,7 @@ def vocabulary(bundle: Bundle) -> Vocabulary:
     segmentation = [figure_name(kind, name) for kind in ("dice", "hd95") for name in ("", *bundle.class_names)]
     return Vocabulary(
         metrics=frozenset((*METRICS, "mean_dice", "mean_hd95", *segmentation)),
-        methods=frozenset(METHODS),
+        methods=METHODS.names,
         scores=frozenset((*SCORES, *MODEL_SCORES)),
         places=frozenset(place for dims in (2, 3) for place in place_names(dims)),
         honesty=frozenset(HONESTY),
@@ -45,4 +45,5 @@ def facts(site: Site) -> Facts:
         cases=site.cohort.counts(),
         digest=site.bundle.digest,
         minimum_cell=site.settings.minimum_cell,
+        patients=site.patients,
     )

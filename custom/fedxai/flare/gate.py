@@ -5,7 +5,7 @@
 
 import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -33,6 +33,7 @@ from fedxai.flare.protocol import (
 )
 from fedxai.flare.site import Site
 from fedxai.flare.witness import CHANNEL, HEAD, payload_of, set_head
+from fedxai.privacy.chain import Head
 from fedxai.privacy.envelope import Rule, check, exactly
 
 _GATES: "WeakKeyDictionary[object, Gate]" = WeakKeyDictionary()
@@ -45,6 +46,7 @@ class _Task:
     name: str
     round: int
     cookies: object
+    head: Head | None = None  # where the server's ledger stood
 
 
 class Gate(FLComponent):
@@ -105,8 +107,9 @@ class Gate(FLComponent):
         name, task_id = str(fl_ctx.get_prop(FLContextKey.TASK_NAME)), str(fl_ctx.get_prop(FLContextKey.TASK_ID))
         round_ = data.get_header(AppConstants.CURRENT_ROUND)
         jar = copy.deepcopy(data.get_cookie_jar())
-        self._tasks[task_id] = _Task(name=name, round=round_ if type(round_) is int else 0, cookies=jar)
+        self._tasks[task_id] = task = _Task(name=name, round=round_ if type(round_) is int else 0, cookies=jar)
         try:
+            self._tasks[task_id] = replace(task, head=self._judgement.head(data))
             return self._judgement.task(data, name)
         except ReleaseError as error:
             self.refused(error, CHANNEL, 0, task=self._tasks[task_id])
@@ -225,6 +228,8 @@ class Gate(FLComponent):
             size=payload.size,
             digest=payload.digest,
             policy=self._policy_digest,
+            case_records=payload.case_records,
+            head=task.head,
         )
         self._answered[task_id] = (payload.digest, head.model_dump())
         return set_head(reply, head)

@@ -11,11 +11,13 @@ from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
 from nvflare.app_common.app_constant import AppConstants
 
-from fedxai.errors import FedxaiError, ReleaseError
+from fedxai.errors import FedxaiError, ReleaseError, UpdateError
 from fedxai.flare.facts import facts, vocabulary
 from fedxai.flare.messages import REASON, ROLE, SITE_ROUND, read_dxo, summary_message, update_message
 from fedxai.flare.protocol import CODES, check_shareable
 from fedxai.flare.site import Site
+from fedxai.flare.witness import HEAD, head_of
+from fedxai.privacy.chain import Head
 from fedxai.privacy.envelope import exactly, number
 from fedxai.privacy.schema import recognised
 from fedxai.privacy.sentence import SILENT, released_sentence
@@ -31,6 +33,7 @@ KINDS: dict[str, type[Record]] = {
 }
 _BARE = ("survey", "statistics")  # tasks that bring no weights
 META = {MetaKey.NUM_STEPS_CURRENT_ROUND, MetaKey.INITIAL_METRICS, SITE_ROUND}
+_ROUNDS = (AppConstants.CURRENT_ROUND, AppConstants.NUM_ROUNDS)
 _ROLES = ("round", "last", "best", None)
 
 
@@ -47,8 +50,20 @@ class Judgement:
         self._weights: dict[str, NDArray] = {}  # of the task at hand
         self._answers = 0
 
+    @staticmethod
+    def head(data: Shareable) -> Head | None:
+        """Where the server's ledger stood when it sent the task; None where it does not say.
+
+        Raises:
+            ReleaseError: when what it says is no place in a ledger.
+        """
+        try:
+            return head_of(data)
+        except UpdateError:
+            raise ReleaseError("headers", "the place of the server's ledger must be a count and a hash") from None
+
     def task(self, data: Shareable, name: str) -> Shareable:
-        """The server's task, with its weights rebuilt.
+        """The server's task, rebuilt: its weights, and the headers that an executor or the gate reads.
 
         Raises:
             ReleaseError: when the site does not answer it, or it holds anything but weights of the network.
@@ -57,17 +72,20 @@ class Judgement:
             raise ReleaseError("task", f"this site answers {', '.join(self._policy.tasks)} (policy.tasks)")
         if data.keys() - {ReservedHeaderKey.HEADERS, "DXO"} or (name in _BARE and "DXO" in data):
             raise ReleaseError("content", "a task may hold nothing but its weights")
-        rounds = (AppConstants.CURRENT_ROUND, AppConstants.NUM_ROUNDS)
-        if not all(number(data.get_header(key)) for key in rounds) or data.get_header(ROLE) not in _ROLES:
+        if not all(number(data.get_header(key)) for key in _ROUNDS) or data.get_header(ROLE) not in _ROLES:
             raise ReleaseError("headers", "a task's round and role must be numbers and known words")
+        task = Shareable()
+        for key in (*_ROUNDS, ROLE, HEAD, ReservedHeaderKey.COOKIE_JAR):
+            if (value := data.get_header(key)) is not None:
+                task.set_header(key, value)
         if name in _BARE:
-            return data
+            return task
         dxo = _dxo(data)
         if dxo.data_kind != "WEIGHTS":
             raise ReleaseError("content", "a task may hold nothing but its weights")
         self._weights = rebuilt_tensors(dict(dxo.data), self._site.trainer.weights(), what="global weights")
         dxo.data = self._weights
-        return dxo.update_shareable(data)
+        return dxo.update_shareable(task)
 
     def result(self, result: Shareable, name: str) -> Shareable:
         """The answer to a task, rebuilt from what was recognised.

@@ -18,6 +18,7 @@ from fedxai.flare.kit import Kit
 from fedxai.flare.provision import ALLOWED_CLASSES, AUTHORIZATION, GATE, NOBODY, OUR_CLASSES, WATCHMAN
 from fedxai.intake.check import check_cohorts
 from fedxai.preflight import Finding
+from fedxai.privacy.release import FEWEST_PATIENTS
 from fedxai.settings import SiteSettings
 
 _GATE_REMEDY = "put the filters that `fedxai deploy init` writes back into local/privacy.json"
@@ -39,6 +40,7 @@ def site_policy(kit: Kit) -> list[tuple[str, Check]]:
     return [
         *checks,
         ("gate", lambda: gate(kit)),
+        ("policy", lambda: release_policy(_settings(kit))),
         ("log streaming", lambda: log_streaming(kit)),
         ("device", lambda: device(_settings(kit))),
         ("cohort", lambda: cohort(_settings(kit))),
@@ -107,6 +109,15 @@ def gate(kit: Kit) -> Finding:
     return Finding("gate", "closed on every channel")
 
 
+def release_policy(settings: SiteSettings) -> Finding:
+    """What the site lets out is no single case's."""
+    tasks = ", ".join(settings.policy.tasks) or "no task"
+    found = f"{tasks}; figures over {settings.minimum_cell} cases or more"
+    alone = settings.minimum_cell < FEWEST_PATIENTS
+    remedy = 'set "minimum_cell" in local/fedxai.json to 5: figures of single cases leave, and P is below 1'
+    return Finding("policy", found, remedy if alone else "")
+
+
 def log_streaming(kit: Kit) -> Finding:
     """The site's logs stay at the site."""
     streams = kit.resources.get("allow_log_streaming", True) is not False
@@ -133,7 +144,7 @@ def device(settings: SiteSettings) -> Finding:
 def cohort(settings: SiteSettings) -> Finding:
     """The site has a cohort, and it passes `fedxai cohort check`."""
     if settings.cohort is None:
-        return Finding("cohort", "none: the site would train on the phantom", 'name "cohort" in local/fedxai.json')
+        return Finding("cohort", "none, so the site refuses every job", 'name "cohort" in local/fedxai.json')
     checked = check_cohorts(settings.cohort)
     errors = [finding for finding in checked.findings if finding.level == "error"]
     remedy = "fedxai cohort check says for each what to do" if errors else ""

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FLARE's own messages that a site must send for a job to run at all; the gate lets no other leave, and no content."""
+"""FLARE's own messages without which no job runs at all; the gate lets no others leave or come in, and no content."""
 
 from collections.abc import Mapping
 
 from nvflare.apis.fl_constant import FLContextKey, ReservedKey, ReservedTopic, ReturnCode, ServerCommandNames
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
-from nvflare.fuel.f3.cellnet.defs import CellChannel
-from nvflare.fuel.f3.streaming.download_service import OBJ_DOWNLOADER_CHANNEL, OBJ_DOWNLOADER_TOPIC, DownloadStatus
+from nvflare.fuel.f3.cellnet.defs import CellChannel, CellChannelTopic
+from nvflare.fuel.f3.streaming.download_service import (
+    OBJ_DOWNLOADER_CHANNEL,
+    OBJ_DOWNLOADER_TOPIC,
+    SOURCE_FAILURE_TOPIC,
+    DownloadStatus,
+)
+from nvflare.fuel.f3.streaming.stream_const import STREAM_ACK_TOPIC, STREAM_CHANNEL, STREAM_ERROR_TOPIC
 from nvflare.private.admin_defs import Message as AdminMessage
 from nvflare.private.defs import RequestHeader, TrainingTopic
 
@@ -21,7 +27,7 @@ REPLIES = CellChannel.RETURN_ONLY
 _AUX = CellChannel.AUX_COMMUNICATION
 _TOPICS = (ReservedTopic.TASK_CHECK, ReservedTopic.SYNC_RUNNER, ReservedTopic.JOB_HEART_BEAT, ReservedTopic.END_RUN)
 CODES = [value for name, value in vars(ReturnCode).items() if name.isupper()]
-_STREAM = {"ai", "ch", "cs", "dt", "id", "mp", "op", "os", "pe", "ri", "rs", "rt", "rw", "sq", "sz", "tp", "ws"}
+_STREAM = {"ai", "ch", "cs", "dt", "et", "id", "mp", "op", "os", "pe", "ri", "rs", "rt", "rw", "sq", "sz", "tp", "ws"}
 _CELL = {
     "channel", "clear_payload_len", "conn_url", "destination", "encrypted", "from", "msg_root_id", "msg_root_ttl",
     "msg_type", "optional", "origin", "pass_through", "payload_encoding", "payload_len", "reply_expected", "req_id",
@@ -43,6 +49,14 @@ FRAME: dict[str, Rule] = {
     **MESSAGE,
     **{name: lambda value: type(value) is str and len(value) <= 4096 for name in _AUTH},
 }
+_ARRIVALS = (  # what the server may send unasked: the end of the run, fetching what was offered, keeping lines up
+    (_AUX, ReservedTopic.END_RUN),
+    DOWNLOAD,
+    (OBJ_DOWNLOADER_CHANNEL, SOURCE_FAILURE_TOPIC),
+    (STREAM_CHANNEL, STREAM_ACK_TOPIC),
+    (STREAM_CHANNEL, STREAM_ERROR_TOPIC),
+    (CellChannel.CELLNET, CellChannelTopic.Bye),
+)
 _STATUS = [value for name, value in vars(DownloadStatus).items() if name.isupper()]
 _ASK: dict[str, Rule] = {
     "ref_id": uuid,
@@ -97,6 +111,19 @@ def check_chatter(
     check_shareable(payload, rules, content=())
 
 
+def check_arrival(channel: object, topic: object, *, from_parent: bool) -> None:
+    """Let only replies come in, FLARE's own messages that ask for nothing, and commands of the site's own client.
+
+    Raises:
+        ReleaseError: for everything else, a task among it that the site did not ask for.
+    """
+    if channel == REPLIES or (channel, topic) in _ARRIVALS or (from_parent and channel == CellChannel.CLIENT_COMMAND):
+        return
+    raise ReleaseError(
+        "channel", "only tasks come in, when this site asks for one; events, streams and messages do not"
+    )
+
+
 def check_reply(payload: object, context: Mapping[str, Rule]) -> None:
     """A site's reply to a message of the server says whether it was understood and who says so, and nothing else.
 
@@ -122,7 +149,7 @@ def check_to_parent(channel: object, topic: object, payload: object) -> None:
     told = payload if isinstance(payload, AdminMessage) and topic == TrainingTopic.NOTIFY_JOB_STATUS else None
     if channel != CellChannel.CLIENT_MAIN or told is None or told.body or told.topic != topic:
         raise ReleaseError("channel", "a job tells its site's client only that it started or ended")
-    check(told.headers, {RequestHeader.JOB_ID: identifier, RequestHeader.JOB_STATUS: identifier}, "a job's status")
+    check(told.headers, {RequestHeader.JOB_ID: identifier, RequestHeader.JOB_STATUS: _scalar}, "a job's status")
 
 
 def _words(text: object) -> bool:

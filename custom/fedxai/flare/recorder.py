@@ -96,9 +96,10 @@ class Recorder:
         self._sites, self._missing, self._update_bytes = {}, {}, 0
         self._round_started = time.time()
 
-    def received(self, site: str, kind: str, size: int) -> None:
-        """A message of ``size`` bytes left ``site``."""
-        self.outgoing.setdefault(site, []).append(Outgoing(kind=kind, messages=1, bytes=size))
+    def received(self, site: str, kind: str, size: int, case_records: int = 0) -> None:
+        """A message of ``size`` bytes left ``site``, with so many single cases told in it."""
+        part = Outgoing(kind=kind, messages=1, bytes=size, case_records=case_records)
+        self.outgoing.setdefault(site, []).append(part)
         if kind == "update":
             self._update_bytes += size
 

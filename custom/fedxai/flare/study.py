@@ -74,7 +74,7 @@ class Study:
         recorder.go_on(state.notebook)
         for entry in ledger.entries():
             if entry.n > state.ledger and entry.job in (state.job, self._job) and entry.site is not None:
-                recorder.received(str(entry.site), entry.kind, entry.bytes)
+                recorder.received(str(entry.site), entry.kind, entry.bytes, entry.case_records)
         damaged = [f"; the newer state {which} was damaged" for which in self.loaded.damaged]
         recorder.notes.append(f"The run was interrupted, and went on after round {state.round}{''.join(damaged)}.")
         selector.go_on(**state.selector)

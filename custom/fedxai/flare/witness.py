@@ -6,17 +6,19 @@ import sys
 from dataclasses import dataclass
 from typing import cast
 
+from nvflare.apis.dxo import DataKind
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.decomposers.numpy_decomposers import NumpyArrayDecomposer
 from nvflare.fuel.utils import fobs
 from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError, UpdateError
-from fedxai.flare.messages import read_dxo, reason_of
+from fedxai.flare.messages import SITE_ROUND, read_dxo, reason_of
+from fedxai.privacy.case_records import case_records
 from fedxai.privacy.chain import Head
 from fedxai.privacy.ledger import Ledger
 
-HEAD = "fedxai_ledger_head"  # header of a reply: where the sender's ledger stood when it was sent
+HEAD = "fedxai_ledger_head"  # header of a task or a reply: where the sender's ledger stood when it was sent
 KINDS = {
     "train": "update",
     "submit_model": "update",
@@ -31,11 +33,12 @@ CHANNEL = "task"
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What a reply carries: its kind, its bytes as FLARE serialises them, and their SHA-256."""
+    """What a reply carries: its kind, its bytes as FLARE serialises them, their SHA-256, and the cases told singly."""
 
     kind: str
     size: int
     digest: str
+    case_records: int = 0
 
 
 def payload_of(message: Shareable, task: str) -> Payload:
@@ -44,7 +47,18 @@ def payload_of(message: Shareable, task: str) -> Payload:
     reason = reason_of(message)
     content = _serialised(message) if reason is None else reason.encode()
     kind = KINDS.get(task, task) if reason is None else REFUSAL
-    return Payload(kind=kind, size=len(content), digest=hashlib.sha256(content).hexdigest())
+    return Payload(
+        kind=kind,
+        size=len(content),
+        digest=hashlib.sha256(content).hexdigest(),
+        case_records=case_records(_summary(message)) if reason is None else 0,
+    )
+
+
+def _summary(message: Shareable) -> object:
+    """The figures that a reply holds, as they travel."""
+    dxo = read_dxo(message)
+    return dxo.data if dxo.data_kind == DataKind.METRICS else dxo.get_meta_prop(SITE_ROUND)
 
 
 def _serialised(message: Shareable) -> bytes:
@@ -57,7 +71,7 @@ def _serialised(message: Shareable) -> bytes:
 
 
 def set_head(message: Shareable, head: Head) -> Shareable:
-    """The message with the place of the sender's ledger in its header, which the server keeps."""
+    """The message with the place of the sender's ledger in its header, which whoever gets it keeps."""
     message.set_header(HEAD, head.model_dump())
     return message
 
@@ -74,7 +88,7 @@ def head_of(message: Shareable) -> Head | None:
     try:
         return Head.model_validate(values)
     except ValidationError as error:
-        raise UpdateError("the header with the place of the site's ledger breaks its schema") from error
+        raise UpdateError("the header with the place of the sender's ledger breaks its schema") from error
 
 
 def record_arrival(
@@ -104,7 +118,7 @@ def record_arrival(
     where = {"task": task, "channel": CHANNEL, "job": job, "round_": round_, "site": site}
     try:
         payload, head = payload_of(message, task), head_of(message)
-    except (UpdateError, RuntimeError, TypeError, ValueError):  # whatever a hostile site made of it
+    except (UpdateError, RuntimeError, TypeError, ValueError, AttributeError):  # whatever a hostile site made of it
         payload = Payload(kind="unreadable", size=0, digest="")
         ledger.record(kind=payload.kind, size=0, decision="refused", reason="unreadable", **where)
         return payload
@@ -114,6 +128,7 @@ def record_arrival(
         digest=payload.digest,
         decision="refused" if refused else "received",
         reason=refused.rule if refused else None,
+        case_records=payload.case_records,
         head=head,
         **where,
     )

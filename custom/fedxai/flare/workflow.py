@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nvflare.apis.controller_spec import ClientTask
 from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.job_def import JobMetaKey
@@ -27,6 +28,7 @@ from fedxai.flare.persistor import BundlePersistor
 from fedxai.flare.recorder import Recorder
 from fedxai.flare.selector import ModelSelector
 from fedxai.flare.study import Study
+from fedxai.flare.witness import set_head
 from fedxai.records import Evaluations, Explanation, Survey
 from fedxai.report.console import print_summary, round_line
 from fedxai.report.events import Events
@@ -176,6 +178,11 @@ class ExplainedScatterAndGather(AskingController):
         if isinstance(self.persistor, BundlePersistor):
             self.persistor.go_on(self._weights(), self._best[1] if self._best else {}, fl_ctx)
         self.logger.info(self.recorder.notes[-1])
+
+    def _prepare_train_task_data(self, client_task: ClientTask, fl_ctx: FLContext) -> None:
+        super()._prepare_train_task_data(client_task, fl_ctx)
+        with self._panicking(fl_ctx):
+            set_head(client_task.task.data, self._server_ledger(fl_ctx).head())
 
     def _accept_train_result(
         self, client_name: str, result: Shareable, fl_ctx: FLContext, is_unknown_task: bool = False

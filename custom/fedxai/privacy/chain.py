@@ -44,7 +44,7 @@ class Entry(Record):
     policy: ShortDigest = ""  # of the policy that decided
     case_records: Count = 0
     site: Name | None = None  # server's ledger only: who sent it
-    head: Head | None = None  # server's ledger only: where the sender's ledger stood
+    head: Head | None = None  # where the other side's ledger stood, as its message told
 
 
 def canonical(entry: Entry) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedxai.errors import LedgerError
 from fedxai.privacy.audit import Audit, verify
-from fedxai.privacy.chain import Entry
+from fedxai.privacy.chain import Entry, Head
 from fedxai.privacy.ledger import Ledger
 
 _Message = tuple[str, str, str, int, str]  # job, task, round, bytes, digest
@@ -23,6 +23,7 @@ class LedgerComparison:
     site_audit: Audit
     server_audit: Audit
     heads: int  # how many places of the site's ledger the server knows
+    told: int  # and of the server's the site
     agreed: int  # messages that both tell of
     differences: list[str] = field(default_factory=list)
 
@@ -33,7 +34,7 @@ class LedgerComparison:
 
 
 def compare(site_ledger: Path, server_ledger: Path, *, site: str | None = None) -> LedgerComparison:
-    """Hold the site's ledger against the heads and messages that the server has kept.
+    """Hold each ledger against the heads of it that the other has kept, and the messages of both.
 
     Args:
         site_ledger: the ledger of one site.
@@ -46,16 +47,16 @@ def compare(site_ledger: Path, server_ledger: Path, *, site: str | None = None) 
     Raises:
         LedgerError: when a file is missing or the server's ledger does not know the site.
     """
-    server_audit = verify(server_ledger)
+    recorded = _readable(site_ledger)
+    told = _heads(recorded)
+    server_audit = verify(server_ledger, known=told)
     arrived = _of_site(_readable(server_ledger), site)
     name = arrived[0].site or "?"
-    heads = [entry.head for entry in arrived if entry.head is not None]
+    heads = _heads(arrived)
     site_audit = verify(site_ledger, known=heads)
     jobs = {entry.job for entry in arrived}
     sent = [
-        entry
-        for entry in _readable(site_ledger)
-        if entry.decision == "released" and entry.task is not None and entry.job in jobs
+        entry for entry in recorded if entry.decision == "released" and entry.task is not None and entry.job in jobs
     ]
     left, came = Counter(map(_message, sent)), Counter(map(_message, arrived))
     differences = _differences(left - came, "left the site and did not arrive")
@@ -65,6 +66,7 @@ def compare(site_ledger: Path, server_ledger: Path, *, site: str | None = None) 
         site_audit=site_audit,
         server_audit=server_audit,
         heads=len(heads),
+        told=len(told),
         agreed=(left & came).total(),
         differences=differences,
     )
@@ -79,6 +81,11 @@ def _of_site(entries: Iterable[Entry], site: str | None) -> list[Entry]:
             f"--site must name a site of the server's ledger, got {site!r}; it has {', '.join(names) or 'none'}"
         )
     return [entry for entry in listed if site in (None, entry.site)]
+
+
+def _heads(entries: Iterable[Entry]) -> list[Head]:
+    """Places of the other side's ledger, as its messages told them."""
+    return [entry.head for entry in entries if entry.head is not None]
 
 
 def _readable(path: Path) -> list[Entry]:

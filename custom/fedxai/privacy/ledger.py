@@ -79,7 +79,7 @@ class Ledger:
             policy: digest of the policy that decided.
             case_records: images, maps or rows of single cases in it (Eq. 6).
             site: server's ledger only: who sent it.
-            head: server's ledger only: where the sender's ledger stood.
+            head: where the other side's ledger stood, as its message told.
 
         Returns:
             Where the ledger stands with this entry.
@@ -239,7 +239,8 @@ def privacy_score(outgoing: Iterable[Outgoing], holdings: Iterable[Holding]) -> 
     """Eq. 6 from counts: ``P = 1 - |D_shared| / |D_total|``.
 
     The sets are counted in case records (an image, map or row of one case), the reading of the paper; beside it
-    stand the bytes that left over the bytes held, which can exceed 1 because model updates are sent every round.
+    stand the bytes that left over the bytes held, which can exceed 1 because model updates are sent every round. A case
+    that several messages tell of is counted in each, so the score is at least what is stated.
 
     Args:
         outgoing: what left the sites, by kind.
@@ -255,7 +256,7 @@ def privacy_score(outgoing: Iterable[Outgoing], holdings: Iterable[Holding]) -> 
     return PrivacyScore(
         case_records_shared=records,
         case_records_total=total,
-        score=1 - records / total if total else None,
+        score=1 - min(records, total) / total if total else None,
         bytes_shared=size,
         bytes_total=bytes_held,
         bytes_ratio=size / bytes_held if bytes_held else None,

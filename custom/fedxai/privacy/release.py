@@ -1,13 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may leave a site: figures over too few cases are held back."""
+"""What may leave a site: figures over too few cases, or over one patient's alone, are held back."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fedxai.errors import SettingsError
 from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, Honesty, MethodSummary, TrustTest
 
 _PLACED = ("shares", "chance")
 _KINDS = ("scores", "chance", "centred")
+FEWEST_PATIENTS = 2  # many images of one patient are no crowd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patients:
+    """How many patients the cases of a split are of: all of them, and those of each class, where cases have one."""
+
+    together: int
+    by_class: tuple[int, ...] = ()
+
+
+def least_cases(minimum_cell: int, patients: Patients | None) -> int:
+    """Over how many cases a figure must be to leave; no number is enough where all cases are one patient's."""
+    alone = patients is not None and patients.together < min(minimum_cell, FEWEST_PATIENTS)
+    return sys.maxsize if alone else minimum_cell
+
+
+def least_of_classes(minimum_cell: int, patients: Patients | None) -> tuple[int, ...]:
+    """The same for each class, where the split's patients are known by class."""
+    by_class = () if patients is None else patients.by_class
+    whole = least_cases(minimum_cell, patients)
+    return tuple(max(whole, least_cases(minimum_cell, Patients(together=count))) for count in by_class)
 
 
 def released_figure(figure: Figure, minimum_cell: int) -> Figure:
@@ -15,22 +39,30 @@ def released_figure(figure: Figure, minimum_cell: int) -> Figure:
     return figure if figure.n >= minimum_cell else Figure(value=None, n=figure.n)
 
 
-def released_evaluation(evaluation: Evaluation, minimum_cell: int) -> Evaluation:
+def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Patients | None = None) -> Evaluation:
     """An evaluation as it may leave: small cells of the confusion matrix, and small figures, held back.
+
+    Args:
+        evaluation: of one split.
+        minimum_cell: cases that a figure or a cell must be over.
+        patients: of the split, where they are known: nothing leaves that is one patient's.
 
     Raises:
         SettingsError: when ``minimum_cell`` is below 1.
     """
     _check(minimum_cell)
-    metrics = {name: released_figure(figure, minimum_cell) for name, figure in evaluation.metrics.items()}
-    return evaluation.model_copy(
-        update={"metrics": metrics, "confusion": released_cells(evaluation.confusion, minimum_cell)}
-    )
+    least = least_cases(minimum_cell, patients)
+    metrics = {name: released_figure(figure, least) for name, figure in evaluation.metrics.items()}
+    counts = evaluation.confusion
+    rows = least_of_classes(minimum_cell, patients) or [least] * len(counts)
+    return evaluation.model_copy(update={"metrics": metrics, "confusion": released_cells(counts, rows[: len(counts)])})
 
 
-def released_cells(counts: list[list[int | None]], minimum_cell: int) -> list[list[int | None]]:
-    """Cells of 1 to ``minimum_cell - 1`` held back; with a single one a second, or the number of cases tells it."""
-    released = [[None if cell and cell < minimum_cell else cell for cell in row] for row in counts]
+def released_cells(counts: list[list[int | None]], least: Sequence[int]) -> list[list[int | None]]:
+    """Cells of 1 to ``least - 1`` of their row held back; with a single one a second, or the sum of all tells it."""
+    released = [
+        [None if cell and cell < enough else cell for cell in row] for row, enough in zip(counts, least, strict=True)
+    ]
     cells = [(cell, row, column) for row, listed in enumerate(released) for column, cell in enumerate(listed)]
     known = [(cell, row, column) for cell, row, column in cells if cell is not None]
     if known and len(cells) - len(known) == 1:
@@ -39,8 +71,13 @@ def released_cells(counts: list[list[int | None]], minimum_cell: int) -> list[li
     return released
 
 
-def released_explanation(explanation: Explanation, minimum_cell: int) -> Explanation:
+def released_explanation(explanation: Explanation, minimum_cell: int, patients: Patients | None = None) -> Explanation:
     """An explanation as it may leave: figures over fewer than ``minimum_cell`` cases held back.
+
+    Args:
+        explanation: of one split; where the relevance lies, of all of them.
+        minimum_cell: cases that a figure must be over.
+        patients: of the split, where they are known: nothing leaves that is one patient's.
 
     Raises:
         SettingsError: when ``minimum_cell`` is below 1.
@@ -49,8 +86,9 @@ def released_explanation(explanation: Explanation, minimum_cell: int) -> Explana
     places = [
         place.model_copy(update={kind: _released_figures(getattr(place, kind), minimum_cell) for kind in _PLACED})
         for place in explanation.places
-        if place.n >= minimum_cell
+        if place.n >= least_cases(minimum_cell, Patients(together=place.patients))
     ]
+    minimum_cell = least_cases(minimum_cell, patients)
     classes = [
         part.model_copy(
             update={

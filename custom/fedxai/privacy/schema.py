@@ -4,13 +4,14 @@
 import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError
 from fedxai.figures import DECIMALS
+from fedxai.privacy.release import Patients, least_cases, least_of_classes
 from fedxai.records import (
     CaseCounts,
     ClassSummary,
@@ -25,6 +26,7 @@ from fedxai.records import (
     PlaceSummary,
     Record,
     SiteRound,
+    Split,
     Survey,
     TrustTest,
 )
@@ -72,6 +74,7 @@ class Facts:
     cases: CaseCounts
     digest: Digest
     minimum_cell: int
+    patients: Mapping[Split, Patients] = field(default_factory=dict)  # the server is not told them
 
     @property
     def total(self) -> int:
@@ -84,8 +87,8 @@ def recognised(values: object, kind: type[Record], *, words: Vocabulary, facts: 
 
     Refused are: anything but plain JSON values, a field that is not in ``kind``, a figure with more than 4 decimals,
     not finite or above ``policy.largest``, a name outside ``words``, counts that the cohort cannot give, a figure or
-    cell of the confusion matrix over 1 to ``minimum_cell - 1`` cases, a single held-back cell (the others would tell
-    it), and more than ``policy.figures`` numbers.
+    cell of the confusion matrix over 1 to ``minimum_cell - 1`` cases or over one patient's alone, a single held-back
+    cell (the others would tell it), and more than ``policy.figures`` numbers.
 
     Raises:
         ReleaseError: names the rule, never a value.
@@ -135,7 +138,7 @@ def _parts(value: object) -> Iterator[Record]:
         yield value
         for name in type(value).model_fields:
             yield from _parts(getattr(value, name))
-    elif isinstance(value, dict | list):
+    elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _parts(part)
 
@@ -164,8 +167,8 @@ class _Bounds:
     def check(self, record: Record) -> None:
         """Raise where a rule is broken."""
         kind = type(record)
-        for name, field in kind.model_fields.items():
-            known = name in _FIELDS.get(kind, "").split() or getattr(record, name) == field.get_default()
+        for name, declared in kind.model_fields.items():
+            known = name in _FIELDS.get(kind, "").split() or getattr(record, name) == declared.get_default()
             _require(known, "schema", f"{kind.__name__}.{name} has no rule at the gate yet, so it does not leave")
         self._rules.get(kind, lambda _: None)(record)
 
@@ -185,6 +188,11 @@ class _Bounds:
         square = side in (0, self.facts.classes) and all(len(row) == side for row in evaluation.confusion)
         _require(square, "schema", "a confusion matrix must have a row and a column for each class")
         self._cells([cell for row in evaluation.confusion for cell in row], self.facts.total)
+        patients, minimum = self.facts.patients.get(evaluation.split), self.facts.minimum_cell
+        rows = least_of_classes(minimum, patients) or [least_cases(minimum, patients)] * side
+        for row, least in zip(evaluation.confusion, rows, strict=False):
+            _require(all(not cell or cell >= least for cell in row), "small_cell", _ONE)
+        self._of_many(evaluation.split, evaluation.metrics)
 
     def _cells(self, cells: list[int | None], most: int) -> None:
         for cell in cells:
@@ -211,6 +219,9 @@ class _Bounds:
         for count in (place.n, place.patients, place.undefined):
             self._count(count, self.facts.total)
         self._class(place)
+        known = [split.by_class[place.class_index] for split in self.facts.patients.values() if split.by_class]
+        patients = min(place.patients, sum(known)) if known else place.patients
+        self._over(least_cases(self.facts.minimum_cell, Patients(together=patients)), place.shares, place.chance)
 
     def _class(self, part: PlaceSummary | ClassSummary) -> None:
         _require(part.class_index < self.facts.classes, "counts", "a class must be one of the bundle's")
@@ -225,10 +236,13 @@ class _Bounds:
         _require(self.words.methods.issuperset(explanation.left_out), "names", "methods must be known ones")
         self._once([place.class_index for place in explanation.places], "classes")
         self._once([part.class_index for part in explanation.classes], "classes")
+        told = (explanation.methods, explanation.honesty, explanation.classes, explanation.agreement)
+        self._of_many(explanation.split, *told)
 
     def _round(self, report: SiteRound) -> None:
         _require(report.name == self.facts.site, "names", "the site's name must be its own")
         self._names(report.validation, self.words.metrics, "metrics")
+        self._of_many("validation", report.validation)
         self._count(report.steps, _TECHNICAL)
         for value in (report.training_loss, report.seconds):
             self._size(value)
@@ -254,6 +268,9 @@ class _Bounds:
         _require(max(len(statistics.spacing), len(statistics.shape)) <= 3, "schema", "an image has 3 axes at most")
         shares = [part.share for part in statistics.histogram]
         extents = [*statistics.spacing, *statistics.shape]
+        least = least_cases(self.facts.minimum_cell, self.facts.patients.get("training"))
+        _require(all(not cell or cell >= least for cell in statistics.classes), "small_cell", _ONE)
+        self._over(least, statistics.histogram, extents)
         for figure in [*shares, *(end for extent in extents for end in (extent.low, extent.middle, extent.high))]:
             self._count(figure.n, most)
             _require(figure.low is None and figure.high is None, "schema", "statistics of data have no intervals")
@@ -262,6 +279,15 @@ class _Bounds:
         total = sum(share.value or 0 for share in shares)
         whole = not bins or abs(total - WHOLE) <= BINS * 10**-DECIMALS  # the shares are rounded
         _require(whole, "bounds", "the shares of a histogram must be all of it")
+
+    def _of_many(self, split: Split, *told: object) -> None:
+        self._over(least_cases(self.facts.minimum_cell, self.facts.patients.get(split)), *told)
+
+    def _over(self, least: int, *told: object) -> None:
+        """Nothing is shown where not even the smallest cell is enough; that itself has its rule in ``_figure``."""
+        figures = (part for part in _parts(told) if isinstance(part, Figure))
+        shown = any(figure.value is not None and figure.n < least for figure in figures)
+        _require(least == self.facts.minimum_cell or not shown, "small_cell", _ONE)
 
     def _size(self, value: float | None) -> None:
         bounded = value is None or (math.isfinite(value) and abs(value) <= self.policy.largest)
@@ -280,6 +306,7 @@ class _Bounds:
         _require(len(names) == len(set(names)), "names", f"{what} must be told once each")
 
 
+_ONE = "what is over one patient's cases alone must be held back"
 _ALONE = "one cell held back alone is told by the others: hold back a second"
 
 

@@ -2,12 +2,14 @@
 """What may leave of a site's data statistics: nothing that fewer cases than the minimum cell stand behind."""
 
 from fedxai.errors import SettingsError
-from fedxai.privacy.release import released_cells, released_figure
+from fedxai.privacy.release import Patients, least_cases, released_cells, released_figure
 from fedxai.records import Figure
 from fedxai.records_statistics import Extent, HistogramBin, SiteStatistics
 
 
-def released_statistics(statistics: SiteStatistics, minimum_cell: int) -> SiteStatistics:
+def released_statistics(
+    statistics: SiteStatistics, minimum_cell: int, patients: Patients | None = None
+) -> SiteStatistics:
     """The statistics as they may leave. What counts is cases, not voxels.
 
     - Histogram: a bin that fewer than ``minimum_cell`` cases reach is not told; its share goes to the nearest bin that
@@ -15,19 +17,21 @@ def released_statistics(statistics: SiteStatistics, minimum_cell: int) -> SiteSt
       Where no bin has enough, there is no histogram.
     - Class counts of 1 to ``minimum_cell - 1`` are held back, and with a single one a second.
     - Spacing and shape: means over fewer than ``minimum_cell`` cases are held back.
+    - Where all cases are one patient's (``patients`` of the training split), only what is 0 is told.
 
     Raises:
         SettingsError: when ``minimum_cell`` is below 1.
     """
     if minimum_cell < 1:
         raise SettingsError(f"minimum_cell must be at least 1, got {minimum_cell}")
+    least = least_cases(minimum_cell, patients)
     return SiteStatistics(
         cases=statistics.cases,
         minimum_cell=minimum_cell,
-        classes=released_cells([statistics.classes], minimum_cell)[0],
-        histogram=_released_histogram(statistics.histogram, minimum_cell),
-        spacing=[_released_extent(extent, minimum_cell) for extent in statistics.spacing],
-        shape=[_released_extent(extent, minimum_cell) for extent in statistics.shape],
+        classes=released_cells([statistics.classes], [least])[0],
+        histogram=_released_histogram(statistics.histogram, least),
+        spacing=[_released_extent(extent, least) for extent in statistics.spacing],
+        shape=[_released_extent(extent, least) for extent in statistics.shape],
     )
 
 

@@ -18,6 +18,7 @@ from fedxai.report.reading import (
     shown_method,
     value_of,
 )
+from fedxai.report.verdict import with_mark
 from fedxai.report.words import in_a_sentence, short, words
 
 _MOST_COLOURED = 7
@@ -45,11 +46,12 @@ def explanation_accuracy(summary: RunSummary) -> bytes | None:
     for point in points:
         _draw(axes, point, colours[point.site])
     model = headline_model(summary)
-    chance = value_of(chance_of(method_named(model.explanation, name))) if model else None
+    method = method_named(model.explanation, name) if model else None
+    chance = value_of(chance_of(method))
     if chance is not None:
         axes.axhline(chance, color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)), label="chance, all sites")
     _explain_marks(axes, {site: colours[site] for site in sites} if few else {}, {point.which for point in points})
-    title = f"E against {in_a_sentence(metric)}, {words(name).lower()}"
+    title = with_mark(f"E against {in_a_sentence(metric)}, {words(name).lower()}", method)
     dress(axes, x=f"{words(metric)} on the site's test cases", y="E", title=title)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))

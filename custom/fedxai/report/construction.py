@@ -20,8 +20,10 @@ def _evidence(model: ModelSummary) -> str:
         return ""
     mass, ceiling, here, grey, there = (number(value_of(model.honesty.figures.get(name))) for name in _RESTS_ON)
     e = number(value_of(score_of(method_named(model.explanation, HEADLINE_METHOD))))
+    soft = model.honesty.figures.get("soft_mass")
+    gate = f" Through the soft path of its gate E is {number(soft.value)}." if soft else ""
     return (
         f" E is {e} by its maps and {mass} by hiding parts of the image, which could show {ceiling}. Filling the "
         f"region lowers the probability of the answer by {here}, with its own mean by {grey}, filling another place "
-        f"by {there}."
+        f"by {there}.{gate}"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedxai.records import E_SCORE, HEADLINE_METHOD, MethodSummary
+from fedxai.report.baseline_table import baseline_table
 from fedxai.report.case_pictures import shown_planes
 from fedxai.report.examined import Examined
 from fedxai.report.overlay import colour_steps
@@ -127,6 +128,7 @@ def gallery_pages(
         "methods": shown,
         "verdicts": {method: verdict_of(summary) if tested else None for method, summary in known.items()},
         "table": _table([summary for summary in known.values() if summary]),
+        "baselines": baseline_table([summary for summary in known.values() if summary]),
         "tested": tested,
         "explained": explained,
         "classes": classes,

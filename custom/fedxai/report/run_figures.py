@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from fedxai.records import Figure, MethodSummary, RunSummary
+from fedxai.records import Figure, RunSummary
 from fedxai.report.accuracy_figure import explanation_accuracy
 from fedxai.report.canvas import (
     ACCENT,
@@ -36,7 +36,7 @@ from fedxai.report.reading import (
     shown_method,
     value_of,
 )
-from fedxai.report.verdict import MARKS, verdict_of
+from fedxai.report.verdict import with_mark
 from fedxai.report.words import count, short, size, words
 
 ALL_SITES = "all sites"
@@ -74,14 +74,8 @@ def _explanation_methods(summary: RunSummary) -> bytes | None:
     model = headline_model(summary)
     if model is None or not model.explanation:
         return None
-    bars = [_bar(_marked_name(part), score_of(part), chance_of(part)) for part in model.explanation]
+    bars = [_bar(with_mark(words(part.method), part), score_of(part), chance_of(part)) for part in model.explanation]
     return _against_chance(bars, "E by method, all sites")
-
-
-def _marked_name(method: MethodSummary) -> str:
-    """The method in words, with its trust mark where it was tested."""
-    judged = verdict_of(method)
-    return words(method.method) + ("" if judged == "not run" else f" {MARKS[judged]}")
 
 
 def _explanation_sites(summary: RunSummary) -> bytes | None:
@@ -89,8 +83,12 @@ def _explanation_sites(summary: RunSummary) -> bytes | None:
     pooled = headline_method(model.explanation) if model else None
     answers = {ALL_SITES: pooled}
     answers |= {site: method_of(answer, name) for site, answer in explanations_of(summary).items()}
-    bars = [_bar(site, score_of(part), chance_of(part)) for site, part in answers.items() if part is not None]
-    return _against_chance(bars, f"E by site, {words(name).lower()}")
+    bars = [
+        _bar(ALL_SITES if site == ALL_SITES else with_mark(site, part), score_of(part), chance_of(part))
+        for site, part in answers.items()
+        if part is not None
+    ]
+    return _against_chance(bars, with_mark(f"E by site, {words(name).lower()}", pooled))
 
 
 def _against_chance(bars: Sequence[Bar], title: str) -> bytes | None:

@@ -9,6 +9,7 @@ from fedxai.report.class_table import class_table
 from fedxai.report.course_tables import course_tables
 from fedxai.report.honesty_table import honesty_table
 from fedxai.report.measures import run_measures
+from fedxai.report.places_table import places_table
 from fedxai.report.reading import (
     chance_of,
     evaluations_of,
@@ -22,6 +23,7 @@ from fedxai.report.shortcut_report import shortcut_table
 from fedxai.report.site_agreement_table import site_agreement_table
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.trust_tables import trust_tables
+from fedxai.report.verdict import marked, verdict_of
 from fedxai.report.words import words
 
 
@@ -29,7 +31,7 @@ def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
     tables = [_models(summary), choice_table(summary), _sites(summary), *trust_tables(summary), _methods(summary)]
     tables += [class_table(summary), honesty_table(summary), shortcut_table(summary)]
-    tables += [site_agreement_table(summary), _confusion(summary)]
+    tables += [places_table(summary), site_agreement_table(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
 
@@ -44,6 +46,7 @@ TABLE_NAMES = (
     "classes",
     "honesty",
     "shortcuts",
+    "places",
     "site_agreement",
     "confusion",
     "rounds",
@@ -102,6 +105,7 @@ _SITE_CASES = (
 _SITE_EXPLANATION = (
     Column(key="e", heading="E", kind="figure"),
     Column(key="e_chance", heading="Chance", kind="number"),
+    Column(key="trust", heading="Trust"),
     Column(key="pointing", heading="Pointing", kind="figure"),
     Column(key="scored", heading="Scored", kind="count"),
     Column(key="unscored", heading="Not scored", kind="count"),
@@ -118,6 +122,7 @@ def _site_figures(explanation: Explanation | None, method: str) -> dict[str, Cel
     return {
         "e": score_of(answer),
         "e_chance": chance.value if chance else None,
+        "trust": marked(verdict_of(answer)) if answer else None,
         "pointing": score_of(answer, "pointing_game"),
         "scored": answer.scored if answer else None,
         "unscored": answer.unscored if answer else None,
@@ -127,6 +132,7 @@ def _site_figures(explanation: Explanation | None, method: str) -> dict[str, Cel
 def _methods(summary: RunSummary) -> Table:
     columns = (
         Column(key="method", heading="Method"),
+        Column(key="trust", heading="Trust"),
         Column(key="reading", heading="Reading"),
         Column(key="score", heading="Score", kind="figure"),
         Column(key="chance", heading="Chance", kind="figure"),
@@ -139,6 +145,7 @@ def _methods(summary: RunSummary) -> Table:
     rows: list[dict[str, Cell]] = [
         {
             "method": words(method.method),
+            "trust": marked(verdict_of(method)),
             "reading": words(name),
             "score": figure,
             "chance": method.chance.get(name),

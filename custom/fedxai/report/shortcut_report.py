@@ -94,8 +94,8 @@ def _sure(alarm: ShortcutAlarm, tests: int) -> str:
     low, high = alarm.share.low, alarm.share.high
     interval = "" if low is None or high is None else f" ({show_interval(low, high)})"
     return (
-        f"Share {number(alarm.share.value)}{interval}, expected {number(alarm.expected)}; p "
-        f"{probability(alarm.p_adjusted)}, adjusted for {plural(tests, 'test')}."
+        f"Share {number(alarm.share.value)}{interval} over {plural(alarm.share.n, 'case')}, expected "
+        f"{number(alarm.expected)}; p {probability(alarm.p_adjusted)}, adjusted for {plural(tests, 'test')}."
     )
 
 

@@ -35,6 +35,12 @@ def failed_tests(tests: Iterable[TrustTest]) -> list[str]:
     return [test.name for test in tests if test.outcome == "failed"]
 
 
+def with_mark(text: str, method: MethodSummary | None) -> str:
+    """``SmoothGrad ✕``: what a picture names, with the mark of the method's verdict where it was tested."""
+    judged = verdict_of(method)
+    return text if judged == "not run" else f"{text} {MARKS[judged]}"
+
+
 def marked(judged: Verdict) -> str:
     """``✓ passed``, ``✕ failed`` ...: a mark and its word."""
     return f"{MARKS[judged]} {judged}"

@@ -45,17 +45,19 @@ class CostlyQuestions:
         return self._passes + sum(battery.passes for battery in self._batteries.values())
 
     def add(self, batch: Mapping[str, Any], targets: Tensor) -> None:
-        """Look at a batch with its explained classes: the battery asks at once, the trust tests keep what is drawn."""
+        """Look at a batch with its explained classes; what is drawn is kept."""
         for kind, sample in self._samples.items():
             sample.add(batch, targets, only=kind)
         for kind, battery in self._batteries.items():
             battery.add(batch, only=kind)
 
     def ask(self, methods: Sequence[Method], tallies: Tallies, of_class: Mapping[int, Tallies], **ask: Any) -> None:
-        """Tally the costly scores of the sampled cases, over all cases and with those of their class."""
+        """Tally the costly scores of the sampled cases, over all and with those of their class; ask the battery."""
         for kind, sample in self._samples.items():
             into = [tallies, *([] if kind is None else [of_class[kind]])]
             self._ask_sample(sample, methods, into, **ask)
+        for battery in self._batteries.values():
+            battery.ask()
 
     def honesty(self, kind: int | None = None) -> Honesty | None:
         """What the battery found for a class, or over all; None where no case could be asked."""

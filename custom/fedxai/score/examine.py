@@ -68,7 +68,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     """Where a network looks, over all cases of the batches.
 
     Memory holds one batch and its maps at a time, a few numbers per case, method and score, and the images of the
-    cases for the trust tests.
+    cases for the trust tests and the honesty battery.
 
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
@@ -83,7 +83,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         seed: of the bootstrap intervals and of everything drawn.
         trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests, of a
             segmentation so many of each class; 0: no verdict.
-        honesty_cases: how many cases with a region, the first that come, the honesty battery asks about, of a
+        honesty_cases: how many cases with a region, drawn at random, the honesty battery asks about, of a
             segmentation so many of each class; 0: none.
         searched: batches, of any splits, among which shortcuts are searched: of these is said, class by class, in which
             place the relevance for a case's own class lies; a pass a case.

@@ -12,8 +12,7 @@ class Gini(Score):
     """``G = sum_i (2i - N - 1) s_i / (N sum_i s_i)``, ``s_1 <= ... <= s_N`` the sorted |S_i|.
 
     0 where all voxels are equal, ``1 - 1/N`` where one holds everything. A sparse map is easier to read, not more
-    right: a complexity, no quality. Chance: 0 for a uniform map; independent normal voxels score
-    ``sqrt(2) - 1 = 0.414``.
+    right: a complexity, no quality. Chance: ``sqrt(2) - 1 = 0.414``, that of independent normal voxels.
 
     Source: Chalasani et al. 2020, arXiv:1810.06583 (sparseness).
     """
@@ -29,3 +28,7 @@ class Gini(Score):
         voxels = values.shape[1]
         weights = torch.arange(voxels - 1, -voxels, -2, dtype=values.dtype, device=values.device)
         return ((values * weights).sum(dim=1) / (voxels * values.sum(dim=1))).clamp(0, 1)
+
+    def chance(self, uniform: Seen) -> Tensor:
+        """See the class."""
+        return torch.full_like(uniform.size[:, 0], 2**0.5 - 1)

@@ -18,7 +18,8 @@ from fedxai.records import Figure, Honesty
 from fedxai.score.answers import logits
 from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
-from fedxai.score.regions import MARGIN, Regions, spacing_of
+from fedxai.score.regions import MARGIN, Regions
+from fedxai.score.sample import Sample
 from fedxai.score.score import share_inside
 
 _PARTS = 16
@@ -47,44 +48,46 @@ class HonestyBattery:
 
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
-        limit: at most so many cases are asked about.
-        seed: of the places and partners that are drawn.
+        limit: at most so many cases are asked about, drawn at random from all that have a region.
+        seed: of the cases and places that are drawn.
     """
 
     def __init__(self, network: nn.Module, *, limit: int, seed: int = 0) -> None:
         self.passes = 0
         self._network = network
-        self._left = limit
+        self._sample = Sample(limit, seed=seed, with_region=True)
+        self._of_class: int | None = None
         self._random = np.random.default_rng(seed)
         self.values: dict[str, list[float]] = defaultdict(list)
         self.groups: list[str] = []
         self._partner: tuple[Tensor, str] | None = None
 
     def add(self, batch: Mapping[str, Any], *, only: int | None = None) -> None:
-        """Ask about the cases of a batch that have a region, one by one, as far as the limit allows.
+        """Look at the cases of a batch that have a region; those that are drawn are kept.
 
         Args:
             batch: as for :func:`~fedxai.score.examine.examine`.
             only: of a segmentation, the class whose cases are asked about.
         """
-        if self._left <= 0:
-            return
-        for place in torch.as_tensor(batch["has_region"]).flatten().nonzero().flatten().tolist():
-            region = torch.as_tensor(batch["region"][place]).bool()[None]
-            if self._left <= 0 or not region.any() or (only is not None and int(batch["label"][place]) != only):
+        self._of_class = only
+        self._sample.add(batch, torch.as_tensor(batch["label"]).flatten(), only=only)
+
+    def ask(self) -> None:
+        """Ask about the kept cases one by one, after all batches were added; once."""
+        for case in () if self.groups else self._sample.cases:
+            if case.region is None:
                 continue
-            spacing = spacing_of(batch, place)
-            image, group = torch.as_tensor(batch["image"][place]).float()[None], str(batch["group"][place])
+            image, region, group = case.image.float()[None], case.region[None], str(case.group)
             body = _filled(image, region)
             known = self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape
             partner = self._partner[0] if self._partner and known else None
-            self._left -= 1
             self.groups.append(group)
-            self._ask(image, region, body, partner, spacing, of_class=only)
+            self._ask(image, region, body, partner, case.spacing, of_class=self._of_class)
             self._partner = (body, group)
 
     def result(self) -> Honesty | None:
-        """The figures; None where no case could be asked."""
+        """Ask, and the figures; None where no case could be asked."""
+        self.ask()
         return figures_of([self])
 
     def _ask(

@@ -25,8 +25,8 @@ def noisy_maps(asked: Asked) -> list[Tensor]:
 class NoiseAgreement(ModelScore):
     """The lowest rank agreement of three draws between the map and that of the image with a little noise.
 
-    In [-1, 1], see :func:`~fedxai.score.similarity.rank_agreement`. Undefined for a constant map, which has no order to
-    keep. Chance: 0, for a map drawn anew each time. A centred Gaussian never changes: 1.
+    In [-1, 1], see :func:`~fedxai.score.similarity.rank_agreement`. A constant map has no order that could stay: 0, as
+    for unrelated maps. Chance: 0, for a map drawn anew each time. A centred Gaussian never changes: 1.
 
     Source: the worst case of Yeh et al. 2019, arXiv:1901.09392, with the rank correlation of Ghorbani et al. 2019,
     arXiv:1710.10547.
@@ -40,7 +40,7 @@ class NoiseAgreement(ModelScore):
         """See the class."""
         flat = asked.relevance.flatten(1)
         agreements = [rank_agreement(asked.relevance, noisy) for noisy in noisy_maps(asked)]
-        return torch.stack(agreements).amin(dim=0).where(flat.amax(dim=1) > flat.amin(dim=1), float("nan"))
+        return torch.stack(agreements).amin(dim=0).where(flat.amax(dim=1) > flat.amin(dim=1), 0.0)
 
     def chance(self, asked: Asked) -> Tensor:
         """See the class."""

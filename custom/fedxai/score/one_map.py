@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every score of a batch of maps, and what maps that know nothing reach on the same regions."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from fedxai.errors import ExplanationError
 from fedxai.score.regions import Regions
-from fedxai.score.score import SCORES, Seen
+from fedxai.score.score import SCORES, Score, Seen
 
 
 def score_map(attribution: Tensor, region: Tensor | Regions) -> dict[str, Tensor]:
@@ -37,17 +39,19 @@ def score_map(attribution: Tensor, region: Tensor | Regions) -> dict[str, Tensor
     defined = relevance.isfinite().all(dim=1) & relevance.any(dim=1)
     # undefined maps stand in as ones, so that no score needs to think of them
     seen = Seen(relevance=relevance.where(defined[:, None], 1.0), regions=regions)
-    return {name: values.where(defined, float("nan")) for name, values in _each(seen).items()}
+    values = _each(seen, lambda score: score.value(seen))
+    return {name: found.where(defined, float("nan")) for name, found in values.items()}
 
 
 def chance(region: Tensor | Regions) -> dict[str, Tensor]:
-    """What a uniform map scores, which knows nothing: ``(B,)`` in float64 by score; NaN for an empty region it needs.
+    """What a map scores that knows nothing: ``(B,)`` in float64 by score; NaN for an empty region it needs.
 
     Raises:
         ExplanationError: when ``region`` is not ``(B, 1, *spatial)``.
     """
     regions = _regions(region)
-    return _each(Seen(relevance=torch.ones_like(regions.inside, dtype=torch.float64), regions=regions))
+    uniform = Seen(relevance=torch.ones_like(regions.inside, dtype=torch.float64), regions=regions)
+    return _each(uniform, lambda score: score.chance(uniform))
 
 
 def centred(region: Tensor | Regions) -> dict[str, Tensor]:
@@ -57,14 +61,15 @@ def centred(region: Tensor | Regions) -> dict[str, Tensor]:
         ExplanationError: when ``region`` is not ``(B, 1, *spatial)``.
     """
     regions = _regions(region)
-    return _each(Seen(relevance=regions.gaussian.expand_as(regions.inside), regions=regions))
+    gaussian = Seen(relevance=regions.gaussian.expand_as(regions.inside), regions=regions)
+    return _each(gaussian, lambda score: score.value(gaussian))
 
 
-def _each(seen: Seen) -> dict[str, Tensor]:
+def _each(seen: Seen, ask: Callable[[Score], Tensor]) -> dict[str, Tensor]:
     there = seen.region.any(dim=1)
     scores = {name: SCORES.make(name) for name in SCORES}
     return {
-        name: score.value(seen).where(there, float("nan")) if score.needs_region else score.value(seen)
+        name: ask(score).where(there, float("nan")) if score.needs_region else ask(score)
         for name, score in scores.items()
     }
 

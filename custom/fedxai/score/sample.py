@@ -24,6 +24,7 @@ class Sampled:
     target: int  # the explained class
     group: str
     spacing: Tensor | None  # (axes,), mm from voxel to voxel, where it is known
+    region: Tensor | None = None  # (1, *spatial), boolean, in a sample of cases with a region
 
 
 class Sample:
@@ -32,10 +33,12 @@ class Sample:
     Args:
         size: how many cases, at least 0.
         seed: of the draw.
+        with_region: only of cases with a region, which are kept with it.
     """
 
-    def __init__(self, size: int, *, seed: int = 0) -> None:
+    def __init__(self, size: int, *, seed: int = 0, with_region: bool = False) -> None:
         self._size = size
+        self._with_region = with_region
         self._draws = np.random.default_rng(seed)
         self._seen = 0
         self._kept: list[tuple[float, int, Sampled]] = []  # a heap: the largest draw first
@@ -43,25 +46,45 @@ class Sample:
     def add(self, batch: Mapping[str, Any], targets: Tensor, *, only: int | None = None) -> None:
         """Look at every case of a batch with its explained class, or at those of ``only`` one class."""
         for place, target in enumerate(targets.tolist()):
-            if only is not None and target != only:
+            region = _region_of(batch, place) if self._with_region else None
+            if (only is not None and target != only) or (self._with_region and region is None):
                 continue
             draw, self._seen = float(self._draws.random()), self._seen + 1
             if not self._size or (len(self._kept) == self._size and -self._kept[0][0] <= draw):
                 continue
             image = batch["image"][place].detach().as_subclass(Tensor).to("cpu", copy=True)
-            case = Sampled(image=image, target=target, group=batch["group"][place], spacing=spacing_of(batch, place))
+            case = Sampled(
+                image=image,
+                target=target,
+                group=batch["group"][place],
+                spacing=spacing_of(batch, place),
+                region=region,
+            )
             entry = (-draw, self._seen, case)
             (heapq.heappush if len(self._kept) < self._size else heapq.heapreplace)(self._kept, entry)
 
+    @property
+    def cases(self) -> list[Sampled]:
+        """The kept cases in their order."""
+        return [case for _, _, case in sorted(self._kept, key=lambda entry: entry[1])]
+
     def batches(self, size: int) -> list["SampledBatch"]:
         """The kept cases in their order: at most ``size`` images of one shape together, a volume by itself."""
-        cases = [case for _, _, case in sorted(self._kept, key=lambda entry: entry[1])]
-        alike = [list(group) for _, group in groupby(cases, key=lambda case: (case.image.shape, case.spacing is None))]
+        kinds = groupby(self.cases, key=lambda case: (case.image.shape, case.spacing is None))
+        alike = [list(group) for _, group in kinds]
         parts: list[list[Sampled]] = []
         for group in alike:
             together = size if group[0].image.ndim == _IMAGE else 1
             parts += [group[first : first + together] for first in range(0, len(group), together)]
         return [SampledBatch.of(part) for part in parts]
+
+
+def _region_of(batch: Mapping[str, Any], place: int) -> Tensor | None:
+    """A case's region on the CPU; None where it has none, or an empty one."""
+    if not torch.as_tensor(batch["has_region"]).flatten()[place]:
+        return None
+    region = torch.as_tensor(batch["region"][place]).as_subclass(Tensor).to("cpu", copy=True).bool()
+    return region if region.any() else None
 
 
 @dataclass(frozen=True, kw_only=True)

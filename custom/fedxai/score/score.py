@@ -46,8 +46,8 @@ class Score(ABC):
     """A number for each map, NaN where it does not exist.
 
     ``direction``: which way is better; ``range``: the values it can take; ``needs_region``: whether cases
-    without a region are left out. What a map that knows nothing reaches is the score of a uniform map, and what one
-    reaches that knows only where images have their middle, that of a centred Gaussian: computed for each region by
+    without a region are left out. What a map reaches that knows nothing, and what one reaches that knows only where
+    images have their middle (a centred Gaussian), is computed for each region by
     :func:`~fedxai.score.one_map.chance` and :func:`~fedxai.score.one_map.centred`.
     """
 
@@ -63,6 +63,10 @@ class Score(ABC):
         A map of zeros or not finite is undefined whatever this returns, and so is a case with an empty region
         where the score needs one.
         """
+
+    def chance(self, uniform: Seen) -> Tensor:
+        """The score of a random map ``(B,)``: that of the uniform one, unless a score says otherwise."""
+        return self.value(uniform)
 
 
 def area_fraction(region: Tensor) -> Tensor:

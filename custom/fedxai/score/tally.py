@@ -4,6 +4,7 @@
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +14,7 @@ from fedxai.records import Figure, MethodSummary
 from fedxai.score.case_mean import case_mean
 
 ByScore = Mapping[str, Tensor]
+_KINDS = ("scores", "chance", "centred")
 
 
 class Tally:
@@ -51,10 +53,10 @@ class Tally:
                 self._rows[name].extend(row)
             self._groups[name].extend(groups)
 
-    def above_centred(self, name: str, *, seed: int = 0) -> Figure:
-        """How far a score is above that of a centred Gaussian on the same cases, paired, with its interval."""
+    def above(self, level: Literal["chance", "centred"], name: str, *, seed: int = 0) -> Figure:
+        """How far a score is above one of its levels on the same cases, paired, with its interval."""
         rows = self._defined(name)
-        return case_mean(rows[:, 0] - rows[:, 2], self._groups_of(name), seed=seed)
+        return case_mean(rows[:, 0] - rows[:, _KINDS.index(level)], self._groups_of(name), seed=seed)
 
     def figure(self, name: str, *, seed: int = 0) -> Figure:
         """The mean of a score over its defined cases, with its patient-level 95 % interval."""
@@ -69,7 +71,7 @@ class Tally:
         """
         levels = {
             kind: {name: case_mean(self._defined(name)[:, column], self._groups_of(name), seed=seed) for name in names}
-            for column, kind in enumerate(("scores", "chance", "centred"))
+            for column, kind in enumerate(_KINDS)
         }
         return MethodSummary(
             method=self.method,

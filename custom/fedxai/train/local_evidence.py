@@ -17,8 +17,8 @@ class LocalEvidence(nn.Module):
 
     ``f = sum_c w_c e_c``, ``w_c = sigmoid(a_c)^p / sum_d sigmoid(a_d)^p``: e_c ``(K,)`` is the evidence, a_c the
     relevance logit of cell c and p the sharpness. With p = 1 hundreds of cells of small relevance together weigh as
-    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell. The head
-    also sees where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
+    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell. The
+    head also sees where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
     Group normalisation takes one mean and variance a group over the whole image, so a cell also feels the image's
     overall brightness and contrast, and nothing of where they come from; ``norm=None`` closes that path too, and
     trains much more slowly.
@@ -48,7 +48,7 @@ class LocalEvidence(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a bundle builds it from a configuration, by name
         self,
         *,
         spatial_dims: int,

@@ -15,9 +15,13 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
+import torch
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from nvflare.lighter.utils import Identity, generate_cert, serialize_cert
+from typer.testing import CliRunner
 
+from fedxai.bundle.trained import find_trained
+from fedxai.cli import app
 from fedxai.errors import RunError
 from fedxai.flare import deploy
 from fedxai.flare.doctor import clock, connection
@@ -26,6 +30,7 @@ from fedxai.flare.pack import pack_job
 from fedxai.flare.provision import provision
 from fedxai.flare.simulate import run_job
 from fedxai.flare.watch import Progress, follow, look
+from fedxai.privacy.compare import compare
 from fedxai.records import RunSummary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -87,6 +92,18 @@ def console_run(deployment, lead, repository):
             seen = list(follow(session, job, every=0.5))
         typed("list_jobs")
         typed(f"download_job {job}")
+        server = kit(deployment, "localhost").folder / "fedxai" / "ledger.jsonl"
+        said["ledgers"] = [
+            compare(site / "fedxai" / "ledger.jsonl", server, site=site.name) for site in sites(deployment)
+        ]
+        again = re.search(r"Submitted job: (\S+)", typed("submit_job small")).group(1)
+        with deploy.session(lead) as session:
+            next(look for look in follow(session, again, every=0.5) if look.busy)
+            console.sendline(f"abort_job {again}")
+            console.expect(r"\(y/N\): ")
+            typed("y")
+            *_, aborted = follow(session, again, every=0.5)
+        said["abort_job"] = aborted.status
         console.sendline("bye")
         console.expect(pexpect.EOF)
     finally:
@@ -99,6 +116,26 @@ def test_the_console_shows_three_sites_and_a_completed_job(console_run):
     assert "Registered clients: 3" in said["check_status"]
     assert seen[-1].completed, seen[-1]
     assert "FINISHED:COMPLETED" in said["list_jobs"]
+
+
+def test_the_console_aborts_a_job_that_runs(console_run):
+    said, _, _ = console_run
+    assert said["abort_job"] == "FINISHED:ABORTED"
+
+
+def test_the_watch_command_says_how_a_job_ended(console_run, lead):
+    _, seen, _ = console_run
+    done = CliRunner().invoke(app, ["watch", "--kit", str(lead.folder), seen[-1].job])
+    assert done.exit_code == 0, done.output
+    assert "FINISHED:COMPLETED" in " ".join(done.output.split())
+
+
+def test_ledgers_of_sites_and_server_tell_of_the_same_messages_and_know_each_others_places(console_run):
+    said, _, _ = console_run
+    for found in said["ledgers"]:
+        assert found.agrees, found
+        assert found.agreed == found.heads > 0
+        assert found.told == found.agreed
 
 
 def test_whoever_watches_sees_rounds_and_what_each_site_is_at(console_run):
@@ -126,6 +163,17 @@ def test_the_downloaded_result_is_the_simulators_with_the_same_seeds(console_run
     assert [model.metrics for model in ours.final] == [model.metrics for model in simulated.final]
     assert [site.metrics for site in ours.sites] == [site.metrics for site in simulated.sites]
     assert ours.rounds[0].global_loss == simulated.rounds[0].global_loss
+
+
+def test_every_site_keeps_the_best_model_where_its_desk_finds_it(console_run, deployment):
+    _, _, downloaded = console_run
+    [best] = downloaded.rglob("best/*/models/model.pt")
+    wanted = torch.load(best, weights_only=True)
+    for site in ("site-1", "site-2", "site-3"):
+        [bundle] = deployment.rglob(f"{site}/fedxai/model/*/")
+        found = find_trained(str(bundle), "best").weights
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted), site
 
 
 def test_a_site_refuses_a_job_that_carries_code_even_where_the_server_lets_it_pass(

@@ -125,7 +125,9 @@ class ExplainExecutor(_SiteExecutor):
         role = str(message.get_header(ROLE))
         site.trainer.load(read_dxo(message).data)
         explanation = self._examine(site, role)
-        if role == "round":
+        if role != "round":
+            self._keep_model(site)
+        else:
             explanation = explanation.model_copy(update={"agreement": self._agreement(site)})
         patients = site.patients[explanation.split]
         return summary_message(released_explanation(explanation, site.settings.minimum_cell, patients))
@@ -168,6 +170,15 @@ class ExplainExecutor(_SiteExecutor):
             explained = explained_quantity(site.bundle.task, ask["target_class"])
             gallery.conclude(explanation.methods, explained=explained)
             return explanation.model_copy(update={"left_out": list(refused)})
+
+    def _keep_model(self, site: Site) -> None:
+        """For the site's own desk; of a job's final models the best one comes last. The answer matters more."""
+        try:
+            site.keep_model()
+        except OSError as error:
+            self.logger.warning(
+                f"{site.name}: the model could not be kept ({error.strerror}); the desk keeps the old one"
+            )
 
     def _say_once(self, site: Site, sentences: Sequence[str]) -> None:
         """Once a run, remembered in a file: the simulator may begin a process for every task."""

@@ -16,6 +16,7 @@ from fedxai.records import Name
 
 FOLDER = "fedxai"
 LEDGER = "ledger.jsonl"
+MODEL = "model"  # at a site: the newest job's final model, as a bundle
 
 
 def run_folder(fl_ctx: FLContext) -> Path:

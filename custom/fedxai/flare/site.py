@@ -18,7 +18,7 @@ from nvflare.apis.job_def import JobMetaKey
 from fedxai.bundle import Bundle
 from fedxai.bundle.approval import admit
 from fedxai.errors import CohortError, RunError
-from fedxai.flare.home import LEDGER, home, run_folder, study_folder
+from fedxai.flare.home import LEDGER, MODEL, home, run_folder, study_folder
 from fedxai.flare.preflight import fitting_classes
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom
@@ -168,6 +168,14 @@ class Site(FLComponent):
     def begin_anew(self) -> None:
         """The run begins with its first round: what the optimiser learned in an earlier one is forgotten."""
         OptimizerState(self._optimizer_file, torch.device("cpu")).forget()
+
+    def keep_model(self) -> Path:
+        """Keep what the network has learned as a bundle in the site's ``fedxai/model``, where its desk looks for it.
+
+        Raises:
+            OSError: the disk refuses; an earlier model stays.
+        """
+        return self.bundle.export(self._context["home"] / MODEL, self.trainer.weights())
 
     def survey(self) -> Survey:
         """Counts of the cohort and the bundle's digest, checked against each other and the training settings.

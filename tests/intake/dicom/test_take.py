@@ -353,7 +353,7 @@ def test_numbers_of_the_table_stay_with_their_case(ct, take):
 @pytest.mark.slow
 def test_workers_give_the_same_cohort(ct, take, tmp_path):
     key = {"key": tmp_path / "key"}
-    one, two = take(volumes=key).cohort, take(out="two", intake={"workers": 2, **key}).cohort
+    one, two = take(intake=key).cohort, take(out="two", intake={"workers": 2, **key}).cohort
     assert [c.image.name for c in _cases(one)] == [c.image.name for c in _cases(two)]
 
 

@@ -72,6 +72,7 @@ def test_no_site_streams_its_logs_and_every_part_wants_signed_jobs(provisioned):
         assert kit.startup["require_signed_jobs"] is True
         if kit.kind == "site":
             assert kit.local("resources.json")["allow_log_streaming"] is False
+            assert "LogStreamer" not in str(kit.local("resources.json")["components"])
 
 
 def test_the_gate_that_privacy_json_names_is_there_and_is_what_flare_takes(provisioned):

@@ -27,6 +27,8 @@ GATE = {  # FLARE's filters on what the server sends and on what the site answer
     "task_result_filters": "fedxai.flare.gate.OutgoingGate",
 }
 WATCHMAN = "fedxai.flare.gate.Gate"  # closes the channels that no filter of FLARE sees
+# Sends a job's errors from the site's own process, which has no gate, as soon as log streaming is switched on.
+LOG_STREAMER = "nvflare.app_common.logging.site_log_streamer.SiteLogStreamer"
 ALLOWED_CLASSES = [*DEFAULT_CLASS_ALLOW_LIST, OUR_CLASSES]
 ROLES = ("project_admin", "org_admin", "lead", "member")
 # Rights that nobody has: to bring code, and to list, read or search files of a site or the server from the console.
@@ -96,6 +98,7 @@ class SitePolicyBuilder(Builder):
         resources["class_allow_list"] = ALLOWED_CLASSES
         if participant.type == ParticipantType.CLIENT:
             resources["allow_log_streaming"] = False
+            resources["components"] = [part for part in resources["components"] if part["path"] != LOG_STREAMER]
         for server in resources.get("servers", []):
             server["heart_beat_timeout"] = self._heart_beat_timeout
         for name in (RESOURCES_DEFAULT, RESOURCES):  # `nvflare deploy prepare` goes by the first and drops the second

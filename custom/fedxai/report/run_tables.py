@@ -105,7 +105,6 @@ _SITE_CASES = (
 _SITE_EXPLANATION = (
     Column(key="e", heading="E", kind="figure"),
     Column(key="e_chance", heading="Chance", kind="number"),
-    Column(key="trust", heading="Trust"),
     Column(key="pointing", heading="Pointing", kind="figure"),
     Column(key="scored", heading="Scored", kind="count"),
     Column(key="unscored", heading="Not scored", kind="count"),
@@ -122,7 +121,6 @@ def _site_figures(explanation: Explanation | None, method: str) -> dict[str, Cel
     return {
         "e": score_of(answer),
         "e_chance": chance.value if chance else None,
-        "trust": marked(verdict_of(answer)) if answer else None,
         "pointing": score_of(answer, "pointing_game"),
         "scored": answer.scored if answer else None,
         "unscored": answer.unscored if answer else None,

@@ -135,6 +135,14 @@ class Honesty(Record):
     figures: dict[Name, Figure]
 
 
+PLACE_KINDS = ("region", "ring", "corner", "border", "rest")  # corners and pieces of the border each add up
+
+
+def place_kind(place: str) -> str:
+    """``corner_0_4`` is a corner."""
+    return place.partition("_")[0]
+
+
 class PlaceSummary(Record):
     """Where in the image the relevance lies, over the cases of one class at one site.
 

@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 
 from fedxai.bundle.fetch import fetch
-from fedxai.bundle.files import sha256
 from fedxai.bundle.inspection import Inspection
 from fedxai.errors import BundleError
+from fedxai.file_digest import sha256
 
 
 @pytest.fixture

@@ -165,8 +165,8 @@ def test_a_network_that_looks_at_the_mark_is_found_out():
 
 def test_both_classes_are_asked_about_in_their_own_cases():
     network = Bright()
-    battery = HonestyBattery(network, limit=2)
-    battery.add(volumes(5), only=2)
+    battery = HonestyBattery(network, limit=2, of_class=2)
+    battery.add(volumes(5))
     assert battery.result().cases == 2
     assert network.training
 

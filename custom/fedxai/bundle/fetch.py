@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fedxai.bundle.files import sha256
 from fedxai.errors import BundleError
+from fedxai.file_digest import sha256
 
 SOURCES = ("monaihosting", "github", "ngc", "huggingface_hub")
 

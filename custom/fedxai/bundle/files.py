@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fedxai.bundle.allowed import PACKAGES
 from fedxai.bundle.findings import Finding
+from fedxai.file_digest import sha256
 
 _CODE = ("configs", "scripts")
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin")
@@ -38,15 +39,6 @@ def weights_digests(folder: Path) -> dict[str, str]:
         if file.is_file() and file.suffix.lower() in (*_WEIGHTS, ".ts"):
             digests[file.relative_to(folder).as_posix()] = sha256(file)
     return digests
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
-    total = hashlib.sha256()
-    with file.open("rb") as stream:
-        for piece in iter(lambda: stream.read(1 << 20), b""):
-            total.update(piece)
-    return total.hexdigest()
 
 
 def judge_files(folder: Path) -> Iterator[Finding]:

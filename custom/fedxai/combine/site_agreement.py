@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedxai.combine.intervals import NORMAL
-from fedxai.records import Figure, PlaceSummary, SiteAgreement
+from fedxai.records import PLACE_KINDS, Figure, PlaceSummary, SiteAgreement, place_kind
 
-KINDS = ("region", "ring", "corner", "border", "rest")  # corners and pieces of the border each add up
 DIRECTION = "higher"
 RANGE = (0.0, 1.0)
 _DRAWS = 2000
@@ -67,7 +66,7 @@ def site_agreements(sites: Mapping[str, Sequence[PlaceSummary]]) -> list[SiteAgr
 def _compared(site: str, index: int, one: _Profile, others: _Profile) -> SiteAgreement:
     value, spread = _agreement(one.shares, others.shares), one.variances + others.variances
     half = NORMAL / 2 * math.sqrt(float(spread.sum()))
-    drawn = np.random.default_rng(0).standard_normal((_DRAWS, len(KINDS))) * np.sqrt(spread)
+    drawn = np.random.default_rng(0).standard_normal((_DRAWS, len(PLACE_KINDS))) * np.sqrt(spread)
     return SiteAgreement(
         site=site,
         class_index=index,
@@ -83,12 +82,12 @@ def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def _profile(summary: PlaceSummary) -> _Profile | None:
     """None where a share, or its interval, is held back or undefined: a profile with a gap is no profile."""
-    shares, variances, uniform = (np.zeros(len(KINDS)) for _ in range(3))
+    shares, variances, uniform = (np.zeros(len(PLACE_KINDS)) for _ in range(3))
     for place, figure in summary.shares.items():
         level = summary.chance[place].value if place in summary.chance else None
         if figure.value is None or figure.high is None or level is None:
             return None
-        kind = KINDS.index(place.partition("_")[0])
+        kind = PLACE_KINDS.index(place_kind(place))
         shares[kind] += figure.value
         variances[kind] += ((figure.high - figure.value) / NORMAL) ** 2
         uniform[kind] += level

@@ -125,10 +125,10 @@ class ExplainExecutor(_SiteExecutor):
         role = str(message.get_header(ROLE))
         site.trainer.load(read_dxo(message).data)
         explanation = self._examine(site, role)
-        if role != "round":
-            self._keep_model(site)
-        else:
+        if role == "round":
             explanation = explanation.model_copy(update={"agreement": self._agreement(site)})
+        else:
+            self._keep_model(site)
         patients = site.patients[explanation.split]
         return summary_message(released_explanation(explanation, site.settings.minimum_cell, patients))
 

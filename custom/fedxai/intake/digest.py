@@ -5,7 +5,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-_CHUNK = 2**20
+from fedxai.file_digest import sha256
+
 _NONE = bytes(32)
 
 
@@ -19,13 +20,5 @@ def digest_of(paths: Iterable[Path | None], said: Sequence[object]) -> bytes:
     """
     digest = hashlib.sha256(repr(said).encode())
     for path in paths:
-        digest.update(_NONE if path is None else _content(path))
-    return digest.digest()
-
-
-def _content(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
+        digest.update(_NONE if path is None else bytes.fromhex(sha256(path)))
     return digest.digest()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hospital's studies, over DICOMweb or in a folder: series become volumes, what is drawn becomes DICOM objects."""
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.misc import is_dicom
 from pydicom.uid import SegmentationStorage
 
 from fedxai.errors import CohortError, RunError
@@ -21,13 +21,12 @@ from fedxai.intake.dicom.regions import referenced_series, region_of
 from fedxai.intake.dicom.stacks import Stack, stacks_of
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
-from fedxai.label.dicom_folder import DicomFolder, files_in, is_dicom_file
+from fedxai.label.dicom_folder import DicomFolder, files_in, is_uid
 from fedxai.label.grids import IMAGES
 from fedxai.report.dicom_region import Drawing
 
 MODALITIES = ("CT", "MR", "PT")
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
+_LONGEST_NAME = 64
 _NAMED = "00081115"  # ReferencedSeriesSequence
 _WEB = ("http://", "https://")
 
@@ -107,7 +106,7 @@ class Archive:
             RunError: the archive does not answer.
             CohortError: it has no such series.
         """
-        if len(series) > _LONGEST_UID or not _UID.fullmatch(series):
+        if not is_uid(series):
             raise CohortError("A series must be named by its SeriesInstanceUID, digits and dots.")
         filters = {"SeriesInstanceUID": series}
         for item in self._ask(self._client.search_for_series, search_filters=filters):
@@ -190,7 +189,7 @@ def reads_series(studies: str) -> bool:
     folder = Path(studies)
     if any(path.name.endswith(IMAGES) for path in folder.iterdir()):
         return False
-    return any(is_dicom_file(path) for path, _ in files_in(folder))
+    return any(is_dicom(path) for path, _ in files_in(folder))
 
 
 def _over_the_web(url: str, session: Any) -> Any:
@@ -263,7 +262,7 @@ def drawing_of(seg: Dataset, series: Series, image: Volume, *, segments: Collect
 
 def _shown(text: object) -> str:
     """A name that somebody else wrote, as far as it can be shown."""
-    return "".join(letter for letter in str(text or "") if letter.isprintable()).strip()[:_LONGEST_UID] or "unknown"
+    return "".join(letter for letter in str(text or "") if letter.isprintable()).strip()[:_LONGEST_NAME] or "unknown"
 
 
 def _only(item: dict[str, Any], tag: str) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.misc import is_dicom
 
 from fedxai.intake.dicom.reading import in_silence
 
 STORED = "fedxai"  # where regions and saliency are put, in the folder
 _ASKED = ("Modality", "StudyInstanceUID", "SeriesInstanceUID", "ReferencedSeriesSequence")
 _FRESH = 1.0  # seconds that a look at the folder holds, as long as answers of an archive do
-_PREAMBLE, _MAGIC = 128, b"DICM"
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 
 _log = logging.getLogger(__name__)
@@ -104,10 +104,9 @@ def files_in(folder: Path) -> Iterator[tuple[Path, _Stamp]]:
                 yield path, (about.st_ino, about.st_mtime_ns, about.st_size)
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file has DICOM's preamble."""
-    with path.open("rb") as opened:
-        return opened.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+def is_uid(text: str) -> bool:
+    """Whether a text could be DICOM's unique identifier: at most 64 digits and dots between them."""
+    return _UID.fullmatch(text) is not None
 
 
 def _read(path: Path, stamp: _Stamp, before: tuple[_Stamp, Dataset | None] | None) -> tuple[_Stamp, Dataset | None]:
@@ -116,13 +115,11 @@ def _read(path: Path, stamp: _Stamp, before: tuple[_Stamp, Dataset | None] | Non
         return before
     try:
         with in_silence():
-            if not is_dicom_file(path):
+            if not is_dicom(path):
                 return stamp, None
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_ASKED))
             del header.file_meta
-            named = all(
-                _UID.fullmatch(str(header.get(name) or "")) for name in ("StudyInstanceUID", "SeriesInstanceUID")
-            )
+            named = all(is_uid(str(header.get(name) or "")) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
             return stamp, header if named else None
     except Exception as error:  # pydicom raises whatever a damaged file makes it stumble over
         _log.warning("A file of the folder of studies cannot be read as DICOM (%s).", type(error).__name__)

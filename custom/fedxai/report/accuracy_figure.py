@@ -11,8 +11,7 @@ from fedxai.report.canvas import INK, LINE, MUTED, PALETTE, WIDE, dress, legend_
 from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
     chance_of,
-    headline_model,
-    method_named,
+    final_method,
     method_of,
     score_of,
     shown_method,
@@ -45,8 +44,7 @@ def explanation_accuracy(summary: RunSummary) -> bytes | None:
     picture, (axes,) = new_picture(WIDE, 3.9)
     for point in points:
         _draw(axes, point, colours[point.site])
-    model = headline_model(summary)
-    method = method_named(model.explanation, name) if model else None
+    method = final_method(summary, name)
     chance = value_of(chance_of(method))
     if chance is not None:
         axes.axhline(chance, color=MUTED, linewidth=1.4, linestyle=(0, (4, 3)), label="chance, all sites")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from fedxai.records import MethodSummary, RoundSummary, RunSummary, SiteRound
+from fedxai.records import RoundSummary, RunSummary, SiteRound
 from fedxai.report.canvas import (
     INK,
     MUTED,
@@ -20,8 +20,7 @@ from fedxai.report.canvas import (
 )
 from fedxai.report.measures import run_measures
 from fedxai.report.reading import (
-    headline_model,
-    method_named,
+    final_method,
     method_of,
     round_scores,
     score_of,
@@ -66,7 +65,7 @@ def explanation_rounds(summary: RunSummary) -> bytes | None:
         _points(summary, lambda part: round_scores(part, name)[0]),
         chance=_points(summary, lambda part: round_scores(part, name)[1]),
         label="all sites",
-        title=with_mark(f"E while training, {words(name).lower()}", _final(summary, name)),
+        title=with_mark(f"E while training, {words(name).lower()}", final_method(summary, name)),
     )
 
 
@@ -77,19 +76,13 @@ def explanation_methods_rounds(summary: RunSummary) -> bytes | None:
     if len(names) < 2:
         return None
     points = {
-        with_mark(words(name), _final(summary, name)): _points(
+        with_mark(words(name), final_method(summary, name)): _points(
             summary, lambda part, name=name: round_scores(part, name)[0]
         )
         for name in names
     }
     chance = _points(summary, lambda part: round_scores(part, names[0])[1])
     return _curves(points, {}, chance=chance, label="", title="E while training, by method", all_named=True)
-
-
-def _final(summary: RunSummary, name: str) -> MethodSummary | None:
-    """The method as the headline model was tested by it: rounds are not."""
-    model = headline_model(summary)
-    return method_named(model.explanation, name) if model else None
 
 
 def _points(summary: RunSummary, read: Callable[[RoundSummary], float | None]) -> Points:

@@ -3,11 +3,9 @@
 
 from collections.abc import Iterable
 
-from fedxai.records import Figure, PlaceSummary, RunSummary
+from fedxai.records import PLACE_KINDS, Figure, PlaceSummary, RunSummary, place_kind
 from fedxai.report.reading import explanations_of
 from fedxai.report.tables import Cell, Column, Table
-
-KINDS = ("region", "ring", "border", "corner", "rest")
 
 
 def places_table(summary: RunSummary) -> Table:
@@ -18,7 +16,7 @@ def places_table(summary: RunSummary) -> Table:
         Column(key="cases", heading="Cases", kind="count"),
         Column(key="patients", heading="Patients", kind="count"),
         Column(key="undefined", heading="Undefined", kind="count"),
-        *(Column(key=kind, heading=kind.capitalize(), kind="figure") for kind in KINDS),
+        *(Column(key=kind, heading=kind.capitalize(), kind="figure") for kind in PLACE_KINDS),
         Column(key="chance", heading="Region of the image", kind="figure"),
     )
     names = dict(enumerate(summary.bundle.class_names))
@@ -29,7 +27,7 @@ def places_table(summary: RunSummary) -> Table:
             "cases": place.n,
             "patients": place.patients,
             "undefined": place.undefined,
-            **{kind: _together(_of_kind(place, kind)) for kind in KINDS},
+            **{kind: _together(_of_kind(place, kind)) for kind in PLACE_KINDS},
             "chance": place.chance.get("region"),
         }
         for site, answer in explanations_of(summary).items()
@@ -41,7 +39,7 @@ def places_table(summary: RunSummary) -> Table:
 
 
 def _of_kind(place: PlaceSummary, kind: str) -> list[Figure]:
-    return [figure for name, figure in place.shares.items() if name.partition("_")[0] == kind]
+    return [figure for name, figure in place.shares.items() if place_kind(name) == kind]
 
 
 def _together(figures: Iterable[Figure]) -> Figure | None:

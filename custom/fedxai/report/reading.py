@@ -60,6 +60,12 @@ def method_named(methods: Sequence[MethodSummary], name: str) -> MethodSummary |
     return next((method for method in methods if method.method == name), None)
 
 
+def final_method(summary: RunSummary, name: str) -> MethodSummary | None:
+    """The method as the headline model was tested by it, else None."""
+    model = headline_model(summary)
+    return method_named(model.explanation, name) if model else None
+
+
 def score_of(method: MethodSummary | None, score: str = E_SCORE) -> Figure | None:
     """A score of a method, by default E with |S|."""
     return method.scores.get(score) if method else None

@@ -36,7 +36,9 @@ class CostlyQuestions:
         kinds = list(classes) or [None]
         # one seed for all: the classes of a segmentation are then asked about in the same cases
         self._samples = {kind: Sample(trust_cases, seed=seed) for kind in kinds}
-        self._batteries = {kind: HonestyBattery(network, limit=honesty_cases, seed=seed) for kind in kinds}
+        self._batteries = {
+            kind: HonestyBattery(network, limit=honesty_cases, of_class=kind, seed=seed) for kind in kinds
+        }
         self._passes = 0
 
     @property
@@ -48,8 +50,8 @@ class CostlyQuestions:
         """Look at a batch with its explained classes; what is drawn is kept."""
         for kind, sample in self._samples.items():
             sample.add(batch, targets, only=kind)
-        for kind, battery in self._batteries.items():
-            battery.add(batch, only=kind)
+        for battery in self._batteries.values():
+            battery.add(batch)
 
     def ask(self, methods: Sequence[Method], tallies: Tallies, of_class: Mapping[int, Tallies], **ask: Any) -> None:
         """Tally the costly scores of the sampled cases, over all and with those of their class; ask the battery."""

@@ -49,57 +49,48 @@ class HonestyBattery:
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
         limit: at most so many cases are asked about, drawn at random from all that have a region.
+        of_class: of a segmentation, the class whose cases are asked about.
         seed: of the cases and places that are drawn.
     """
 
-    def __init__(self, network: nn.Module, *, limit: int, seed: int = 0) -> None:
+    def __init__(self, network: nn.Module, *, limit: int, of_class: int | None = None, seed: int = 0) -> None:
         self.passes = 0
         self._network = network
+        self._of_class = of_class
         self._sample = Sample(limit, seed=seed, with_region=True)
-        self._of_class: int | None = None
         self._random = np.random.default_rng(seed)
         self.values: dict[str, list[float]] = defaultdict(list)
         self.groups: list[str] = []
         self._partner: tuple[Tensor, str] | None = None
 
-    def add(self, batch: Mapping[str, Any], *, only: int | None = None) -> None:
+    def add(self, batch: Mapping[str, Any]) -> None:
         """Look at the cases of a batch that have a region; those that are drawn are kept.
 
         Args:
             batch: as for :func:`~fedxai.score.examine.examine`.
-            only: of a segmentation, the class whose cases are asked about.
         """
-        self._of_class = only
-        self._sample.add(batch, torch.as_tensor(batch["label"]).flatten(), only=only)
-
-    def ask(self) -> None:
-        """Ask about the kept cases one by one, after all batches were added; once."""
-        for case in () if self.groups else self._sample.cases:
-            if case.region is None:
-                continue
-            image, region, group = case.image.float()[None], case.region[None], str(case.group)
-            body = _filled(image, region)
-            known = self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape
-            partner = self._partner[0] if self._partner and known else None
-            self.groups.append(group)
-            self._ask(image, region, body, partner, case.spacing, of_class=self._of_class)
-            self._partner = (body, group)
+        self._sample.add(batch, torch.as_tensor(batch["label"]).flatten(), only=self._of_class)
 
     def result(self) -> Honesty | None:
         """Ask, and the figures; None where no case could be asked."""
         self.ask()
         return figures_of([self])
 
-    def _ask(
-        self,
-        image: Tensor,
-        region: Tensor,
-        body: Tensor,
-        partner: Tensor | None,
-        spacing: Tensor | None,
-        *,
-        of_class: int | None,
-    ) -> None:
+    def ask(self) -> None:
+        """Ask about the kept cases one by one, after all batches were added."""
+        if self.groups:
+            return  # they were asked about
+        for case in self._sample.cases:
+            assert case.region is not None, "the sample is of cases with a region"
+            image, region, group = case.image.float()[None], case.region[None], str(case.group)
+            body = _filled(image, region)
+            known = self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape
+            partner = self._partner[0] if self._partner and known else None
+            self.groups.append(group)
+            self._ask(image, region, body, partner, case.spacing)
+            self._partner = (body, group)
+
+    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor | None, spacing: Tensor | None) -> None:
         around = Regions.of(region, spacing).grown(MARGIN).reshape(region.shape)
         moved = self._elsewhere(image, around, region)
         elsewhere = _filled(image, moved)
@@ -108,7 +99,7 @@ class HonestyBattery:
         blank = torch.where(around, image, torch.zeros_like(image))
         questions = torch.cat([image, body, elsewhere, grey, swapped, blank])
         answers = logits(self._network, questions.to(device_of(self._network))).cpu()
-        question = Question.about(answers[:1], None if of_class is None else torch.tensor([of_class]))
+        question = Question.about(answers[:1], None if self._of_class is None else torch.tensor([self._of_class]))
         before, *after = question.of_case(0, 4).probability(answers[:4])
         swap, blank = question.of_case(0, 2).kept(answers[4:])
         values = dict(zip(("drop_region", "drop_elsewhere", "drop_grey"), (before - p for p in after), strict=True))

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEG and RTSTRUCT become masks; and a cohort of NIfTI goes to DICOM and comes back the same."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from fedxai.errors import CohortError
@@ -22,6 +25,8 @@ from fedxai.intake.taking import IntakeSettings
 from fedxai.intake.volume import Volume
 from fedxai.records import SPLITS
 
+SEG = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("seg.py"))))
+
 
 def _stack(folder):
     instances = [read_instance(path, allow_burned_in=True) for path in sorted(folder.iterdir())]
@@ -31,40 +36,10 @@ def _stack(folder):
 
 def _seg(folder, masks, *, kind="BINARY", labels=("lesion",), keep=None):
     """A SEG on the series in a folder; masks (slices, rows, columns[, segments]) along the normal."""
-    import highdicom as hd
-
     sources = [pydicom.dcmread(path) for path in folder.iterdir()]
-    for source in sources:  # highdicom insists on what a PACS always writes
-        for name in ("PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
-            setattr(source, name, source.get(name, ""))
     sources.sort(key=lambda source: float(np.dot(source.ImagePositionPatient, _normal(source))))
-    algorithm = hd.AlgorithmIdentificationSequence(name="x", version="1", family=codes.DCM.ArtificialIntelligence)
-    descriptions = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Lesion,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=algorithm,
-        )
-        for number, label in enumerate(labels, start=1)
-    ]
-    chosen = range(len(sources)) if keep is None else keep
-    seg = hd.seg.Segmentation(
-        source_images=[sources[k] for k in chosen],
-        pixel_array=masks[list(chosen)],
-        segmentation_type=kind,
-        segment_descriptions=descriptions,
-        series_instance_uid=generate_uid(),
-        series_number=2,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="x",
-        manufacturer_model_name="x",
-        software_versions="1",
-        device_serial_number="1",
-    )
+    chosen = list(range(len(sources)) if keep is None else keep)
+    seg = SEG.segmentation([sources[k] for k in chosen], masks[chosen], labels=labels, kind=kind)
     path = folder.parent / f"{generate_uid()}.seg"
     seg.save_as(path)
     return path

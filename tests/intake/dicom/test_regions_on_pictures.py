@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a SEG marks on a radiograph or on a frame of an ultrasound is that picture's region; other things are told."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.sr.codedict import codes
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     RTStructureSetStorage,
     UltrasoundImageStorage,
     UltrasoundMultiFrameImageStorage,
-    generate_uid,
 )
 
 from fedxai.errors import CohortError
@@ -21,6 +23,7 @@ from fedxai.intake.table import Columns
 from fedxai.intake.taking import IntakeSettings
 from fedxai.records import SPLITS
 
+SEG = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("seg.py"))))
 ROWS, COLUMNS, FRAMES = 24, 20, 6
 
 
@@ -42,38 +45,12 @@ def _loop(writer):
 
 def _seg(path, mask, labels=("lesion",), frame=None):
     """A SEG on a picture, or on one frame of a loop, beside it; mask (1, rows, columns[, segments])."""
-    import highdicom as hd
-
     source = pydicom.dcmread(path)
     if frame is not None:  # highdicom writes no SEG on a loop that has no frame of reference
         source.SOPClassUID, source.PixelData = UltrasoundImageStorage, source.pixel_array[frame].tobytes()
         del source.NumberOfFrames
-    for name in ("PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
-        setattr(source, name, source.get(name, ""))
     del source.FrameOfReferenceUID  # a projection has none
-    seg = hd.seg.Segmentation(
-        source_images=[source],
-        pixel_array=mask,
-        segmentation_type="BINARY",
-        segment_descriptions=[
-            hd.seg.SegmentDescription(
-                segment_number=number,
-                segment_label=label,
-                segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-                segmented_property_type=codes.SCT.Lesion,
-                algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-            )
-            for number, label in enumerate(labels, start=1)
-        ],
-        series_instance_uid=generate_uid(),
-        series_number=2,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="x",
-        manufacturer_model_name="x",
-        software_versions="1",
-        device_serial_number="1",
-    )
+    seg = SEG.segmentation([source], mask, labels=labels)
     for item in seg.PerFrameFunctionalGroupsSequence if frame is not None else ():
         reference = item.DerivationImageSequence[0].SourceImageSequence[0]
         reference.ReferencedSOPClassUID, reference.ReferencedFrameNumber = UltrasoundMultiFrameImageStorage, frame + 1

@@ -168,6 +168,13 @@ def test_the_preflight_counts_the_series(site):
     assert (found.found, found.remedy) == ("2 series of CT, MR or PET in DICOM files", "")
 
 
+def test_the_preflight_says_that_a_folder_of_dicom_holds_nothing_that_is_served(tmp_path):
+    (tmp_path / "cut.dcm").write_bytes(bytes(128) + b"DICM" + b"cut")
+    found = studies(ServerSettings(studies=str(tmp_path), model="m"))
+    assert not found.passed
+    assert "whole CT, MR or PET series" in found.remedy
+
+
 def test_the_app_answers_for_a_series_as_for_the_image_that_it_came_from(
     untrained, cohort_3d, tmp_path, reading_app, monkeypatch
 ):

@@ -132,7 +132,9 @@ def studies(settings: ServerSettings) -> Finding:
         return Finding("studies", f"the archive answers {reply.status_code}", wrong)
     folder = Path(settings.studies)
     if folder.is_dir() and reads_series(settings.studies):
-        return Finding("studies", f"{len(Archive(settings.studies).series())} series of CT, MR or PET in DICOM files")
+        series = len(Archive(settings.studies).series())
+        remedy = "" if series else "--studies must name a folder with whole CT, MR or PET series; others are not served"
+        return Finding("studies", f"{series} series of CT, MR or PET in DICOM files", remedy)
     images = [path for path in folder.iterdir() if path.name.endswith(IMAGES)] if folder.is_dir() else []
     if not images:
         remedy = f"--studies must name a folder that holds {', '.join(IMAGES)} files, or series of DICOM"

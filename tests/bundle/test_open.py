@@ -48,6 +48,11 @@ def test_the_environment_adds_a_folder_of_bundles(copy, monkeypatch):
         Bundle.open("yours")
 
 
+def test_the_question_begins_where_the_input_range_begins(copy):
+    _edit(copy / "configs" / "explain.json", lambda explain: explain.update(input_range=[-1, 1]))
+    assert Bundle.open(copy).question["black"] == -1.0
+
+
 @pytest.mark.parametrize("name", ["metadata.json", "train.json", "explain.json"])
 def test_a_missing_config_is_named(copy, name):
     (copy / "configs" / name).unlink()

@@ -22,8 +22,17 @@ def baseline_of(kind, inputs, background=None):
     return BASELINES[kind](Probe(network=LINEAR, inputs=inputs, background=background))
 
 
-def test_black_is_the_lower_end_of_the_input_range():
+def test_black_is_0_unless_the_input_range_begins_elsewhere():
     assert not baseline_of("black", X).any()
+    probe = Probe(network=LINEAR, inputs=X, black=-1.0)
+    assert torch.equal(BASELINES["black"](probe), torch.full_like(X, -1.0))
+
+
+@pytest.mark.parametrize("method", AGAINST)
+def test_a_map_from_black_adds_up_from_the_lower_end_of_the_input_range(method):
+    attribution = explain_batch(LINEAR, X, targets=1, methods=[method()], black=-1.0).maps[method.name]
+    fall = (LINEAR(X) - LINEAR(torch.full_like(X, -1.0)))[:, 1]
+    assert torch.allclose(attribution.flatten(1).sum(dim=1), fall, rtol=1e-3, atol=1e-4)
 
 
 def test_mean_is_the_mean_image_of_the_background():

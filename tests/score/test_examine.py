@@ -109,6 +109,17 @@ def test_the_label_is_explained_where_that_is_asked(network):
     assert any(case.target != case.predicted for case in cases)
 
 
+def test_maps_are_made_from_the_black_of_the_bundle(network):
+    def occlusion(**ask):
+        cases = []
+        examine(network, [batch(2)], split="test", methods=["occlusion"], sink=cases.append, **ask)
+        return cases[0].maps["occlusion"]
+
+    expected = explain_batch(network, batch(2)["image"], methods=["occlusion"], black=-1.0).maps["occlusion"][0]
+    assert np.allclose(occlusion(black=-1.0), expected, atol=1e-6)
+    assert not np.allclose(occlusion(), expected)
+
+
 def test_the_same_cases_give_the_same_answer_however_they_are_batched(network):
     whole = batch(6, seed=5)
     parts = [{key: value[i : i + 2] for key, value in whole.items()} for i in (0, 2, 4)]

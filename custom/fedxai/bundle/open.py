@@ -74,7 +74,11 @@ class Bundle:
     @property
     def question(self) -> dict[str, Any]:
         """How ``fedxai.score.examine`` is asked about this network; of a segmentation, class by class above 0."""
-        asked = {"target_layer": self.explain.target_layer, "target_class": self.explain.target_class}
+        asked = {
+            "target_layer": self.explain.target_layer,
+            "target_class": self.explain.target_class,
+            "black": self.explain.input_range[0],
+        }
         if self.task == "classification":
             return asked
         return {**asked, "target_class": "label", "classes": tuple(range(1, len(self.class_names)))}

@@ -20,11 +20,11 @@ class AgainstBaseline(Method):
     """A method that asks what the image has that its baseline has not.
 
     Args:
-        baseline: ``black``: 0, the lower end of the input range; ``mean``: the mean image of the background set;
-            ``blurred``: the image itself behind a Gaussian whose standard deviation is 1/8 of each axis, with the
-            border repeated. The name of the method says the baseline where it is not black, and the method is
-            known by that name too (``occlusion_blurred``), so that maps of several baselines stand side by side and
-            the influence of the baseline is reported.
+        baseline: ``black``: the lower end of the network's input range, 0 where nobody says another; ``mean``: the
+            mean image of the background set; ``blurred``: the image itself behind a Gaussian
+            whose standard deviation is 1/8 of each axis, with the border repeated. The name of the method says the
+            baseline where it is not black, and the method is known by that name too (``occlusion_blurred``), so that
+            maps of several baselines stand side by side and the influence of the baseline is reported.
 
     Raises:
         SettingsError: when the baseline is none of these.
@@ -46,7 +46,7 @@ class AgainstBaseline(Method):
 
 
 def _black(probe: Probe) -> Tensor:
-    return torch.zeros_like(probe.inputs)
+    return torch.full_like(probe.inputs, probe.black)
 
 
 def _mean(probe: Probe) -> Tensor:

@@ -40,6 +40,7 @@ def explain_batch(
     methods: Sequence[str | Method],
     target_layer: str | None = None,
     background: Tensor | None = None,
+    black: float = 0.0,
 ) -> Explained:
     """Maps of a batch by every asked method.
 
@@ -57,6 +58,7 @@ def explain_batch(
         methods: names in the registry, or methods with settings of their own.
         target_layer: module path of the layer that methods with ``needs_layer`` read.
         background: images ``(N, C, *spatial)`` of the site that methods with ``needs_background`` compare with.
+        black: the lower end of the network's input range, which methods with a baseline compare with.
 
     Returns:
         Logits, explained classes, and a map per method on the input's grid, in single precision or better.
@@ -80,6 +82,7 @@ def explain_batch(
             targets=asked,
             layer=layer,
             background=_background(chosen, background, batch),
+            black=black,
         )
         maps = {method.name: _on_grid(method.name, method.attribute(probe), batch) for method in chosen}
         logits, question = probe.here.logits, probe.here.question

@@ -51,6 +51,7 @@ class Probe:
         targets: the explained classes ``(B,)``; None: those predicted; or a question that was asked before.
         layer: the target layer, where a method reads one.
         background: images ``(N, C, *spatial)`` to compare with, where a method needs them.
+        black: the lower end of the network's input range.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Probe:
         targets: Tensor | Question | None = None,
         layer: Layer | None = None,
         background: Tensor | None = None,
+        black: float = 0.0,
     ) -> None:
         self.network = network
         self.inputs = inputs
+        self.black = black
         self.passes = 0
         self.forwards = 0
         self._targets = targets

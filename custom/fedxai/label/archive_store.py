@@ -17,39 +17,40 @@ from monailabel.interfaces.exception import ImageNotFoundException
 from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
-from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import SUFFIX, Volume
-from fedxai.intake.volume_file import read_volume
-from fedxai.label.archive import Archive, Series, drawing_of, read_series
+from fedxai.label.archive import Archive
 from fedxai.label.bands import is_band
 from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import Drawn
+from fedxai.label.grids import read_drawing, read_image
+from fedxai.label.series import MODALITIES, Series, drawing_of, read_series
 from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
 _log = logging.getLogger(__name__)
-_RAW = ".bin"  # how OHIF sends a label map: bytes alone, in the order of the series' voxels
 UNKNOWN_READER = "unknown"
 
 
 class ArchiveDatastore(LocalDatastore):
     """Studies of an archive; ids are SeriesInstanceUIDs, and only those that the archive lists are known.
 
-    A series is brought here when it is first asked for and kept as NIfTI on the grid and with the axes of its files:
-    OHIF lays an answer's bytes over its slices without reading the geometry. What a reader saves as ``final`` goes to
-    the archive as DICOM SEG and stays here as a copy; other tags stay here.
+    A series is brought here when it is first asked for. Slices are kept as NIfTI on the grid and with the axes of their
+    files, for OHIF lays an answer's bytes over its slices without reading the geometry; a picture as the PNG that the
+    intake makes of it. What a reader saves as ``final`` goes to the archive as DICOM SEG and stays here as a copy;
+    other tags stay here.
 
     Args:
         archive: where the studies are.
         cache: folder for what was brought here.
+        dimension: axes of the model's images: 2, and pictures are served, or 3, and volumes are.
     """
 
-    def __init__(self, archive: Archive, cache: Path) -> None:
-        self._archive = archive
+    def __init__(self, archive: Archive, cache: Path, *, dimension: int = 3) -> None:
+        self._archive, self._modalities = archive, MODALITIES[dimension]
         self._bringing = Lock()
         self._files = cache / "series"
-        super().__init__(str(cache / "volumes"), extensions=[f"*{SUFFIX}"], auto_reload=False)
+        super().__init__(str(cache / "volumes"), extensions=[f"*{SUFFIX}", "*.png"], auto_reload=False)
 
     def name(self) -> str:
         """What viewers show as the datastore's name; not the archive's address."""
@@ -64,8 +65,8 @@ class ArchiveDatastore(LocalDatastore):
         raise NotImplementedError("An archive takes no new images through this server.")
 
     def list_images(self) -> list[str]:
-        """SeriesInstanceUIDs of the CT, MR and PET series of the archive."""
-        return sorted(self._archive.series())
+        """SeriesInstanceUIDs of the archive's slices (CT, MR, PET) or pictures (radiographs and others)."""
+        return sorted(self._archive.images(self._modalities))
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series that a DICOM SEG in the archive was drawn on, whoever stored it."""
@@ -78,13 +79,13 @@ class ArchiveDatastore(LocalDatastore):
         return [series for series in self.list_images() if series not in drawn]
 
     def get_image_uri(self, image_id: str) -> str:
-        """Path of the series as NIfTI, brought here where it is not yet.
+        """Path of the series as NIfTI or PNG, brought here where it is not yet.
 
         Raises:
             ImageNotFoundException: the archive has no such series of images.
-            CohortError: the series is not one volume.
+            CohortError: the series is not one volume or picture.
         """
-        if image_id not in self._archive.series():
+        if image_id not in self._archive.images(self._modalities):
             raise ImageNotFoundException("The archive has no such series of images.")
         with self._bringing:
             if image_id not in self._datastore.objects or not (self._files / image_id).is_dir():
@@ -96,9 +97,7 @@ class ArchiveDatastore(LocalDatastore):
         self._files.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._files, prefix=".part-") as private:
             folder = Path(private) / "files"
-            volume = self._archive.fetch(image_id, folder).volume()
-            file = Path(private) / f"image{SUFFIX}"
-            volume.write(file)
+            file = self._archive.fetch(image_id, folder).write(Path(private))
             home = self._files / image_id
             shutil.rmtree(home, ignore_errors=True)
             folder.rename(home)
@@ -118,7 +117,7 @@ class ArchiveDatastore(LocalDatastore):
 
         Args:
             image_id: its series.
-            label_filename: NRRD or NIfTI, or OHIF's ``.bin``.
+            label_filename: see :func:`fedxai.label.grids.read_drawing`.
             label_tag: ``final`` goes to the archive.
             label_info: ``label_info`` lists the segments as viewers do (``name``, ``idx``), ``user`` is the reader.
 
@@ -126,8 +125,8 @@ class ArchiveDatastore(LocalDatastore):
             CohortError: nothing was drawn but saliency bands, a value has no name, or the map does not fit the image.
             RunError: the archive refuses it.
         """
-        image = read_volume(Path(self.get_image_uri(image_id)), what="image")
-        labels = onto_grid(_read(Path(label_filename), image), image)
+        image = read_image(Path(self.get_image_uri(image_id)))
+        labels = Volume(voxels=read_drawing(Path(label_filename), image), affine=image.affine)
         info = dict(label_info or {})
         with TemporaryDirectory(prefix="fedxai-") as private:
             if label_tag == DefaultLabelTag.FINAL:
@@ -137,7 +136,7 @@ class ArchiveDatastore(LocalDatastore):
             return super().save_label(image_id, str(file), label_tag, info)
 
     def _to_archive(self, image_id: str, labels: Volume, info: Mapping[str, Any]) -> str:
-        drawn, names = drawn_by_hand(labels.voxels.astype(np.uint8), names_of(info.get("label_info") or []))
+        drawn, names = drawn_by_hand(labels.voxels, names_of(info.get("label_info") or []))
         drawing = Drawing(
             labels=drawn,
             affine=labels.affine,
@@ -153,7 +152,7 @@ class ArchiveDatastore(LocalDatastore):
             ImageNotFoundException: the archive has no such series of images.
             CohortError: a SEG in the archive is damaged or does not fit the image.
         """
-        image = read_volume(Path(self.get_image_uri(image_id)), what="image")
+        image = read_image(Path(self.get_image_uri(image_id)))
         series = self.series(image_id)
         found = (drawing_of(seg, series, image) for seg in self._archive.segmentations(image_id))
         kept = ((drawing, *drawn_by_hand(drawing.labels, drawing.names)) for drawing in found)
@@ -221,17 +220,3 @@ def names_of(segments: Sequence[Mapping[str, Any]]) -> dict[int, str]:
         return {int(item.get("idx") or place): str(item["name"]) for place, item in enumerate(segments, start=1)}
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CohortError("label_info must list the segments, each with name and idx.") from None
-
-
-def _read(path: Path, image: Volume) -> Volume:
-    """Read what a viewer sent; of OHIF's bytes the order is that of the series, columns first.
-
-    Raises:
-        CohortError: it is damaged, or of another size than the image.
-    """
-    if path.suffix != _RAW:
-        return read_volume(path, what="mask")
-    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    if raw.size != int(np.prod(image.grid)):
-        raise CohortError("The label map is not of the size of its series.")
-    return Volume(voxels=raw.reshape(image.grid, order="F"), affine=image.affine)

@@ -3,7 +3,8 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,10 +141,15 @@ class Desk:
         key = (served.bundle.digest, grid)
         if self._background is None or self._background[:2] != key:
             chosen = evenly_spread(sorted(self._images()), _BACKGROUND)
-            others = [served.prepare(self.path(image)).image.as_tensor() for image in chosen]
-            fitting = [image for image in others if tuple(image.shape) == grid]
+            fitting = [image for image in self._readable(served, chosen) if tuple(image.shape) == grid]
             self._background = (*key, stack(fitting or [prepared.image.as_tensor()]))
         return self._background[2]
+
+    def _readable(self, served: Served, images: Sequence[str]) -> Iterator[Tensor]:
+        """Prepared images, less those that cannot be read."""
+        for image in images:
+            with suppress(CohortError):
+                yield served.prepare(self.path(image)).image.as_tensor()
 
 
 def scored(looked: Looked, region: Tensor, spacing: Sequence[float] | None) -> tuple[Scores, Scores]:

@@ -19,7 +19,7 @@ from pydicom.misc import is_dicom
 from fedxai.intake.dicom.reading import in_silence
 
 STORED = "fedxai"  # where regions and saliency are put, in the folder
-_ASKED = ("Modality", "StudyInstanceUID", "SeriesInstanceUID", "ReferencedSeriesSequence")
+_ASKED = ("Modality", "Manufacturer", "StudyInstanceUID", "SeriesInstanceUID", "ReferencedSeriesSequence")
 _FRESH = 1.0  # seconds that a look at the folder holds, as long as answers of an archive do
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 
@@ -42,8 +42,9 @@ class DicomFolder:
         self._looked = -_FRESH
         self._looking = Lock()
 
-    def search_for_series(self, *, search_filters: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Series whose attributes are these, each once, as DICOM JSON."""
+    def search_for_series(self, *, search_filters: Mapping[str, str], fields: object = ()) -> list[dict[str, Any]]:
+        """Series whose attributes are these, each once, as DICOM JSON with all fields that are ever asked for."""
+        del fields
         fitting = (
             header
             for header in self._headers().values()

@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 
 from fedxai.errors import CohortError
 from fedxai.intake.dicom.instance import of_our_making
-from fedxai.label.archive import Archive, Series, drawing_of
+from fedxai.label.archive import Archive
 from fedxai.label.bands import is_band
 from fedxai.label.feedback import Drawn
+from fedxai.label.series import Series, drawing_of
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def drawn_elsewhere(
     """What other workstations drew on a series: by reader the newest of the SEGs that say what the region is.
 
     What FedXAI-Med stored is left out, for it lies in the readers' opinions; so is, with a line in the log, a SEG that
-    is damaged or does not fit the image, and what was drawn on a series that is not one volume.
+    is damaged or does not fit the image, and what was drawn on a series that is not one volume or picture.
 
     Args:
         archive: where the SEGs are.

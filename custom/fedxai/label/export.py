@@ -21,8 +21,9 @@ from fedxai.intake.volume import Volume
 from fedxai.label.archive import Archive
 from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import FOLDER, Drawn, Feedback, Opinion
-from fedxai.label.grids import IMAGES, read_image, write_mask
+from fedxai.label.grids import IMAGES, is_picture, read_image, write_mask
 from fedxai.label.readers import Rule, agreed_label, common, drawings, label_map
+from fedxai.label.series import MODALITIES
 from fedxai.records import Case, Count, Record, Split
 from fedxai.whole_file import write_whole
 
@@ -91,7 +92,7 @@ def _images(studies: Path, cohort: Cohort, archive: Archive | None) -> Iterator[
     """Every image with feedback, or with a region that another workstation drew; one at a time, for they are large."""
     feedback, places = Feedback(studies / FOLDER), _Places(cohort)
     said = set(feedback.images())
-    in_archive = archive.drawn() & archive.series().keys() if archive else set()
+    in_archive = archive.drawn() & archive.images(_modalities(cohort)) if archive else set()
     for image in sorted(said | in_archive):
         there = archive if image in in_archive else None
         elsewhere, shown = _in_archive(there, image, cohort.class_names) if there else ({}, [])
@@ -109,6 +110,12 @@ def _in_archive(archive: Archive, image: str, class_names: Sequence[str]) -> tup
         bring = cache(partial(archive.fetch, image, Path(private)))
         drawn = drawn_elsewhere(archive, image, class_names, bring=bring)
         return drawn, [_content(bring().volume())] if drawn else []
+
+
+def _modalities(cohort: Cohort) -> Sequence[str]:
+    """Of the series that cases of a cohort are made of."""
+    first = next(case for listed in cohort.splits().values() for case in listed)
+    return MODALITIES[2 if is_picture(first.image) else 3]
 
 
 def _updated(image: _Image, case: Case, cohort: Cohort, rule: Rule) -> Case:

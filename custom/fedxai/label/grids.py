@@ -19,6 +19,7 @@ IMAGES = (".nii.gz", ".nii", ".nrrd", *PICTURES)  # what a folder of images is s
 RIGHT_AND_DOWN = np.diag(
     (-1.0, -1.0, 1.0, 1.0)
 )  # a picture's columns go right and its rows down; RAS counts the other way
+_RAW = ".bin"
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
 
 
@@ -34,12 +35,18 @@ def read_image(path: Path, *, what: str = "image") -> Volume:
         CohortError: it is missing, damaged or of another form.
     """
     if is_picture(path):
-        return Volume(voxels=_picture(path, what), affine=RIGHT_AND_DOWN)
+        return picture_volume(_pixels(path, what))
     if path.name.lower().endswith((".nii", ".nii.gz")):
         # as MONAI's reader places it, also where the file says nothing
         volume = read_volume(path, what=what, reading=Reading(unplaced=True, nan_as=0.0))
         return Volume(voxels=volume.voxels, affine=affine_of(path))
     return read_volume(path, what=what, reading=Reading(nan_as=0.0))
+
+
+def picture_volume(pixels: NDArray[Any]) -> Volume:
+    """A picture ``(H, W)`` or ``(H, W, channels)``, of which the first is shown, as a volume ``(W, H, 1)``."""
+    grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+    return Volume(voxels=grey.T[:, :, None], affine=RIGHT_AND_DOWN)
 
 
 def affine_of(path: Path) -> NDArray[Any]:
@@ -58,11 +65,15 @@ def affine_of(path: Path) -> NDArray[Any]:
 def read_drawing(path: Path, image: Volume) -> NDArray[np.uint8]:
     """A label map on the image's grid, also where it was drawn on another one with the same place in the patient.
 
+    OHIF sends no file but the bytes of a label map, in the order of the image's voxels, columns first.
+
     Raises:
         CohortError: it is damaged, no label map, or does not fit the image.
     """
+    if path.suffix == _RAW:
+        return _raw(path, image)
     if is_picture(path):
-        drawn = Volume(voxels=_picture(path, "region"), affine=image.affine)
+        drawn = Volume(voxels=picture_volume(_pixels(path, "region")).voxels, affine=image.affine)
         if drawn.grid != image.grid:
             raise CohortError(f"The region must have the image's {image.grid} pixels, got {drawn.grid}.")
     else:
@@ -118,16 +129,21 @@ def write_mask(inside: NDArray[np.bool_], image: Path, affine: NDArray[Any], pat
     return file
 
 
-def _picture(path: Path, what: str) -> NDArray[Any]:
+def _raw(path: Path, image: Volume) -> NDArray[np.uint8]:
+    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    if raw.size != int(np.prod(image.grid)):
+        raise CohortError("The label map is not of the size of its image.")
+    return raw.reshape(image.grid, order="F").copy()
+
+
+def _pixels(path: Path, what: str) -> NDArray[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as opened:
-            pixels = np.asarray(opened)
+            return np.asarray(opened)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise CohortError(f"The {what} is no picture that can be read ({type(error).__name__}).") from None
-    grey = pixels if pixels.ndim == 2 else pixels[..., 0]
-    return grey.T[:, :, None]
 
 
 def _write_nrrd(volume: Volume, path: Path) -> None:

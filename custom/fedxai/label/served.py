@@ -110,7 +110,7 @@ class Served:
     @property
     def dimension(self) -> int:
         """Axes of its images."""
-        return len(self.bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
+        return dimension_of(self.bundle)
 
     def prepare(self, image: Path, *, region: Path | None = None) -> Prepared:
         """An image, and the region of each class, as training prepares them.
@@ -153,6 +153,7 @@ class Served:
                 methods=[method],
                 target_layer=self.bundle.explain.target_layer,
                 background=background,
+                black=self.bundle.explain.input_range[0],
             )
         relevance = explained.maps[method][0].sum(dim=0, keepdim=True).float().cpu()
         return Looked(relevance=as_tensor(relevance), target=int(explained.targets[0]))
@@ -229,6 +230,11 @@ class Served:
     def _asking(self) -> Iterator[None]:
         with self._one_at_a_time:
             yield
+
+
+def dimension_of(bundle: Bundle) -> int:
+    """Axes of the images that a bundle takes."""
+    return len(bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
 
 
 def _keep_places(config: Any) -> None:

@@ -6,13 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.exception import ImageNotFoundException
-from numpy.typing import NDArray
 
-from fedxai.errors import CohortError
 from fedxai.intake.volume import Volume
 from fedxai.label.archive_store import ArchiveDatastore, names_of
 from fedxai.label.bands import is_band
@@ -41,7 +38,7 @@ class _Keeping(Datastore):
         said = self.checked(Said.of(info))
         segments = names_of(info["label_info"]) if info.get("label_info") else None
         image = read_image(Path(path))
-        drawn = Drawn.of(_drawing(Path(label_filename), image), image.affine, segments)
+        drawn = Drawn.of(read_drawing(Path(label_filename), image), image.affine, segments)
         with TemporaryDirectory(prefix="fedxai-") as private:
             file = label_filename
             if any(map(is_band, (segments or {}).values())):
@@ -59,12 +56,3 @@ class ReadersFolder(_Keeping, LocalDatastore):
 
 class ReadersArchive(_Keeping, ArchiveDatastore):
     """DICOM series, of an archive or a folder; opinions lie beside the volumes that were brought here."""
-
-
-def _drawing(path: Path, image: Volume) -> NDArray[np.uint8]:
-    if path.suffix != ".bin":
-        return read_drawing(path, image)
-    raw = np.frombuffer(path.read_bytes(), dtype=np.uint8)  # OHIF's bytes, columns first
-    if raw.size != int(np.prod(image.grid)):
-        raise CohortError("The label map is not of the size of its image.")
-    return raw.reshape(image.grid, order="F").copy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An array of a cohort's grid on the slices of the DICOM series that it came from, no voxel moved or changed."""
+"""An array of a cohort's grid on the slices, or the picture, of its DICOM series, no voxel moved or changed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +27,23 @@ def new_series(number: int) -> dict[str, Any]:
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": "fedxai label",
     }
+
+
+def is_picture(sources: Sequence[Dataset]) -> bool:
+    """Whether a series is one picture, a radiograph or a photograph, which does not say where it lies."""
+    placed = ("ImagePositionPatient", "PerFrameFunctionalGroupsSequence")
+    return len(sources) == 1 and not any(name in sources[0] for name in placed)
+
+
+def onto_picture(array: NDArray[Any], source: Dataset) -> NDArray[Any]:
+    """Turn (columns, rows, 1) to (1, rows, columns).
+
+    Raises:
+        CohortError: the picture has other rows or columns.
+    """
+    if array.shape != (source.Columns, source.Rows, 1):
+        raise CohortError("It does not lie on the pixels of the picture; draw it on this picture.")
+    return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
 def onto_slices(array: NDArray[Any], affine: NDArray[np.float64], sources: Sequence[Dataset]) -> Any:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader drew, or a model, as a DICOM segmentation: every structure by name, with who made it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from fedxai import __version__
 from fedxai.errors import CohortError, SettingsError
 from fedxai.records import MANUFACTURER
-from fedxai.report.dicom_grid import new_series, onto_slices
+from fedxai.report.dicom_grid import is_picture, new_series, onto_picture, onto_slices
 
 _SERIES_NUMBER = 300
 _LONG = 64  # characters that DICOM allows in a label, a name, a description
@@ -25,8 +25,8 @@ class Drawing:
     """A label map and what its values stand for.
 
     Attributes:
-        labels: (X, Y, Z), whole numbers, 0 where nothing was drawn.
-        affine: (4, 4), from the indices to RAS mm.
+        labels: (X, Y, Z), of a picture (columns, rows, 1), whole numbers, 0 where nothing was drawn.
+        affine: (4, 4), from the indices to RAS mm; of a picture it means nothing.
         names: of each value from 1 on.
         reader: who drew it.
         model: digest of the model that made it; empty where a reader drew it all by hand.
@@ -57,10 +57,11 @@ def region_as_seg(drawing: Drawing, sources: Sequence[Dataset]) -> Any:
     Segments are numbered 1, 2, ... in the order of their values; each keeps its name as SegmentLabel and TrackingID.
     SegmentAlgorithmType is ``MANUAL``, or ``AUTOMATIC`` with the model's digest; ContentCreatorName is the reader.
     What a segment means is said neutrally (an image region), for a name alone does not say whether it is a lesion.
+    On a picture the SEG has no geometry; its pixels are those of the picture that it names.
 
     Args:
         drawing: what was drawn, on the grid of the series.
-        sources: headers of every slice of the series.
+        sources: headers of every slice of the series, or of its picture.
 
     Returns:
         A :class:`highdicom.seg.Segmentation`, to be saved or sent.
@@ -73,9 +74,10 @@ def region_as_seg(drawing: Drawing, sources: Sequence[Dataset]) -> Any:
     values = sorted({int(value) for value in np.unique(drawing.labels)} - {0})
     compact = np.searchsorted(values, drawing.labels, side="left").astype(np.uint8) + np.uint8(1)
     compact[drawing.labels == 0] = 0
-    return Segmentation(
-        source_images=list(sources),
-        pixel_array=onto_slices(compact, drawing.affine, sources),
+    flat = is_picture(sources)
+    seg = Segmentation(
+        source_images=[_still(sources[0])] if flat else list(sources),
+        pixel_array=onto_picture(compact, sources[0]) if flat else onto_slices(compact, drawing.affine, sources),
         segmentation_type="BINARY",
         segment_descriptions=[
             _segment(number, drawing.names[value], drawing.model) for number, value in enumerate(values, start=1)
@@ -88,11 +90,35 @@ def region_as_seg(drawing: Drawing, sources: Sequence[Dataset]) -> Any:
         content_description=f"made by model {drawing.model[:16]}" if drawing.model else "drawn by a reader",
         series_description=", ".join(drawing.names[value] for value in values)[:_LONG],
     )
+    for reference in _references(seg) if flat else ():
+        reference.ReferencedSOPClassUID = sources[0].SOPClassUID
+    return seg
 
 
 def person(reader: str) -> str:
     """A reader's account as a DICOM name of one component; what would split it becomes a space."""
     return reader.translate(str.maketrans("^=\\", "   ")).strip() + "^"
+
+
+def _still(picture: Dataset) -> Dataset:
+    """A picture's header as highdicom takes it: of one frame whatever its class allows, and without a place.
+
+    PixelSpacing goes too, which highdicom writes without a SliceThickness and then refuses to read.
+    """
+    still = Dataset()
+    still.update(picture)
+    still.SOPClassUID = SecondaryCaptureImageStorage
+    for name in ("NumberOfFrames", "FrameOfReferenceUID", "PixelSpacing", "SharedFunctionalGroupsSequence"):
+        still.pop(name, None)
+    return still
+
+
+def _references(seg: Dataset) -> Iterator[Dataset]:
+    """Wherever a SEG names the picture that it was drawn on."""
+    yield from seg.SourceImageSequence
+    yield from seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        yield from frame.DerivationImageSequence[0].SourceImageSequence
 
 
 def _segment(number: int, name: str, model: str) -> Any:

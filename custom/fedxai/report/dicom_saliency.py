@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from fedxai import __version__
-from fedxai.errors import ExplanationError, SettingsError
+from fedxai.errors import CohortError, ExplanationError, SettingsError
 from fedxai.records import MANUFACTURER
-from fedxai.report.dicom_grid import new_series, onto_slices
+from fedxai.report.dicom_grid import is_picture, new_series, onto_slices
 from fedxai.report.overlay import strongest
 from fedxai.report.words import words
 
@@ -26,8 +26,9 @@ class SaliencyMap:
     """A map with what must be known to read it.
 
     Attributes:
-        values: (X, Y, Z), float, on the grid of the series; as the method gave them, signs kept.
-        affine: (4, 4), from the indices to RAS mm.
+        values: (X, Y, Z), of a picture (columns, rows, 1), float, on the grid of the series; as the method gave them,
+            signs kept.
+        affine: (4, 4), from the indices to RAS mm; of a picture it means nothing.
         method: name in the registry.
         target: the class that it explains.
         model: SHA-256 of the model, 64 hex digits.
@@ -74,10 +75,12 @@ def saliency_as_map(saliency: SaliencyMap, sources: Sequence[Dataset]) -> Any:
         A :class:`highdicom.pm.ParametricMap`, to be saved or sent.
 
     Raises:
-        CohortError: the map lies on another grid than the series.
+        CohortError: the map lies on another grid than the series, or the series is a picture.
     """
     from highdicom.pm import ParametricMap
 
+    if is_picture(sources):  # highdicom writes none without a frame of reference
+        raise CohortError("form map needs slices with a place in the patient; of a picture take form capture.")
     volume = onto_slices(saliency.values.astype(np.float32), saliency.affine, sources)
     versions: Any = [__version__, saliency.model]  # a tuple, as highdicom asks for, pydicom 3 warns of
     stored = ParametricMap(

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,8 @@ class Asked:
         inputs: images ``(B, C, *spatial)``.
         targets: the explained classes ``(B,)``.
         method: the saliency method, or its name.
-        target_layer: module path of the layer that some methods read.
-        background: images that some methods compare with.
         seed: of everything drawn.
+        ask: ``target_layer``, ``background`` and ``black``, as :func:`~fedxai.explain.explain_batch` takes them.
 
     Raises:
         ExplanationError: when nothing can be explained.
@@ -44,15 +43,14 @@ class Asked:
         inputs: Tensor,
         targets: Tensor,
         method: str | Method,
-        target_layer: str | None = None,
-        background: Tensor | None = None,
         seed: int = 0,
+        **ask: Any,
     ) -> None:
         self.network = network
         self.seed = seed
         self.passes = 0
         self._method = method
-        self._ask = {"target_layer": target_layer, "background": background}
+        self._ask = ask
         self._known: dict[object, object] = {}
         explained = self._explained(inputs, network, targets)
         (whole,) = explained.maps.values()

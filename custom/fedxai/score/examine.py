@@ -63,6 +63,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     honesty_cases: int = 0,
     searched: Iterable[Mapping[str, Any]] = (),
     background: Tensor | None = None,
+    black: float = 0.0,
     classes: Sequence[int] = (),
 ) -> Explanation:
     """Where a network looks, over all cases of the batches.
@@ -88,6 +89,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         searched: batches, of any splits, among which shortcuts are searched: of these is said, class by class, in which
             place the relevance for a case's own class lies; a pass a case.
         background: images ``(N, C, *spatial)`` that some methods compare with.
+        black: the lower end of the network's input range.
         classes: labels that are also summarised one by one: the classes of a segmentation, where a case comes once
             for each of them.
 
@@ -100,7 +102,7 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     _check_settings(target_class, trust_cases=trust_cases, honesty_cases=honesty_cases)
     start = time.perf_counter()
     chosen = [METHODS.make(method) if isinstance(method, str) else method for method in methods]
-    ask = {"target_layer": target_layer, "background": background}
+    ask = {"target_layer": target_layer, "background": background, "black": black}
     tallies = _tallies(chosen)
     of_class = {index: _tallies(chosen) for index in classes}
     costly = CostlyQuestions(network, classes=classes, trust_cases=trust_cases, honesty_cases=honesty_cases, seed=seed)

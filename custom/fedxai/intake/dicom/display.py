@@ -6,10 +6,20 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from fedxai.errors import CohortError
+from fedxai.intake.dicom.burned_in import outside_blacked
 from fedxai.intake.dicom.decoding import Stored, stored_frames
 from fedxai.intake.pixels import Pixels
 
 _DEEPEST = 16
+
+
+def taken(dataset: Dataset, index: int) -> Pixels:
+    """Return one frame as a cohort takes it: as a viewer shows it, less what lies beside an ultrasound.
+
+    Raises:
+        CohortError: it cannot be decoded or displayed, or a region of an ultrasound lies outside it.
+    """
+    return outside_blacked(picture_of(dataset, index), dataset)
 
 
 def picture_of(dataset: Dataset, index: int) -> Pixels:

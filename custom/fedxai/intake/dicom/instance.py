@@ -42,7 +42,8 @@ MODALITIES = (
     "XA",
     "XC",
 )
-_SLICED = ("CT", "MR", "PT")
+SLICED = ("CT", "MR", "PT")
+PICTURED = tuple(code for code in MODALITIES if code not in SLICED)
 _SIZED = ("Image Storage", "US Volume Storage")  # in the names of the standard's classes of images
 MADE_HERE = f"{MANUFACTURER} made them, saliency of a model and no image of a patient; leave them out of the export."
 _NO_IMAGES = ("RTDOSE", "RTPLAN", "SR", "KO", "PR", "ECG", "REG", "SEG", "RTSTRUCT", "DOC", "PLAN", "FID", "RWV")
@@ -143,7 +144,7 @@ def _kind(header: Dataset) -> Kind:
     if "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]:
         return "localizer"
     captured = "Secondary Capture" in UID(sop_class).name
-    return "slices" if modality in _SLICED and not captured else "picture"
+    return "slices" if modality in SLICED and not captured else "picture"
 
 
 def of_our_making(header: Dataset) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
@@ -129,14 +130,24 @@ def _on_picture(path: Path, instance: str, frame: int | None, wanted: set[str]) 
 @contextmanager
 def _segmented(path: Path, wanted: set[str]) -> Iterator[tuple[Any, list[int]]]:
     """Lend an opened SEG and the numbers of the segments that are wanted."""
-    from highdicom.seg import segread
+    from highdicom.seg import Segmentation
 
     try:
         with in_silence():
-            seg: Any = segread(path)
+            seg: Any = Segmentation.from_dataset(_measured(pydicom.dcmread(path)), copy=False)
             labels = {n: str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers}
             yield seg, [number for number, label in labels.items() if not wanted or label.lower() in wanted]
     except Exception as error:  # highdicom raises what a damaged or irregular SEG makes it stumble over
         raise CohortError(
             f"The segmentation has no regular grid or is damaged ({type(error).__name__}); export it again."
         ) from None
+
+
+def _measured(seg: Dataset) -> Dataset:
+    """Less PixelMeasuresSequence without SliceThickness, as a picture has it: highdicom writes it and reads it not."""
+    shared, by_frame = (seg.get(f"{kind}FunctionalGroupsSequence") or [] for kind in ("Shared", "PerFrame"))
+    for group in (*shared, *by_frame):
+        measures = group.get("PixelMeasuresSequence") or []
+        if any("SliceThickness" not in one for one in measures):
+            del group.PixelMeasuresSequence
+    return seg

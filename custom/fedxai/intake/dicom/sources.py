@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from fedxai.errors import CohortError
-from fedxai.intake.dicom.burned_in import outside_blacked
-from fedxai.intake.dicom.display import picture_of
+from fedxai.intake.dicom.display import taken
 from fedxai.intake.dicom.numbers import volume_of
 from fedxai.intake.dicom.pixel_spacing import spacing_of
 from fedxai.intake.dicom.reading import in_silence, read_image
@@ -132,7 +131,7 @@ class PictureSource:
             raise CohortError("A picture has a class, no label map; give it in --table, without --segmentation.")
         with in_silence():
             dataset = read_image(self.path)
-            pixels = outside_blacked(picture_of(dataset, self.index), dataset)
+            pixels = taken(dataset, self.index)
             segs = [path for path in self.drawn if is_segmentation(path)]
             region = self._region(segs, dataset, pixels)
         return PictureCase(

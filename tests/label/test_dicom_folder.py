@@ -164,15 +164,15 @@ def test_a_folder_with_images_beside_is_one_of_images(site, tmp_path):
 
 
 def test_the_preflight_counts_the_series(site):
-    found = studies(ServerSettings(studies=str(site.folder), model="m"))
-    assert (found.found, found.remedy) == ("2 series of CT, MR or PET in DICOM files", "")
+    found = studies(ServerSettings(studies=str(site.folder), model="m"), lambda: 3)
+    assert (found.found, found.remedy) == ("2 series of CT, MR or PET slices in DICOM files", "")
 
 
 def test_the_preflight_says_that_a_folder_of_dicom_holds_nothing_that_is_served(tmp_path):
     (tmp_path / "cut.dcm").write_bytes(bytes(128) + b"DICM" + b"cut")
-    found = studies(ServerSettings(studies=str(tmp_path), model="m"))
+    found = studies(ServerSettings(studies=str(tmp_path), model="m"), lambda: 3)
     assert not found.passed
-    assert "whole CT, MR or PET series" in found.remedy
+    assert "CT, MR or PET slices" in found.remedy
 
 
 def test_the_app_answers_for_a_series_as_for_the_image_that_it_came_from(

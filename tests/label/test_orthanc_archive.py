@@ -16,7 +16,9 @@ import pytest
 from nibabel.affines import apply_affine
 
 from fedxai.errors import CohortError, RunError
-from fedxai.label.archive import Archive, drawing_of
+from fedxai.intake.dicom.instance import SLICED
+from fedxai.label.archive import Archive
+from fedxai.label.series import drawing_of
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
@@ -92,9 +94,12 @@ def test_nothing_the_archive_says_becomes_a_file_name(archive, uploaded, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{k:06d}.dcm" for k in range(9)]
 
 
-def test_every_series_of_images_is_listed_and_nothing_else(archive, uploaded):
-    assert set(uploaded.values()) <= set(archive.series())
-    assert not set(archive.series(["SEG"])) & set(archive.series())
+def test_every_series_of_a_kind_is_listed_and_nothing_else(archive, orthanc, uploaded, tmp_path):
+    orthanc.upload(SERIES.write_series(tmp_path, SERIES.noise(), modality="CT", patient="other"))
+    ct, mr = archive.images(["CT"]), archive.images(["MR"])
+    assert set(uploaded.values()) <= mr
+    assert len(ct) == 1
+    assert archive.images(SLICED) == ct | mr
 
 
 @pytest.mark.parametrize("orientation", SERIES.ORIENTATIONS)
@@ -188,7 +193,7 @@ def test_what_is_not_a_series_of_the_archive_is_refused(archive, tmp_path):
 
 def test_an_archive_that_is_not_there_is_said():
     with pytest.raises(RunError, match="did not answer"):
-        Archive("http://127.0.0.1:9/dicom-web").series()
+        Archive("http://127.0.0.1:9/dicom-web").images(SLICED)
 
 
 def test_orthanc_draws_the_region_where_it_is(archive, orthanc, tmp_path):

@@ -13,9 +13,11 @@ import pydicom
 import pytest
 
 from fedxai.errors import CohortError
+from fedxai.intake.dicom.display import taken
 from fedxai.intake.volume import Volume
 from fedxai.label import shims
 from fedxai.label.archive import Archive
+from fedxai.label.grids import picture_volume, read_image
 from fedxai.report.dicom_saliency import SaliencyMap
 
 pytest.importorskip("monailabel", reason="no MONAI Label here: pip install 'fedxai-med[label]'")
@@ -24,6 +26,7 @@ shims.apply()
 STORE = importlib.import_module("fedxai.label.archive_store")  # needs the shims
 NOT_FOUND = importlib.import_module("monailabel.interfaces.exception").ImageNotFoundException
 ORTHANC = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("orthanc.py"))))
+PICTURES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_pictures.py"))))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("dicom_series.py"))))
 SEGMENTS = [{"name": "tumour", "idx": 1}, {"name": "œdème", "idx": 2}]
 
@@ -181,6 +184,40 @@ def test_saliency_in_colour_goes_to_the_archive_as_pictures_that_it_draws(desk):
     assert coloured == [(4, 11, 5)]
     assert desk.store.list_images() == [desk.series]
     assert desk.store.get_labeled_images() == []
+
+
+def test_pictures_of_the_archive_are_served_and_get_their_regions_and_saliency(desk):
+    """One of each kind; a model of pictures is not offered the slices, nor the saliency that it stored."""
+    kinds = {PICTURES.write_picture(desk.folder / kind, kind, patient=kind): kind for kind in PICTURES.KINDS}
+    desk.orthanc.upload([desk.folder / kind for kind in PICTURES.KINDS])
+    store = STORE.ArchiveDatastore(Archive(desk.orthanc.dicomweb), desk.folder / "pictures", dimension=2)
+    assert store.list_images() == sorted(kinds)
+    assert desk.store.list_images() == [desk.series]
+    labels = PICTURES.marked()
+    (desk.folder / "drawn.bin").write_bytes(labels.tobytes(order="F"))
+    for series, kind in kinds.items():
+        source = read_series_of(desk, series)
+        image = read_image(Path(store.get_image_uri(series)))
+        assert np.array_equal(image.voxels, picture_volume(taken(source, 0)).voxels)
+        store.save_label(series, str(desk.folder / "drawn.bin"), "final", {"label_info": SEGMENTS, "user": "Müller"})
+        (drawing,) = store.drawings(series)
+        assert np.array_equal(drawing.labels, labels)
+        assert (drawing.reader, drawing.names) == ("Müller", {1: "tumour", 2: "œdème"})
+        seg = read_series_of(desk, store._archive.segmentations(series)[0].SeriesInstanceUID)
+        assert (seg.PatientID, seg.StudyInstanceUID) == (kind, source.StudyInstanceUID)
+        assert np.array_equal(seg.pixel_array[0].T, labels[..., 0] == 1)
+        values = np.zeros(labels.shape)
+        values[5, 11] = 1.0
+        model = "0123456789abcdef" * 4
+        saliency = SaliencyMap(values=values, affine=image.affine, method="occlusion", target="t", model=model)
+        capture = read_series_of(desk, store.store_saliency(series, saliency, form="capture"))
+        assert np.argwhere(np.ptp(capture.pixel_array.astype(int), axis=-1)).tolist() == [[11, 5]]
+    assert store.list_images() == store.get_labeled_images() == sorted(kinds)
+
+
+def read_series_of(desk, series):
+    (instance,) = desk.orthanc.find(SeriesInstanceUID=series)
+    return pydicom.dcmread(io.BytesIO(desk.orthanc.file(instance)))
 
 
 def test_names_are_read_as_viewers_send_them():

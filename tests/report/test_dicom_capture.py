@@ -15,6 +15,7 @@ from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_saliency import SaliencyMap
 from fedxai.report.overlay import TILE, overlay
 
+PICTURES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_pictures.py")))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_series.py")))
 MODEL = "0123456789abcdef" * 4
 IMAGE = SERIES.noise().transpose(2, 1, 0)  # (columns, rows, slices)
@@ -144,6 +145,26 @@ def test_a_map_of_zeros_is_the_image_in_grey(headers):
         red, green, blue = np.moveaxis(capture.pixel_array, -1, 0)
         assert np.array_equal(red, green)
         assert np.array_equal(red, blue)
+
+
+@pytest.mark.parametrize("kind", PICTURES.KINDS)
+def test_of_a_picture_it_is_one_capture_that_names_it(kind, tmp_path):
+    source, image = PICTURES.picture(kind, PatientOrientation=["L", "F"]), PICTURES.noise(12).T[:, :, None]
+    values = np.zeros(image.shape)
+    values[4, 7] = -3.0
+    (capture,) = saliency_as_captures(told(values=values), image, np.eye(4), [source])
+    capture.save_as(tmp_path / "capture.dcm")
+    stored = pydicom.dcmread(tmp_path / "capture.dcm")
+    coloured = np.argwhere(np.ptp(stored.pixel_array.astype(int), axis=-1))
+    assert coloured.tolist() == [[7, 4]]
+    low, high = np.percentile(image, (0.5, 99.5))
+    grey = (np.clip((image[..., 0].T - low) / (high - low), 0, 1) * 255).round()
+    assert np.abs(np.delete(stored.pixel_array[..., 0] - grey, 7, axis=0)).max() <= 1
+    assert stored.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert (stored.StudyInstanceUID, stored.PatientID) == (source.StudyInstanceUID, source.PatientID)
+    assert stored.PatientOrientation == ["L", "F"]
+    assert "FrameOfReferenceUID" not in stored
+    assert "ImagePositionPatient" not in stored
 
 
 def test_a_map_or_an_image_of_another_grid_is_refused(headers):

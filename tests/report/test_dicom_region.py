@@ -16,6 +16,7 @@ from pydicom.valuerep import PersonName
 from fedxai.errors import CohortError, SettingsError
 from fedxai.report.dicom_region import Drawing, person, region_as_seg
 
+PICTURES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_pictures.py")))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_series.py")))
 NAMES = {2: "tumour, left", 5: "œdème"}
 MODEL = "0123456789abcdef" * 4
@@ -134,6 +135,39 @@ def test_an_incomplete_series_is_refused(headers):
     slices = sorted(headers["oblique"], key=lambda header: header.InstanceNumber)
     with pytest.raises(CohortError, match="no regular grid"):
         region_as_seg(Drawing(labels=labels, affine=affine, names=NAMES, reader="R"), slices[:4] + slices[5:])
+
+
+@pytest.mark.parametrize("kind", PICTURES.KINDS)
+def test_on_a_picture_it_is_the_pictures_pixels_and_names_the_picture(kind, tmp_path):
+    """Read by pydicom alone, a frame a segment; and by highdicom, who must find it by the picture's own UID."""
+    from highdicom.seg import segread
+
+    source, labels = PICTURES.picture(kind), PICTURES.marked()
+    del source.PixelData
+    drawing = Drawing(labels=labels, affine=np.eye(4), names={1: "tumour, left", 2: "œdème"}, reader="Müller^A")
+    region_as_seg(drawing, [source]).save_as(tmp_path / "seg.dcm")
+    stored = pydicom.dcmread(tmp_path / "seg.dcm")
+    for number, frame in enumerate(stored.pixel_array, start=1):
+        assert np.array_equal(frame.T, labels[..., 0] == number)
+    assert [segment.SegmentLabel for segment in stored.SegmentSequence] == ["tumour, left", "œdème"]
+    assert (stored.ContentCreatorName.family_name, stored.PatientID) == ("Müller A", source.PatientID)
+    assert stored.StudyInstanceUID == source.StudyInstanceUID
+    assert "FrameOfReferenceUID" not in stored
+    (series,) = stored.ReferencedSeriesSequence
+    frames = (group.DerivationImageSequence[0] for group in stored.PerFrameFunctionalGroupsSequence)
+    named = [*series.ReferencedInstanceSequence, *(one for frame in frames for one in frame.SourceImageSequence)]
+    assert series.SeriesInstanceUID == source.SeriesInstanceUID
+    assert {one.ReferencedSOPInstanceUID for one in named} == {source.SOPInstanceUID}
+    assert {one.ReferencedSOPClassUID for one in named} == {source.SOPClassUID}
+    read = segread(tmp_path / "seg.dcm").get_pixels_by_source_instance([source.SOPInstanceUID], combine_segments=True)
+    assert np.array_equal(read[0].T, labels[..., 0])
+
+
+def test_a_drawing_of_another_picture_is_refused():
+    for other in (PICTURES.marked()[1:], PICTURES.marked().transpose(1, 0, 2)):
+        drawing = Drawing(labels=other, affine=np.eye(4), names={1: "a", 2: "b"}, reader="R")
+        with pytest.raises(CohortError, match="pixels of the picture"):
+            region_as_seg(drawing, [PICTURES.picture("DX")])
 
 
 @pytest.mark.parametrize(

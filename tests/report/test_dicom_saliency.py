@@ -12,6 +12,7 @@ import pytest
 from fedxai.errors import CohortError, ExplanationError, SettingsError
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
 
+PICTURES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_pictures.py")))
 SERIES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "label" / "dicom_series.py")))
 MODEL = "0123456789abcdef" * 4
 
@@ -103,3 +104,8 @@ def test_what_cannot_be_read_rightly_is_refused_when_made(change, error, said):
 def test_a_map_of_another_grid_is_refused(headers):
     with pytest.raises(CohortError, match="does not lie on the grid"):
         saliency_as_map(told(values=told().values[:, 1:]), headers)
+
+
+def test_of_a_picture_another_form_is_named():
+    with pytest.raises(CohortError, match="take form capture"):
+        saliency_as_map(told(), [PICTURES.picture("MG")])

@@ -44,8 +44,17 @@ class Archive:
         Raises:
             RunError: the archive does not answer.
         """
-        found = (one for modality in modalities for one in self._series(modality))
+        found = (one for modality in modalities for one in self._series(Modality=modality))
         return {str(one.SeriesInstanceUID) for one in found if not of_our_making(one)}
+
+    def has(self, image: str, modalities: Sequence[str]) -> bool:
+        """Whether a name is one of :meth:`images`, without listing them.
+
+        Raises:
+            RunError: the archive does not answer.
+        """
+        found = self._series(SeriesInstanceUID=image) if is_uid(image) else ()
+        return any(one.get("Modality") in modalities and not of_our_making(one) for one in found)
 
     def fetch(self, series: str, folder: Path) -> Series:
         """Bring a series into an empty or new folder, files by number; nothing the archive says becomes a name.
@@ -69,11 +78,8 @@ class Archive:
         """
         if not is_uid(series):
             raise CohortError("A series must be named by its SeriesInstanceUID, digits and dots.")
-        filters = {"SeriesInstanceUID": series}
-        for item in self._ask(self._client.search_for_series, search_filters=filters):
-            dataset = Dataset.from_json(item)
-            if str(dataset.SeriesInstanceUID) == series:
-                return str(dataset.StudyInstanceUID)
+        for one in self._series(SeriesInstanceUID=series):
+            return str(one.StudyInstanceUID)
         raise CohortError("The archive has no such series.")
 
     def store(self, first: Any, *more: Any) -> str:
@@ -112,7 +118,7 @@ class Archive:
     def _drawn_on(self, **within: str) -> dict[tuple[str, str], frozenset[str]]:
         """Per series of SEGs that is there now, and its study, the series that it was drawn on."""
         found: dict[tuple[str, str], frozenset[str]] = {}
-        for one in self._series("SEG", **within):
+        for one in self._series(Modality="SEG", **within):
             uid, study = str(one.SeriesInstanceUID), str(one.StudyInstanceUID)
             if uid not in self._referenced:
                 items = self._ask(self._client.retrieve_series_metadata, study, uid)
@@ -121,11 +127,12 @@ class Archive:
             found[uid, study] = self._referenced[uid]
         return found
 
-    def _series(self, modality: str, **within: str) -> Iterator[Dataset]:
-        """Series of one kind, and what else they must have, by keyword."""
-        filters = {"Modality": modality, **within}
+    def _series(self, **filters: str) -> Iterator[Dataset]:
+        """Series with these attributes, by keyword; whatever else an archive answers is passed over."""
         for item in self._ask(self._client.search_for_series, fields=["Manufacturer"], search_filters=filters):
-            yield Dataset.from_json(item)
+            found = Dataset.from_json(item)
+            if all(str(found.get(name, value)) == value for name, value in filters.items()):
+                yield found
 
     def _ask(self, question: Any, *args: Any, **kwargs: Any) -> Any:
         try:

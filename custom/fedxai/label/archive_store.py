@@ -85,7 +85,7 @@ class ArchiveDatastore(LocalDatastore):
             ImageNotFoundException: the archive has no such series of images.
             CohortError: the series is not one volume or picture.
         """
-        if image_id not in self._archive.images(self._modalities):
+        if not self._archive.has(image_id, self._modalities):
             raise ImageNotFoundException("The archive has no such series of images.")
         with self._bringing:
             if image_id not in self._datastore.objects or not (self._files / image_id).is_dir():

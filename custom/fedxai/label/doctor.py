@@ -20,12 +20,15 @@ from fedxai.label.archive import Archive, reads_series
 from fedxai.label.grids import IMAGES
 from fedxai.label.launch import search_path
 from fedxai.label.model_watch import admit
+from fedxai.label.series import MODALITIES
+from fedxai.label.served import dimension_of
 from fedxai.label.settings import ServerSettings
 from fedxai.preflight import Finding
 
 PACKAGE = "fedxai-med"
 _WITHOUT_DEPENDENCIES = (Requirement("monailabel==0.8.5"), Requirement("pydicom-seg==0.4.1"))
 _TIMEOUT = 10
+_KINDS = {2: "radiographs or other pictures", 3: "CT, MR or PET slices"}  # by the dimension of a model's images
 _REMEDIES = {
     "shims": shims.INSTALL,
     "tokens": "remove the file and issue the tokens again",
@@ -49,7 +52,7 @@ def examine(settings: ServerSettings, model: Callable[[], Bundle], *, site: Path
         ("state folder", lambda: state(settings)),
         ("tokens", lambda: tokens(settings)),
         ("model", lambda: approved(model(), site)),
-        ("studies", lambda: studies(settings)),
+        ("studies", lambda: studies(settings, lambda: dimension_of(model()))),
     ]
     return [_answer(name, check) for name, check in checks]
 
@@ -124,17 +127,23 @@ def approved(bundle: Bundle, site: Path | None) -> Finding:
     return Finding("model", f"{bundle.name} {bundle.digest[:12]}, approved")
 
 
-def studies(settings: ServerSettings) -> Finding:
-    """There is something to serve, and it can be read."""
+def studies(settings: ServerSettings, dimension: Callable[[], int]) -> Finding:
+    """There is something to serve, and it can be read.
+
+    Args:
+        settings: what would be served.
+        dimension: of the model's images, which says what of a folder of DICOM files is served.
+    """
     if settings.archive:
         reply = requests.get(f"{settings.studies.rstrip('/')}/series", params={"limit": 1}, timeout=_TIMEOUT)
         wrong = "" if reply.ok else "check the address, and the archive's DICOMweb plugin and password"
         return Finding("studies", f"the archive answers {reply.status_code}", wrong)
     folder = Path(settings.studies)
     if folder.is_dir() and reads_series(settings.studies):
-        series = len(Archive(settings.studies).series())
-        remedy = "" if series else "--studies must name a folder with whole CT, MR or PET series; others are not served"
-        return Finding("studies", f"{series} series of CT, MR or PET in DICOM files", remedy)
+        kind = _KINDS[axes := dimension()]
+        series = len(Archive(settings.studies).images(MODALITIES[axes]))
+        remedy = "" if series else f"--studies must name a folder with {kind}; to this model others are not served"
+        return Finding("studies", f"{series} series of {kind} in DICOM files", remedy)
     images = [path for path in folder.iterdir() if path.name.endswith(IMAGES)] if folder.is_dir() else []
     if not images:
         remedy = f"--studies must name a folder that holds {', '.join(IMAGES)} files, or series of DICOM"

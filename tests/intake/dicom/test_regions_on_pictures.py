@@ -100,6 +100,16 @@ def test_a_seg_on_a_radiograph_is_its_region(writer, take):
     assert not any("SEG" in note for note in done.notes)
 
 
+def test_a_seg_that_repeats_the_pixel_spacing_is_read(writer, take):
+    """As highdicom writes it on a picture that says one: without a SliceThickness, which its own reader wants."""
+    paths = [_picture(writer, number, PixelSpacing=[0.2, 0.1]) for number in range(3)]
+    seg = pydicom.dcmread(_seg(paths[0], _marked()))
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert "SliceThickness" not in measures
+    _, regions = take()
+    np.testing.assert_array_equal(regions[_pixels(paths[0])], 255 * _marked()[0])
+
+
 def test_structures_are_chosen_by_name(writer, take):
     paths = [_picture(writer, number) for number in range(3)]
     both = np.stack([_marked(), np.roll(_marked(), 8, axis=1)], axis=-1)

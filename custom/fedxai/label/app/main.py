@@ -71,9 +71,7 @@ class FedxaiLabelApp(MONAILabelApp):
     def init_datastore(self) -> Any:
         """See MONAI Label: the images, with readers kept apart."""
         if reads_series(self.studies):
-            store: Any = ReadersArchive(
-                open_archive(self.studies), _cache(), dimension=self.watch.current().dimension
-            )
+            store: Any = ReadersArchive(open_archive(self.studies), _cache(), dimension=self.watch.current().dimension)
         else:
             store = ReadersFolder(
                 self.studies,

@@ -81,6 +81,20 @@ def test_the_readme_says_the_line_that_installs_it(repository):
     assert shims.INSTALL in (repository / "README.md").read_text()
 
 
+@pytest.mark.parametrize("told", [(), ("--allow-burned-in",)])
+def test_pictures_with_text_are_served_only_where_that_is_said(monkeypatch, tmp_path, told):
+    from typer.testing import CliRunner
+
+    from fedxai.cli import app
+
+    served = []
+    monkeypatch.setattr("fedxai.label.launch.serve", served.append)
+    line = ["label", "serve", "--model", "m", "--studies", str(tmp_path), "--state", str(tmp_path / "state"), *told]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert served[0].conf.get("allow_burned_in") == ("true" if told else None)
+
+
 @pytest.mark.parametrize("command", ["serve", "doctor", "token"])
 def test_without_the_extra_each_command_says_how_to_install_it(monkeypatch, command):
     from typer.testing import CliRunner

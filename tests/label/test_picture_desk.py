@@ -182,6 +182,22 @@ def test_a_series_that_is_refused_says_why_and_the_others_go_on(site):
     assert told["params"]["method"] == "expected_gradients"
 
 
+@pytest.mark.parametrize("allowed", ["", "true"])
+def test_an_ultrasound_is_served_where_somebody_looked_at_the_pictures(
+    allowed, untrained, reading_app, tmp_path, monkeypatch
+):
+    from monailabel.config import settings
+
+    monkeypatch.setattr(settings, "MONAI_LABEL_DICOMWEB_CACHE_PATH", str(tmp_path / "archive"))
+    image = PICTURES.write_picture(tmp_path / "us", "US", BurnedInAnnotation=None)
+    app = reading_app(tmp_path / "room", model=untrained(MODEL), images=[tmp_path / "us"], allow_burned_in=allowed)
+    if allowed:
+        assert app.infer({"model": "prediction", "image": image})["params"]["probabilities"]
+    else:
+        with pytest.raises(CohortError, match="give --allow-burned-in"):
+            app.datastore().get_image_uri(image)
+
+
 def test_each_model_is_offered_what_it_can_read_and_the_preflight_counts_it(site):
     SERIES.write_series(site.folder / "slices", SERIES.noise())
     assert len(site.store.list_images()) == PATIENTS

@@ -101,3 +101,22 @@ def test_slices_are_for_models_of_volumes_and_all_else_for_models_of_pictures(tm
     assert not set(MODALITIES[2]) & set(MODALITIES[3])
     SERIES.write_series(tmp_path, SERIES.noise())
     assert isinstance(read_series(tmp_path), SlicedSeries)
+
+
+def test_pictures_that_may_show_a_name_come_in_where_somebody_looked(tmp_path):
+    PICTURES.picture("US", BurnedInAnnotation=None).save_as(tmp_path / "0.dcm", enforce_file_format=True)
+    with pytest.raises(CohortError, match="Modality says ultrasound.*give --allow-burned-in"):
+        read_series(tmp_path)
+    assert isinstance(read_series(tmp_path, allow_burned_in=True), PictureSeries)
+
+
+def test_a_file_that_lacks_what_may_be_empty_gets_its_region_too(tmp_path):
+    picture = PICTURES.picture("DX")
+    for name in ("PatientID", "PatientBirthDate", "StudyDate", "ReferringPhysicianName"):
+        picture.pop(name, None)
+    series = read(tmp_path, picture)
+    labels = PICTURES.marked()
+    drawing = Drawing(labels=labels, affine=series.volume().affine, names={1: "a", 2: "b"}, reader="R")
+    seg = region_as_seg(drawing, series.headers())
+    assert seg.PatientID in (None, "")
+    assert np.array_equal(drawing_of(seg, series, series.volume()).labels, labels)

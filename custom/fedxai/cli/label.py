@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `fedxai label` commands: the server that radiologists reach from 3D Slicer and OHIF, and what goes with it."""
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedxai.cli.label_feedback import ALLOW, register
 from fedxai.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Cases predicted or explained at a time.")] = 1,
     upload_mb: Annotated[int, typer.Option(min=1, help="Largest request in MB.")] = 512,
     unpacked_mb: Annotated[int, typer.Option(min=1, help="Largest image in MB once it is unpacked.")] = 2048,
+    allow_burned_in: ALLOW = False,
     site: SITE = None,
     state: STATE = None,
     conf: Annotated[list[str] | None, typer.Option(help="Further setting of the app, NAME=VALUE; repeatable.")] = None,
@@ -73,7 +73,11 @@ def serve(
         origins=tuple(origin or ()),
         open=tuple(open_ or ()),
         bounds={"workers": workers, "upload": upload_mb * 2**20, "unpacked": unpacked_mb * 2**20},
-        conf={**({"site": str(site.resolve())} if site else {}), **dict(_pair(text) for text in conf or ())},
+        conf={
+            **({"site": str(site.resolve())} if site else {}),
+            **({"allow_burned_in": "true"} if allow_burned_in else {}),
+            **dict(_pair(text) for text in conf or ()),
+        },
         app=app_folder,
     )
     serve(settings)
@@ -166,5 +170,4 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-if importlib.util.find_spec("fedxai.cli.label_feedback"):
-    importlib.import_module("fedxai.cli.label_feedback").register(app)
+register(app)

@@ -11,6 +11,9 @@ STUDIES = Annotated[
     Path,
     typer.Argument(metavar="STUDIES", help="Folder that was served; of DICOM series, 'archive' in the server's state."),
 ]
+ALLOW = Annotated[
+    bool, typer.Option("--allow-burned-in", help="Take DICOM pictures that may have text burnt in; look at them first.")
+]
 
 
 class RuleName(str, Enum):
@@ -36,6 +39,7 @@ def export(
         str | None,
         typer.Option(help="URL of the archive, or the folder of DICOM series: what other workstations drew too."),
     ] = None,
+    allow_burned_in: ALLOW = False,
 ) -> None:
     """Make what readers drew the cohort's regions, and what they corrected its labels, for the next round.
 
@@ -47,7 +51,8 @@ def export(
 
     if dicomweb:
         check_installed()
-    done = exported(studies, cohort, rule=rule.value, archive=open_archive(dicomweb) if dicomweb else None)
+    archive = open_archive(dicomweb, allow_burned_in=allow_burned_in) if dicomweb else None
+    done = exported(studies, cohort, rule=rule.value, archive=archive)
     typer.echo(
         f"{done.images} images with feedback: {done.regions} regions, {done.labels} corrected labels in "
         f"{cohort.name}; {done.differing} with readers who differ on the class, {done.unknown} not in the cohort"

@@ -27,11 +27,13 @@ class Archive:
     Args:
         place: root of its DICOMweb service, or the folder.
         session: a :class:`requests.Session` that knows how to log in, where the archive asks for it.
+        allow_burned_in: bring also pictures that may have text burnt in.
     """
 
-    def __init__(self, place: str, *, session: Any = None) -> None:
+    def __init__(self, place: str, *, session: Any = None, allow_burned_in: bool = False) -> None:
         web = place.startswith(_WEB)
         self._client: Any = _over_the_web(place, session) if web else DicomFolder(Path(place))
+        self._allow_burned_in = allow_burned_in
         self._remedy = "is it running?" if web else "may its files be read and written?"
         self._referenced: dict[str, frozenset[str]] = {}  # of a SEG that is stored, nothing changes any more
 
@@ -67,7 +69,15 @@ class Archive:
         folder.mkdir(parents=True, exist_ok=True)
         for number, dataset in enumerate(self._ask(self._client.retrieve_series, study, series)):
             dataset.save_as(folder / f"{number:06d}.dcm", enforce_file_format=True)
-        return read_series(folder)
+        return self.read(folder)
+
+    def read(self, folder: Path) -> Series:
+        """Read a series that was brought before.
+
+        Raises:
+            CohortError: as :meth:`fetch`.
+        """
+        return read_series(folder, allow_burned_in=self._allow_burned_in)
 
     def study_of(self, series: str) -> str:
         """Study that a series belongs to.
@@ -142,11 +152,12 @@ class Archive:
             raise RunError(f"The archive did not answer ({type(error).__name__}); {self._remedy}") from None
 
 
-def open_archive(place: str) -> Archive:
+def open_archive(place: str, *, allow_burned_in: bool = False) -> Archive:
     """The archive that a site serves, with the name and password of MONAI Label's settings where it asks for them.
 
     Args:
         place: root of its DICOMweb service, or a folder of DICOM files.
+        allow_burned_in: bring also pictures that may have text burnt in.
     """
     import requests
     from monailabel.config import settings
@@ -154,7 +165,7 @@ def open_archive(place: str) -> Archive:
     session = requests.Session()
     if settings.MONAI_LABEL_DICOMWEB_USERNAME and settings.MONAI_LABEL_DICOMWEB_PASSWORD:
         session.auth = (settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD)
-    return Archive(place.rstrip("/"), session=session)
+    return Archive(place.rstrip("/"), session=session, allow_burned_in=allow_burned_in)
 
 
 def reads_series(studies: str) -> bool:

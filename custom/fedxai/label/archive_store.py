@@ -23,7 +23,7 @@ from fedxai.label.bands import is_band
 from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import Drawn
 from fedxai.label.grids import read_drawing, read_image
-from fedxai.label.series import MODALITIES, Series, drawing_of, read_series
+from fedxai.label.series import MODALITIES, Series, drawing_of
 from fedxai.report.dicom_capture import saliency_as_captures
 from fedxai.report.dicom_region import Drawing, region_as_seg
 from fedxai.report.dicom_saliency import SaliencyMap, saliency_as_map
@@ -110,7 +110,7 @@ class ArchiveDatastore(LocalDatastore):
             ImageNotFoundException: the archive has no such series of images.
         """
         self.get_image_uri(image_id)
-        return read_series(self._files / image_id)
+        return self._archive.read(self._files / image_id)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Keep a label map here, and as DICOM SEG in the archive where it is a reader's final word.

@@ -27,6 +27,17 @@ from fedxai.report.dicom_region import Drawing
 
 MODALITIES = {2: PICTURED, 3: SLICED}  # of what is served, by the dimension of the model's images
 _LONGEST_NAME = 64
+_MAY_BE_EMPTY = (  # type 2 in modules Patient and General Study, which whatever is written back repeats
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
 _PLACING = ("ImagePositionPatient", "ImageOrientationPatient", "PerFrameFunctionalGroupsSequence")
 
 
@@ -122,13 +133,17 @@ class PictureSeries(Series):
             return taken(read_image(self.path), 0)
 
 
-def read_series(folder: Path) -> Series:
+def read_series(folder: Path, *, allow_burned_in: bool = False) -> Series:
     """Read the files of one series in a folder.
+
+    Args:
+        folder: where they lie.
+        allow_burned_in: take pictures that may have text burnt in.
 
     Raises:
         CohortError: they are not one volume or one picture, or names may be burnt into the pictures.
     """
-    instances = [read_instance(path, allow_burned_in=False) for path in sorted(folder.glob("*.dcm"))]
+    instances = [read_instance(path, allow_burned_in=allow_burned_in) for path in sorted(folder.glob("*.dcm"))]
     if reasons := [instance.reason for instance in instances if instance.reason]:
         raise CohortError(reasons[0])
     pictured = any(instance.modality in PICTURED for instance in instances)
@@ -195,8 +210,13 @@ def drawing_of(seg: Dataset, series: Series, image: Volume, *, segments: Collect
 
 
 def _headers(paths: Iterable[Path]) -> list[Dataset]:
+    """Of whole headers, what must be there and may be empty is there, empty where a file lacks it."""
     with in_silence():
-        return [pydicom.dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths)]
+        headers: list[Dataset] = [pydicom.dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(paths)]
+    for header in headers:
+        for name in _MAY_BE_EMPTY:
+            header.setdefault(name, None)
+    return headers
 
 
 def _shown(text: object) -> str:

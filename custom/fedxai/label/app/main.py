@@ -33,7 +33,8 @@ class FedxaiLabelApp(MONAILabelApp):
         app_dir: folder of the app, where MONAI Label writes its logs.
         studies: folder of images or of DICOM series, or URL of a DICOMweb archive.
         conf: ``model`` (run or bundle), ``which`` (``best``, ``last``), ``site`` (the site's ``local/`` folder, with
-            its list of approved bundles), ``device``, ``cohort`` (the cohort that the images are of, for training).
+            its list of approved bundles), ``device``, ``cohort`` (the cohort that the images are of, for training),
+            ``allow_burned_in`` (``true``: also DICOM pictures that may have text burnt in).
 
     Raises:
         FedxaiError: the model cannot be served, or a setting is missing.
@@ -71,7 +72,8 @@ class FedxaiLabelApp(MONAILabelApp):
     def init_datastore(self) -> Any:
         """See MONAI Label: the images, with readers kept apart."""
         if reads_series(self.studies):
-            store: Any = ReadersArchive(open_archive(self.studies), _cache(), dimension=self.watch.current().dimension)
+            archive = open_archive(self.studies, allow_burned_in=self.conf.get("allow_burned_in") == "true")
+            store: Any = ReadersArchive(archive, _cache(), dimension=self.watch.current().dimension)
         else:
             store = ReadersFolder(
                 self.studies,

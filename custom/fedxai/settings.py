@@ -29,12 +29,12 @@ class GuidanceSettings(_Settings):
         (), description="relevance: the network's own relevance against the region; energy: -log E; none: plain."
     )
     relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
-    energy_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the energy term when full.")
+    energy_weight: Annotated[float, Field(gt=0)] = Field(0.7, description="Weight of the energy term when full.")
     energy_from: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.6, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
+        0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
     )
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
-    energy_every: Positive = Field(2, description="The energy term counts in every so many-th step.")
+    energy_every: Positive = Field(1, description="The energy term counts in every so many-th step.")
 
 
 class TrainSettings(_Settings):

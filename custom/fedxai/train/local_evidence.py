@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Local evidence: a network that explains itself, because each cell sees only its own surroundings."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from fedxai.errors import BundleError
+
+_RELU = math.sqrt(2 / (1 - 1 / math.pi))  # one over the standard deviation of a standard normal number's ReLU
+_TINY = 1e-4
 
 
 class LocalEvidence(nn.Module):
@@ -17,11 +19,10 @@ class LocalEvidence(nn.Module):
 
     ``f = sum_c w_c e_c``, ``w_c = sigmoid(a_c)^p / sum_d sigmoid(a_d)^p``: e_c ``(K,)`` is the evidence, a_c the
     relevance logit of cell c and p the sharpness. With p = 1 hundreds of cells of small relevance together weigh as
-    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell. The
-    head also sees where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
-    Group normalisation takes one mean and variance a group over the whole image, so a cell also feels the image's
-    overall brightness and contrast, and nothing of where they come from; ``norm=None`` closes that path too, and
-    trains much more slowly.
+    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell, for
+    nothing is normalised over the image: its kernels are standardised instead. (Group normalisation takes its mean and
+    variance from the whole image, and a fifth of the relevance then lies where they come from.) The head also sees
+    where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
 
     Args:
         spatial_dims: 2 or 3.
@@ -31,7 +32,6 @@ class LocalEvidence(nn.Module):
         strides: of each convolution.
         hidden: channels of the head's hidden layer.
         sharpness: p, above 0.
-        norm: MONAI's name of a normalisation and its settings, or None.
 
     Shapes: ``(B, C, *spatial)`` to logits ``(B, K)``; ``relevance`` (a module of the network) puts out
     ``(B, 1, *cells)``.
@@ -40,7 +40,8 @@ class LocalEvidence(nn.Module):
         BundleError: when channels and strides differ in number or are empty, or the sharpness is not above 0.
 
     Source: a relative of BagNet (Brendel and Bethge 2019, arXiv:1904.00760) and of attention-based multiple
-    instance learning (Ilse et al. 2018, arXiv:1802.04712), with the relevance open to supervision.
+    instance learning (Ilse et al. 2018, arXiv:1802.04712), with the relevance open to supervision; kernels as in
+    Brock et al. 2021, arXiv:2101.08692.
 
     Example:
         >>> LocalEvidence(spatial_dims=2, in_channels=1, classes=3, channels=[8], strides=[2])(
@@ -48,7 +49,7 @@ class LocalEvidence(nn.Module):
         torch.Size([2, 3])
     """
 
-    def __init__(  # noqa: PLR0913  a bundle builds it from a configuration, by name
+    def __init__(
         self,
         *,
         spatial_dims: int,
@@ -58,7 +59,6 @@ class LocalEvidence(nn.Module):
         strides: Sequence[int],
         hidden: int = 64,
         sharpness: float = 1.0,
-        norm: str | tuple[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         if not channels or len(channels) != len(strides):
@@ -68,13 +68,10 @@ class LocalEvidence(nn.Module):
         if sharpness <= 0:
             raise BundleError(f"sharpness must be above 0, got {sharpness}")
         self.sharpness = sharpness
-        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
+        standardised, convolution = {2: (Standardised2d, nn.Conv2d), 3: (Standardised3d, nn.Conv3d)}[spatial_dims]
         layers: list[nn.Module] = []
         for given, made, stride in zip([in_channels, *channels], channels, strides, strict=False):
-            layers.append(convolution(given, made, 3, stride, 1, bias=norm is None))
-            if norm is not None:
-                layers.append(get_norm_layer(norm, spatial_dims=spatial_dims, channels=made))
-            layers.append(nn.ReLU())
+            layers += [standardised(given, made, 3, stride, 1), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.hidden = nn.Sequential(convolution(channels[-1] + spatial_dims + 1, hidden, 1), nn.ReLU())
         self.evidence = convolution(hidden, classes, 1)
@@ -102,6 +99,29 @@ class LocalEvidence(nn.Module):
         nn.init.normal_(self.evidence.weight, std=0.05)
         nn.init.normal_(self.relevance.weight, std=0.1)
         nn.init.constant_(self.relevance.bias, -1.0)  # pyright: ignore[reportArgumentType]
+
+
+class _Standardised(nn.modules.conv._ConvNd):
+    """A convolution whose kernels have mean 0 and keep the size of a signal that went through a ReLU, and a gain."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; every gain is 1."""
+        super().reset_parameters()
+        self.gain = nn.Parameter(self.weight.new_ones(len(self.weight), *[1] * (self.weight.ndim - 1)))
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve with ``gain * sqrt(2 / (1 - 1 / pi)) * (w - mean) / (std * sqrt(n))``, n the numbers of a kernel."""
+        variance, mean = torch.var_mean(weight, dim=tuple(range(1, weight.ndim)), keepdim=True, correction=0)
+        scale = _RELU * torch.rsqrt(variance * weight[0].numel() + _TINY)
+        return super()._conv_forward(input, self.gain * scale * (weight - mean), bias)  # pyright: ignore
+
+
+class Standardised2d(_Standardised, nn.Conv2d):
+    """See :class:`_Standardised`."""
+
+
+class Standardised3d(_Standardised, nn.Conv3d):
+    """See :class:`_Standardised`."""
 
 
 def _position(features: Tensor) -> Tensor:

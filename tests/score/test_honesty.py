@@ -73,6 +73,21 @@ def test_grey_keeps_the_mean_and_nothing_else(batch):
     assert value(battery(Looks(8), batch), "drop_grey") == pytest.approx(0.0, abs=1e-6)
 
 
+def test_an_input_range_from_minus_one_to_one_changes_no_answer(batch):
+    """Of a model of the mark: occlusion, places of the body and blank surroundings all depend on what is black."""
+
+    class Scaled(Looks):
+        def forward(self, image):
+            return super().forward((image + 1) / 2)
+
+    told = battery(Looks(36), batch)
+    asked = HonestyBattery(Scaled(36), limit=100, black=-1.0)
+    asked.add({**batch, "image": 2 * batch["image"] - 1})
+    scaled = asked.result()
+    for name in told.figures:
+        assert value(scaled, name) == pytest.approx(value(told, name), abs=0.01), name
+
+
 def test_the_limit_and_cases_without_a_region_are_kept_to(batch):
     assert battery(Looks(8), batch, limit=3).cases == 3
     assert battery(Looks(8), {**batch, "has_region": torch.zeros(12, dtype=torch.bool)}) is None

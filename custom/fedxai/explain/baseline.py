@@ -21,10 +21,10 @@ class AgainstBaseline(Method):
 
     Args:
         baseline: ``black``: the lower end of the network's input range, 0 where nobody says another; ``mean``: the
-            mean image of the background set; ``blurred``: the image itself behind a Gaussian
-            whose standard deviation is 1/8 of each axis, with the border repeated. The name of the method says the
-            baseline where it is not black, and the method is known by that name too (``occlusion_blurred``), so that
-            maps of several baselines stand side by side and the influence of the baseline is reported.
+            mean image of the background set; ``blurred``: the image itself behind a Gaussian whose standard deviation
+            is 1/8 of each axis, with the border repeated. The name of the method says the baseline where it is not
+            black, and the method is known by that name too (``occlusion_blurred``), so that maps of several baselines
+            stand side by side and the influence of the baseline is reported.
 
     Raises:
         SettingsError: when the baseline is none of these.

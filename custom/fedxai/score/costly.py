@@ -27,17 +27,25 @@ class CostlyQuestions:
         trust_cases: cases of the trust tests, of each class.
         honesty_cases: cases of the honesty battery, of each class.
         seed: of everything drawn.
+        black: the lower end of the network's input range.
     """
 
     def __init__(
-        self, network: nn.Module, *, classes: Sequence[int], trust_cases: int, honesty_cases: int, seed: int
+        self,
+        network: nn.Module,
+        *,
+        classes: Sequence[int],
+        trust_cases: int,
+        honesty_cases: int,
+        seed: int,
+        black: float = 0.0,
     ) -> None:
         self._network, self._seed = network, seed
         kinds = list(classes) or [None]
         # one seed for all: the classes of a segmentation are then asked about in the same cases
         self._samples = {kind: Sample(trust_cases, seed=seed) for kind in kinds}
         self._batteries = {
-            kind: HonestyBattery(network, limit=honesty_cases, of_class=kind, seed=seed) for kind in kinds
+            kind: HonestyBattery(network, limit=honesty_cases, of_class=kind, black=black, seed=seed) for kind in kinds
         }
         self._passes = 0
 

@@ -105,7 +105,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     ask = {"target_layer": target_layer, "background": background, "black": black}
     tallies = _tallies(chosen)
     of_class = {index: _tallies(chosen) for index in classes}
-    costly = CostlyQuestions(network, classes=classes, trust_cases=trust_cases, honesty_cases=honesty_cases, seed=seed)
+    counts = {"trust_cases": trust_cases, "honesty_cases": honesty_cases}
+    costly = CostlyQuestions(network, classes=classes, seed=seed, black=black, **counts)
     places = PlaceTally()
     cases = passes = 0
     for batch in batches:

@@ -50,13 +50,16 @@ class HonestyBattery:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
         limit: at most so many cases are asked about, drawn at random from all that have a region.
         of_class: of a segmentation, the class whose cases are asked about.
+        black: the lower end of the network's input range, with which occlusion and blanking hide.
         seed: of the cases and places that are drawn.
     """
 
-    def __init__(self, network: nn.Module, *, limit: int, of_class: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, network: nn.Module, *, limit: int, of_class: int | None = None, black: float = 0.0, seed: int = 0
+    ) -> None:
         self.passes = 0
         self._network = network
-        self._of_class = of_class
+        self._of_class, self._black = of_class, black
         self._sample = Sample(limit, seed=seed, with_region=True)
         self._random = np.random.default_rng(seed)
         self.values: dict[str, list[float]] = defaultdict(list)
@@ -96,7 +99,7 @@ class HonestyBattery:
         elsewhere = _filled(image, moved)
         grey = torch.where(region, image[region.expand_as(image)].mean(), image)
         swapped = image if partner is None else torch.where(around, image, partner)
-        blank = torch.where(around, image, torch.zeros_like(image))
+        blank = torch.where(around, image, self._black)
         questions = torch.cat([image, body, elsewhere, grey, swapped, blank])
         answers = logits(self._network, questions.to(device_of(self._network))).cpu()
         question = Question.about(answers[:1], None if self._of_class is None else torch.tensor([self._of_class]))
@@ -107,7 +110,8 @@ class HonestyBattery:
         unknown = {"drop_elsewhere": not moved.any(), "swap_kept": partner is None}
         for name, value in values.items():
             self.values[name].append(float("nan") if unknown.get(name) else float(value))
-        occluded = explain_batch(self._network, image, targets=question.classes, methods=[_occlusion(image)])
+        ask = {"targets": question.classes, "methods": [_occlusion(image)], "black": self._black}
+        occluded = explain_batch(self._network, image, **ask)
         self.passes += 1 + occluded.passes + occluded.forwards
         reached = explain_batch(_AddsUp(), region.float(), targets=0, methods=[_occlusion(image)])
         mass, ceiling = (_share(found.maps["occlusion"], region) for found in (occluded, reached))
@@ -125,7 +129,7 @@ class HonestyBattery:
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
-        body = (image.amax(dim=1, keepdim=True) > 0.05) & ~around
+        body = (image.amax(dim=1, keepdim=True) > self._black + 0.05) & ~around
         axes = tuple(range(2, image.ndim))
         best, overlap = torch.zeros_like(region), 0.5
         for _ in range(30):

@@ -20,10 +20,13 @@ from fedxai.intake.dicom.plan import Choice
 from fedxai.intake.dicom.take import DicomSettings, take_dicom
 from fedxai.intake.table import Columns
 from fedxai.intake.taking import IntakeSettings
+from fedxai.label import names
 from fedxai.label.access import LOCAL
 from fedxai.label.archive import Archive
+from fedxai.label.dicom_folder import DicomFolder
 from fedxai.label.doctor import studies
 from fedxai.label.grids import read_image, write_answer
+from fedxai.label.refusals import NotFound
 from fedxai.label.settings import ServerSettings
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
@@ -196,6 +199,38 @@ def test_an_ultrasound_is_served_where_somebody_looked_at_the_pictures(
     else:
         with pytest.raises(CohortError, match="give --allow-burned-in"):
             app.datastore().get_image_uri(image)
+
+
+def test_a_picture_that_was_let_in_once_is_judged_again_by_a_server_that_is_stricter(
+    untrained, reading_app, tmp_path, monkeypatch
+):
+    from monailabel.config import settings
+
+    monkeypatch.setattr(settings, "MONAI_LABEL_DICOMWEB_CACHE_PATH", str(tmp_path / "archive"))
+    image = PICTURES.write_picture(tmp_path / "us", "US", BurnedInAnnotation=None)
+    model = untrained(MODEL)
+    first = reading_app(tmp_path / "first", model=model, images=[tmp_path / "us"], allow_burned_in="true")
+    kept = first.datastore().get_image_uri(image)
+    second = reading_app(tmp_path / "second", model=model, images=[tmp_path / "us"])
+    assert Path(kept).is_file()
+    for _ in range(2):
+        with pytest.raises(CohortError, match="give --allow-burned-in"):
+            second.datastore().get_image_uri(image)
+
+
+def test_a_request_for_one_image_asks_the_archive_for_it_alone(site, monkeypatch):
+    image, asked = site.store.list_images()[0], []
+    search = DicomFolder.search_for_series
+    monkeypatch.setattr(
+        DicomFolder,
+        "search_for_series",
+        lambda folder, **question: asked.append(question["search_filters"]) or search(folder, **question),
+    )
+    assert names.image_id(image) == image
+    with pytest.raises(NotFound):
+        names.image_id("1.2.3")
+    site.app.infer({"model": "prediction", "image": image})
+    assert {tuple(question) for question in asked} == {("SeriesInstanceUID",)}
 
 
 def test_each_model_is_offered_what_it_can_read_and_the_preflight_counts_it(site):

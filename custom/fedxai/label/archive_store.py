@@ -49,6 +49,7 @@ class ArchiveDatastore(LocalDatastore):
     def __init__(self, archive: Archive, cache: Path, *, dimension: int = 3) -> None:
         self._archive, self._modalities = archive, MODALITIES[dimension]
         self._bringing = Lock()
+        self._read: set[str] = set()
         self._files = cache / "series"
         super().__init__(str(cache / "volumes"), extensions=[f"*{SUFFIX}", "*.png"], auto_reload=False)
 
@@ -68,6 +69,10 @@ class ArchiveDatastore(LocalDatastore):
         """SeriesInstanceUIDs of the archive's slices (CT, MR, PET) or pictures (radiographs and others)."""
         return sorted(self._archive.images(self._modalities))
 
+    def has(self, image_id: str) -> bool:
+        """Whether :meth:`list_images` has it: one question to the archive, where a list takes one for each modality."""
+        return self._archive.has(image_id, self._modalities)
+
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series that a DICOM SEG in the archive was drawn on, whoever stored it."""
         drawn = self._archive.drawn()
@@ -85,11 +90,14 @@ class ArchiveDatastore(LocalDatastore):
             ImageNotFoundException: the archive has no such series of images.
             CohortError: the series is not one volume or picture.
         """
-        if not self._archive.has(image_id, self._modalities):
+        if not self.has(image_id):
             raise ImageNotFoundException("The archive has no such series of images.")
         with self._bringing:
             if image_id not in self._datastore.objects or not (self._files / image_id).is_dir():
                 self._bring(image_id)
+            elif image_id not in self._read:  # by an earlier server, whose rules may have let more in
+                self._archive.read(self._files / image_id)
+            self._read.add(image_id)
         return super().get_image_uri(image_id)
 
     def _bring(self, image_id: str) -> None:

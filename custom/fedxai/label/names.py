@@ -30,9 +30,16 @@ def image_id(name: str) -> str:
     Raises:
         NotFound: when it has none of that id; the name is looked up, never opened.
     """
-    if not name or name not in set(_store().list_images()):
+    if not holds(_store(), name):
         raise NotFound("image")
     return name
+
+
+def holds(store: Any, name: str) -> bool:
+    """Whether a datastore has an image of that id; an archive is asked for it alone."""
+    from fedxai.label.archive_store import ArchiveDatastore
+
+    return store.has(name) if isinstance(store, ArchiveDatastore) else name in set(store.list_images())
 
 
 def label_of(name: str, tag: str) -> str:
@@ -47,7 +54,7 @@ def label_of(name: str, tag: str) -> str:
 
     store = _store()
     theirs = isinstance(store, DICOMWebDatastore) and _UID.fullmatch(name)
-    if not theirs and not (name in set(store.list_images()) and store.get_label_uri(name, tag)):
+    if not theirs and not (holds(store, name) and store.get_label_uri(name, tag)):
         raise NotFound("label")
     return name
 
@@ -60,7 +67,7 @@ def new_image_id(name: str) -> str:
     """
     if not _NEW_ID.fullmatch(name):
         raise Refusal(422, "An image's id is of letters, digits, dot, dash and underscore.")
-    if name in set(_store().list_images()):
+    if holds(_store(), name):
         raise Refusal(409, "There is an image of that id; an admin removes it first.")
     return name
 

@@ -14,7 +14,7 @@ from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 
 from fedxai.errors import SettingsError  # noqa: E402
 from fedxai.intake.cohort import DATALIST  # noqa: E402
-from fedxai.label import infer  # noqa: E402
+from fedxai.label import infer, names  # noqa: E402
 from fedxai.label.archive import open_archive, reads_series  # noqa: E402
 from fedxai.label.desk import Desk  # noqa: E402
 from fedxai.label.feedback import FOLDER, Drawn, Feedback  # noqa: E402
@@ -107,8 +107,8 @@ class FedxaiLabelApp(MONAILabelApp):
     def infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
         """See MONAI Label; tasks also learn which image it is, because it replaces its id by a path."""
         image = request.get("image")
-        known = isinstance(image, str) and image in set(self.datastore().list_images())
-        return super().infer({**request, "image_id": image if known else None}, datastore)
+        there = isinstance(image, str) and names.holds(self.datastore(), image)
+        return super().infer({**request, "image_id": image if there else None}, datastore)
 
     def info(self) -> dict[str, Any]:
         """See MONAI Label; with the model that is served now."""

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four systems, trained and tested for real on small phantom cohorts."""
 
+from typing import get_args
+
 import pytest
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
 from fedxai.flare.comparison import SystemsComparison
+from fedxai.records import TrustTestName
 from fedxai.report.comparison import write_comparison
 from fedxai.settings import TrainSettings
 
@@ -61,6 +64,12 @@ def test_explaining_in_the_site_changes_no_diagnosis(results):
     plain, ours = by_system["federated"], by_system["FedXAI-Med"]
     for name, figure in plain.metrics.items():
         assert ours.metrics[name].value == pytest.approx(figure.value, abs=2e-3), name
+
+
+def test_every_map_of_every_system_went_through_the_trust_tests(results):
+    tested = [[test.name for test in method.trust] for result in results.results for method in result.explanation]
+    assert tested
+    assert all(sorted(names) == sorted(get_args(TrustTestName)) for names in tested)
 
 
 def test_p_is_zero_where_cases_moved_and_one_where_they_stayed(results):

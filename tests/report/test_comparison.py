@@ -4,12 +4,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
-from fedxai.records import Comparison
+from fedxai.records import Comparison, Figure, TrustTest, TrustTestName
 from fedxai.report.comparison import write_comparison
 
 
@@ -81,3 +83,31 @@ def test_without_explanation_interpretability_is_not_measured(comparison: Compar
     results = [result.model_copy(update={"explanation": []}) for result in comparison.results]
     write_comparison(comparison.model_copy(update={"results": results}), tmp_path)
     assert pd.read_csv(tmp_path / "tables" / "systems.csv")["e"].isna().all()
+
+
+def test_the_headline_methods_verdict_stands_beside_e_in_the_tables_and_the_figure(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, first = [], next(iter(comparison.sites))
+    for result in comparison.results:
+        outcome = "failed" if (result.system, result.site) == ("local-only", first) else "passed"
+        tests = [
+            TrustTest(name=name, outcome=outcome, value=Figure(value=0.5, n=8), threshold=0.4)
+            for name in get_args(TrustTestName)
+        ]
+        methods = [part.model_copy(update={"trust": tests}) for part in result.explanation]
+        results.append(result.model_copy(update={"explanation": methods if result.system != "federated" else []}))
+    texts: list[str] = []
+    write = Axes.text
+    monkeypatch.setattr(Axes, "text", lambda axes, x, y, s, **how: texts.append(s) or write(axes, x, y, s, **how))
+    write_comparison(comparison.model_copy(update={"results": results}), tmp_path)
+    systems = pd.read_csv(tmp_path / "tables" / "systems.csv").set_index("system")["trust"]
+    assert systems.to_dict() == {
+        "Centralised": "✓ passed",
+        "Local only": "✕ failed",
+        "Federated": "– not run",
+        "FedXAI-Med": "✓ passed",
+    }
+    sites = pd.read_csv(tmp_path / "tables" / "local_sites.csv")["trust"]
+    assert list(sites) == ["✕ failed", "✓ passed", "✓ passed", "✓ passed"]
+    assert [text[-1] for text in texts[-4:]] == ["✓", "✕", "d", "✓"]  # not measured

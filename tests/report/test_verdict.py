@@ -7,7 +7,7 @@ import pytest
 
 from fedxai.records import Figure, RunSummary, TrustTest
 from fedxai.report import accuracy_figure, learning_curves, run_figures
-from fedxai.report.verdict import MARKS, failed_tests, marked, verdict, verdict_of
+from fedxai.report.verdict import MARKS, Verdict, failed_tests, marked, verdict, verdict_of, verdict_over
 
 NAMES = ("randomisation", "faithfulness", "robustness", "localisation")
 
@@ -32,6 +32,21 @@ def made_tests(*outcomes: str) -> list[TrustTest]:
 )
 def test_one_failure_fails_and_only_four_passes_pass(outcomes: tuple[str, ...], expected: str) -> None:
     assert verdict(made_tests(*outcomes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("passed", "passed"), "passed"),
+        (("passed", "undecided"), "undecided"),
+        (("passed", "not run"), "undecided"),
+        (("passed", "undecided", "failed"), "failed"),
+        (("not run", "not run"), "not run"),
+        ((), "not run"),
+    ],
+)
+def test_over_several_models_one_failure_fails_and_all_must_pass(verdicts: tuple[Verdict, ...], expected: str) -> None:
+    assert verdict_over(verdicts) == expected
 
 
 def test_a_site_without_the_method_ran_nothing() -> None:

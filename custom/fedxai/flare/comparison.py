@@ -207,6 +207,7 @@ class SystemsComparison:
             split="test",
             methods=config.methods,
             **self.bundle.question,
+            trust_cases=limits.trust_cases,
             background=tester.background(config.methods),
         )
         return SystemResult(

@@ -4,12 +4,13 @@
 import math
 from pathlib import Path
 
-from fedxai.records import Comparison, SystemName
+from fedxai.records import HEADLINE_METHOD, Comparison, SystemName
 from fedxai.report.class_table import system_class_table
 from fedxai.report.comparison_figures import comparison_figures
 from fedxai.report.files import strict_json, write_files
 from fedxai.report.measures import comparison_measures, is_length
 from fedxai.report.page import data_address, render
+from fedxai.report.reading import method_named
 from fedxai.report.seeds import (
     Read,
     explainability,
@@ -21,8 +22,10 @@ from fedxai.report.seeds import (
     privacy,
     system_figure,
     systems_present,
+    trust,
 )
 from fedxai.report.tables import Cell, Column, Table
+from fedxai.report.verdict import marked, verdict_of
 from fedxai.report.words import readable_time, words
 
 _TABLES = ("systems", "local_sites", "differences", "classes", "results", "settings")
@@ -32,8 +35,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write the comparison of centralised, local-only, federated and FedXAI-Med training.
 
     "Diagnostic accuracy" is macro AUC and accuracy, or Dice and HD95, on the common test cases, "privacy" is P of
-    Eq. 6 over case records, "interpretability" is E of gradient × input beside its chance level. Local-only stands
-    for the mean over the sites' own models, and is also shown site by site. No number comes from elsewhere.
+    Eq. 6 over case records, "interpretability" is E of gradient × input beside its chance level and with the method's
+    trust verdict on these models. Local-only stands for the mean over the sites' own models, and is also shown site by
+    site. No number comes from elsewhere.
 
     Args:
         comparison: results by system, seed and, for local-only, site; any system may be missing.
@@ -79,14 +83,16 @@ def _quantities(comparison: Comparison) -> dict[str, tuple[str, Read]]:
 
 
 def _figures(comparison: Comparison) -> list[Column]:
-    return [Column(key=key, heading=heading, kind="figure") for key, (heading, _) in _quantities(comparison).items()]
+    columns = [Column(key=key, heading=heading, kind="figure") for key, (heading, _) in _quantities(comparison).items()]
+    return [*columns, Column(key="trust", heading="Trust")]
 
 
 def _row(comparison: Comparison, system: SystemName, site: str | None = None) -> dict[str, Cell]:
-    return {
+    figures: dict[str, Cell] = {
         key: system_figure(comparison, system, read, site=site, high=_most(key))
         for key, (_, read) in _quantities(comparison).items()
     }
+    return {**figures, "trust": marked(trust(comparison, system, site=site))}
 
 
 def _most(key: str) -> float:
@@ -137,6 +143,7 @@ def _results(comparison: Comparison) -> Table:
         Column(key="seed", heading="Seed", kind="count"),
         Column(key="steps", heading="Steps", kind="count"),
         *(Column(key=key, heading=heading, kind="number") for key, (heading, _) in quantities.items()),
+        Column(key="trust", heading="Trust"),
         Column(key="seconds", heading="Time", kind="seconds"),
     ]
     rows: list[dict[str, Cell]] = [
@@ -146,6 +153,7 @@ def _results(comparison: Comparison) -> Table:
             "seed": result.seed,
             "steps": result.steps,
             **{key: read(result) for key, (_, read) in quantities.items()},
+            "trust": marked(verdict_of(method_named(result.explanation, HEADLINE_METHOD))),
             "seconds": result.seconds,
         }
         for result in comparison.results

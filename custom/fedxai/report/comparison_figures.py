@@ -30,7 +30,9 @@ from fedxai.report.seeds import (
     privacy,
     system_figure,
     systems_present,
+    trust,
 )
+from fedxai.report.verdict import with_mark_of
 from fedxai.report.words import in_a_sentence, number, words
 
 _OTHERS = "#8fa3b5"
@@ -72,19 +74,23 @@ def _three_sides(comparison: Comparison) -> bytes:
     )
     for index, (axes, (title, x, read)) in enumerate(zip(panels, sides, strict=True)):
         figures = [system_figure(comparison, system, read) for system in systems]
-        _bars(axes, systems, figures, named=index == 0)
+        texts = [number(figure.value) if figure.value is not None else "not measured" for figure in figures]
+        if read is explainability:
+            texts = [with_mark_of(text, trust(comparison, s)) for text, s in zip(texts, systems, strict=True)]
+        _bars(axes, systems, figures, texts, named=index == 0)
         dress(axes, title=title, x=x, grid="x")
         if read is explainability:
             _chance_ticks(axes, [system_figure(comparison, s, explainability_chance) for s in systems])
     return png(picture)
 
 
-def _bars(axes: Axes, systems: Sequence[SystemName], figures: Sequence[Figure], *, named: bool) -> None:
-    for row, (system, figure) in enumerate(zip(systems, figures, strict=True)):
+def _bars(
+    axes: Axes, systems: Sequence[SystemName], figures: Sequence[Figure], texts: Sequence[str], *, named: bool
+) -> None:
+    for row, (system, figure, text) in enumerate(zip(systems, figures, texts, strict=True)):
         axes.barh(row, figure.value or 0.0, height=0.58, color=_colour(system))
         if figure.low is not None and figure.high is not None:
             axes.plot([figure.low, figure.high], [row, row], color=INK, linewidth=1.6, solid_capstyle="butt")
-        text = number(figure.value) if figure.value is not None else "not measured"
         axes.text(1.03, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
     most = max([f.high or f.value or 0.0 for f in figures], default=1.0)
     axes.set_xlim(0, 1.0 if most > 0.6 else max(1.15 * most, 0.05))

@@ -9,6 +9,7 @@ from scipy.stats import t as student
 
 from fedxai.records import HEADLINE_METHOD, Comparison, Figure, SystemName, SystemResult
 from fedxai.report.reading import chance_of, method_named, score_of, value_of
+from fedxai.report.verdict import Verdict, verdict_of, verdict_over
 
 SYSTEMS: tuple[SystemName, ...] = ("centralised", "local-only", "federated", "FedXAI-Med")
 
@@ -33,6 +34,15 @@ def explainability(result: SystemResult) -> float | None:
 def explainability_chance(result: SystemResult) -> float | None:
     """The chance level of E: the mean region area fraction of the scored cases."""
     return value_of(chance_of(method_named(result.explanation, HEADLINE_METHOD)))
+
+
+def trust(comparison: Comparison, system: SystemName, *, site: str | None = None) -> Verdict:
+    """The verdict of gradient × input over all models of a system, or of one site's."""
+    return verdict_over(
+        verdict_of(method_named(result.explanation, HEADLINE_METHOD))
+        for result in comparison.results
+        if result.system == system and (site is None or result.site == site)
+    )
 
 
 def by_seed(comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None) -> dict[int, float]:

@@ -30,6 +30,19 @@ def verdict_of(method: MethodSummary | None) -> Verdict:
     return verdict(method.trust if method else [])
 
 
+def verdict_over(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of several models: ``failed`` when any failed, else what all of them have in common, else ``undecided``.
+
+    Example:
+        >>> verdict_over(["passed", "undecided"])
+        'undecided'
+    """
+    found = set(verdicts) or {"not run"}
+    if "failed" in found:
+        return "failed"
+    return found.pop() if len(found) == 1 else "undecided"
+
+
 def failed_tests(tests: Iterable[TrustTest]) -> list[str]:
     """The names of the tests that failed, in their order."""
     return [test.name for test in tests if test.outcome == "failed"]
@@ -37,7 +50,11 @@ def failed_tests(tests: Iterable[TrustTest]) -> list[str]:
 
 def with_mark(text: str, method: MethodSummary | None) -> str:
     """``SmoothGrad ✕``: what a picture names, with the mark of the method's verdict where it was tested."""
-    judged = verdict_of(method)
+    return with_mark_of(text, verdict_of(method))
+
+
+def with_mark_of(text: str, judged: Verdict) -> str:
+    """A text with the mark of a verdict, where there is one."""
     return text if judged == "not run" else f"{text} {MARKS[judged]}"
 
 

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from fedxai.flare.comparison import SystemsComparison
 from fedxai.flare.simulate import run_job
 from fedxai.intake.phantom_3d import make_phantom_3d_sites
 from fedxai.records import RunSummary
-from fedxai.settings import BUNDLES_VARIABLE, TrainSettings
+from fedxai.settings import BUNDLES_VARIABLE, ExplainSettings, TrainSettings
 
 CONFIGS = ("config_fed_server.json", "config_fed_client.json")
 KINDS = ("dice", "hd95")
@@ -158,7 +159,8 @@ def test_the_runs_model_is_explained_at_the_site(results, cohorts, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_comparison_chooses_and_explains_by_the_same_rules(job, cohorts, tmp_path, light_bundle):
+def test_the_comparison_chooses_and_explains_by_the_same_rules(job, cohorts, tmp_path, light_bundle, monkeypatch):
+    monkeypatch.setattr("fedxai.flare.comparison.ExplainSettings", partial(ExplainSettings, trust_cases=1))
     comparison = SystemsComparison(
         cohorts=cohorts,
         bundle=Bundle.open(light_bundle),
@@ -171,3 +173,4 @@ def test_the_comparison_chooses_and_explains_by_the_same_rules(job, cohorts, tmp
     assert comparison.key_metric == "mean_dice"
     assert set(result.metrics) == METRICS
     assert [part.class_index for part in result.classes] == [1, 2]
+    assert all(method.trust for part in result.classes for method in part.methods)

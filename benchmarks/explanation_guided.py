@@ -9,7 +9,7 @@ input, |S|) with its chance level, pointing game, and the honesty battery; and d
 named baseline of the same run. The seconds of a guided step stand beside those of a plain one of the same network.
 
     python benchmarks/explanation_guided.py --cohorts COHORTS [--rounds 265] [--seeds 0 1 2]
-        [--masks 1.0] [--learning-rate 0.002] [--quick]
+        [--masks 1.0] [--pseudo-regions] [--learning-rate 0.002] [--quick]
 """
 
 import argparse
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--masks", type=float, default=1.0, help="share of training cases that keep their region")
     parser.add_argument("--learning-rate", type=float, help="instead of the bundle's own, which is for federations")
     parser.add_argument("--mask-sites", type=int, help="sites that keep their regions; default: all")
+    parser.add_argument("--pseudo-regions", action="store_true", help="for cases without a region, in the energy term")
     parser.add_argument("--battery", type=int, default=60, help="cases of the honesty battery")
     parser.add_argument("--out", type=Path, help="JSON lines file that every result is added to")
     parser.add_argument("--quick", action="store_true", help="2 rounds on a small phantom, to see that it works")
@@ -92,14 +93,23 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
     kept, steps = masked(sites, asked, seed), STEPS
     if how == "centralised":
         kept, steps = {"pooled": pool(kept)}, STEPS * len(sites)
-    settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate)
+    pseudo = asked.pseudo_regions and {"relevance", "energy"} == set(terms)
+    settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, pseudo_regions=pseudo)
     found = examined(kept, pool(sites), name, settings, rounds=asked.rounds, battery=asked.battery)
     about = {"arm": arm, "how": how, "seed": seed, "rounds": asked.rounds, "learning_rate": asked.learning_rate}
-    return {**about, "masks": asked.masks, "mask_sites": asked.mask_sites, **found}
+    return {**about, "masks": asked.masks, "mask_sites": asked.mask_sites, "pseudo_regions": pseudo, **found}
 
 
-def guided(terms: Sequence[str], *, seed: int, steps: int = STEPS, learning_rate: float | None = None) -> TrainSettings:
+def guided(
+    terms: Sequence[str],
+    *,
+    seed: int,
+    steps: int = STEPS,
+    learning_rate: float | None = None,
+    pseudo_regions: bool = False,
+) -> TrainSettings:
     """How a site trains in a round under these terms; in bfloat16 where the terms allow it."""
+    guidance = {"terms": terms, "pseudo_regions": pseudo_regions}
     settings = {
         "local_steps": steps,
         "batch_size": BATCH,
@@ -107,7 +117,7 @@ def guided(terms: Sequence[str], *, seed: int, steps: int = STEPS, learning_rate
         "mixed_precision": "energy" not in terms,
         "validate_every": 50,
         "seed": seed,
-        "guidance": checked(GuidanceSettings, {"terms": terms}, what="guidance"),
+        "guidance": checked(GuidanceSettings, guidance, what="guidance"),
     }
     return checked(TrainSettings, settings, what="train")
 

@@ -35,6 +35,19 @@ class GuidanceSettings(_Settings):
     )
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
     energy_every: Positive = Field(1, description="The energy term counts in every so many-th step.")
+    pseudo_regions: bool = Field(
+        False,
+        description="In the energy term, a case without a region has the one that the network itself finds relevant.",
+    )
+
+    @model_validator(mode="after")
+    def _learned_from_regions(self) -> "GuidanceSettings":
+        if self.pseudo_regions and set(self.terms) != {"relevance", "energy"}:
+            raise ValueError(
+                "pseudo_regions needs both terms: relevance, by which the network learns regions from cases that have "
+                "one, and energy"
+            )
+        return self
 
 
 class TrainSettings(_Settings):

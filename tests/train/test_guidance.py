@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from fedxai.bundle import Bundle
-from fedxai.errors import BundleError
+from fedxai.errors import BundleError, SettingsError
 from fedxai.records import Case
-from fedxai.settings import GuidanceSettings, TrainSettings
+from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer
-from fedxai.train.guidance import energy_loss, energy_weight, relevance_loss
+from fedxai.train.guidance import energy_loss, energy_weight, pseudo_region, relevance_loss
 
 
-def trainer(bundle, cases, *terms, **settings):
-    guidance = GuidanceSettings(terms=terms, energy_from=0.0, energy_every=1)
+def trainer(bundle, cases, *terms, pseudo_regions=False, **settings):
+    guidance = GuidanceSettings(terms=terms, energy_from=0.0, energy_every=1, pseudo_regions=pseudo_regions)
     return SiteTrainer(
         bundle=bundle,
         cases=cases,
@@ -103,6 +103,19 @@ def test_the_relevance_loss_is_least_where_relevance_is_the_region(space):
     assert right_loss[1] == wrong_loss[1] == 0
 
 
+@pytest.mark.parametrize("space", [(8, 8), (8, 8, 4)])
+def test_a_pseudo_region_is_where_the_network_finds_an_image_relevant(space):
+    relevance = torch.full((2, 1, *(size // 4 for size in space)), -3.0, requires_grad=True)
+    with torch.no_grad():
+        relevance[0, 0, 0, 0] = 9.0
+    region = pseudo_region(relevance, space)
+    assert region.shape == (2, 1, *space)
+    assert not region.requires_grad
+    assert region[0, 0, :4, :4].float().mean() > 0.9
+    assert not region[0, 0, 6:].any()
+    assert not region[1].any()
+
+
 def test_the_energy_term_begins_late_and_rises():
     settings = GuidanceSettings(terms=("energy",), energy_from=0.6, energy_weight=2.0)
     weights = [energy_weight(settings, epoch=epoch, epochs=20) for epoch in range(20)]
@@ -141,6 +154,44 @@ def test_cases_without_regions_train_with_the_plain_loss(only_losses_differ, wit
     guided = first_update(only_losses_differ, without_regions, "relevance", "energy")
     assert plain.loss == guided.loss
     assert not differ(plain, guided)
+
+
+@pytest.fixture
+def left_half(monkeypatch):
+    """The network finds the left half of every image relevant."""
+
+    def found(relevance, space):
+        region = torch.zeros(len(relevance), 1, *space, dtype=torch.bool)
+        region[..., : space[-1] // 2] = True
+        return region
+
+    monkeypatch.setattr("fedxai.train.guidance.pseudo_region", found)
+
+
+BOTH = ("relevance", "energy")
+
+
+def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_where_asked(
+    only_losses_differ, without_regions, left_half
+):
+    plain = first_update(only_losses_differ, without_regions, *BOTH)
+    guided = first_update(only_losses_differ, without_regions, *BOTH, pseudo_regions=True)
+    assert guided.loss > plain.loss + 0.1
+    assert share_that_differs(plain, guided) > 0.05
+
+
+def test_a_case_with_a_region_keeps_it(only_losses_differ, cases, left_half):
+    with_regions = {split: [case for case in listed if case.region] for split, listed in cases.items()}
+    own = first_update(only_losses_differ, with_regions, *BOTH)
+    pseudo = first_update(only_losses_differ, with_regions, *BOTH, pseudo_regions=True)
+    assert own.loss == pseudo.loss
+    assert not differ(own, pseudo)
+
+
+@pytest.mark.parametrize("terms", [("relevance",), ("energy",), ()])
+def test_pseudo_regions_are_learned_from_regions(terms):
+    with pytest.raises(SettingsError, match="pseudo_regions needs both terms"):
+        checked(GuidanceSettings, {"terms": terms, "pseudo_regions": True}, what="guidance")
 
 
 def test_the_number_of_training_cases_does_not_depend_on_regions(evidence_bundle, cases, without_regions):

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explanation-guided training: loss terms that reward a model for looking at the clinically relevant region."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_batch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    binary_cross_entropy_with_logits,
+    interpolate,
+)
 
 from fedxai.errors import BundleError
 from fedxai.settings import GuidanceSettings
 
 _POOL = {2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
+_LINEAR = {2: "bilinear", 3: "trilinear"}
 _TINY = 1e-8
 _ENTROPY = 10.0
 
@@ -40,6 +46,21 @@ def energy_loss(logits: Tensor, labels: Tensor, image: Tensor, region: Tensor) -
     inside = (region > 0).flatten(1)
     share = (relevance * inside).sum(dim=1) / (relevance.sum(dim=1) + _TINY)
     return (-torch.log(share + 1e-4)).where(inside.any(dim=1), 0.0)
+
+
+def pseudo_region(relevance: Tensor, space: Sequence[int]) -> Tensor:
+    """Where the network itself finds an image relevant: ``sigmoid(relevance) > 1/2``, no gradient.
+
+    Args:
+        relevance: logits ``(B, 1, *cells)``.
+        space: size of the image.
+
+    Returns:
+        ``(B, 1, *space)``, True inside.
+
+    Source: pseudo-labels, Lee 2013 (ICML workshop on challenges in representation learning).
+    """
+    return interpolate(relevance.detach(), size=tuple(space), mode=_LINEAR[len(space)]) > 0
 
 
 def relevance_loss(relevance: Tensor, region: Tensor) -> Tensor:
@@ -76,7 +97,8 @@ class Guidance:
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
     weight of term t, for the energy term from ``energy_from`` of all epochs on, rising linearly over a quarter of
-    what is left, every ``energy_every``-th step.
+    what is left, every ``energy_every``-th step. With ``pseudo_regions``, a case without a region has in the energy
+    term (and there alone) the one that the network itself finds relevant, :func:`pseudo_region`.
 
     Args:
         settings: which terms, how strong, from when.
@@ -134,15 +156,17 @@ class Guidance:
         batch = trainer.state.batch
         total = logits.new_zeros(())
         guided = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
-        if not guided.any():
-            return total
-        region = torch.as_tensor(batch["region"]).to(logits.device)
+        region = torch.as_tensor(batch["region"]).to(logits.device) > 0
         epoch = progress.done + trainer.state.epoch - 1
-        if self._layer is not None:
+        if self._layer is not None and guided.any():
             values = relevance_loss(self._heard[-1], region)
             total = total + self._settings.relevance_weight * values[guided].mean()
         weight = energy_weight(self._settings, epoch=epoch, epochs=progress.epochs)
-        if weight and trainer.state.iteration % self._settings.energy_every == 0:
+        if self._settings.pseudo_regions:
+            own = pseudo_region(self._heard[-1], region.shape[2:])
+            region = torch.where(guided.reshape(-1, *[1] * (region.ndim - 1)), region, own)
+            guided = region.flatten(1).any(dim=1)
+        if weight and guided.any() and trainer.state.iteration % self._settings.energy_every == 0:
             values = energy_loss(logits, labels.flatten().long(), trainer.state.output["image"], region)
             total = total + weight * values[guided].mean()
         return total

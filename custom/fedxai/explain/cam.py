@@ -4,12 +4,10 @@
 from abc import abstractmethod
 
 from torch import Tensor
-from torch.nn.functional import interpolate
 
+from fedxai.explain.grid import on_grid
 from fedxai.explain.method import Method
 from fedxai.explain.probe import Probe
-
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 class ActivationMap(Method):
@@ -27,5 +25,4 @@ class ActivationMap(Method):
 
     def attribute(self, probe: Probe) -> Tensor:
         """See the class."""
-        space = probe.inputs.shape[2:]
-        return interpolate(self.cells(*probe.here.layer), size=space, mode=_LINEAR[len(space)], align_corners=False)
+        return on_grid(self.cells(*probe.here.layer), probe.inputs.shape[2:])

@@ -4,13 +4,12 @@
 import math
 from pathlib import Path
 
-from fedxai.records import HEADLINE_METHOD, Comparison, SystemName
+from fedxai.records import Comparison, SystemName
 from fedxai.report.class_table import system_class_table
 from fedxai.report.comparison_figures import comparison_figures
 from fedxai.report.files import strict_json, write_files
 from fedxai.report.measures import comparison_measures, is_length
 from fedxai.report.page import data_address, render
-from fedxai.report.reading import method_named
 from fedxai.report.seeds import (
     Read,
     explainability,
@@ -21,11 +20,12 @@ from fedxai.report.seeds import (
     paired_difference,
     privacy,
     system_figure,
+    system_trust,
     systems_present,
     trust,
 )
 from fedxai.report.tables import Cell, Column, Table
-from fedxai.report.verdict import marked, verdict_of
+from fedxai.report.verdict import marked
 from fedxai.report.words import readable_time, words
 
 _TABLES = ("systems", "local_sites", "differences", "classes", "results", "settings")
@@ -92,7 +92,7 @@ def _row(comparison: Comparison, system: SystemName, site: str | None = None) ->
         key: system_figure(comparison, system, read, site=site, high=_most(key))
         for key, (_, read) in _quantities(comparison).items()
     }
-    return {**figures, "trust": marked(trust(comparison, system, site=site))}
+    return {**figures, "trust": marked(system_trust(comparison, system, site=site))}
 
 
 def _most(key: str) -> float:
@@ -153,7 +153,7 @@ def _results(comparison: Comparison) -> Table:
             "seed": result.seed,
             "steps": result.steps,
             **{key: read(result) for key, (_, read) in quantities.items()},
-            "trust": marked(verdict_of(method_named(result.explanation, HEADLINE_METHOD))),
+            "trust": marked(trust(result)),
             "seconds": result.seconds,
         }
         for result in comparison.results

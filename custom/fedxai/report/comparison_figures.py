@@ -29,8 +29,8 @@ from fedxai.report.seeds import (
     metric,
     privacy,
     system_figure,
+    system_trust,
     systems_present,
-    trust,
 )
 from fedxai.report.verdict import with_mark_of
 from fedxai.report.words import in_a_sentence, number, words
@@ -76,7 +76,7 @@ def _three_sides(comparison: Comparison) -> bytes:
         figures = [system_figure(comparison, system, read) for system in systems]
         texts = [number(figure.value) if figure.value is not None else "not measured" for figure in figures]
         if read is explainability:
-            texts = [with_mark_of(text, trust(comparison, s)) for text, s in zip(texts, systems, strict=True)]
+            texts = [with_mark_of(text, system_trust(comparison, s)) for text, s in zip(texts, systems, strict=True)]
         _bars(axes, systems, figures, texts, named=index == 0)
         dress(axes, title=title, x=x, grid="x")
         if read is explainability:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
-from fedxai.records import HEADLINE_METHOD, Comparison, Figure, SystemName, SystemResult
+from fedxai.records import HEADLINE_METHOD, Comparison, Figure, MethodSummary, SystemName, SystemResult
 from fedxai.report.reading import chance_of, method_named, score_of, value_of
 from fedxai.report.verdict import Verdict, verdict_of, verdict_over
 
@@ -28,29 +28,30 @@ def privacy(result: SystemResult) -> float | None:
 
 def explainability(result: SystemResult) -> float | None:
     """E with |S| of gradient × input."""
-    return value_of(score_of(method_named(result.explanation, HEADLINE_METHOD)))
+    return value_of(score_of(_headline(result)))
 
 
 def explainability_chance(result: SystemResult) -> float | None:
     """The chance level of E: the mean region area fraction of the scored cases."""
-    return value_of(chance_of(method_named(result.explanation, HEADLINE_METHOD)))
+    return value_of(chance_of(_headline(result)))
 
 
-def trust(comparison: Comparison, system: SystemName, *, site: str | None = None) -> Verdict:
+def trust(result: SystemResult) -> Verdict:
+    """The verdict of gradient × input on a model."""
+    return verdict_of(_headline(result))
+
+
+def system_trust(comparison: Comparison, system: SystemName, *, site: str | None = None) -> Verdict:
     """The verdict of gradient × input over all models of a system, or of one site's."""
-    return verdict_over(
-        verdict_of(method_named(result.explanation, HEADLINE_METHOD))
-        for result in comparison.results
-        if result.system == system and (site is None or result.site == site)
-    )
+    return verdict_over(trust(result) for result in _results(comparison, system, site))
 
 
 def by_seed(comparison: Comparison, system: SystemName, read: Read, *, site: str | None = None) -> dict[int, float]:
     """One value a seed; a system with a model for each site gives the mean over its sites, or one site's."""
     values: dict[int, list[float]] = {}
-    for result in comparison.results:
+    for result in _results(comparison, system, site):
         value = read(result)
-        if result.system == system and value is not None and (site is None or result.site == site):
+        if value is not None:
             values.setdefault(result.seed, []).append(value)
     return {seed: fmean(parts) for seed, parts in sorted(values.items())}
 
@@ -114,3 +115,11 @@ def interval_in_words(comparison: Comparison) -> str:
     if seeds == 2:
         return "Intervals run from the smaller to the larger of 2 seeds: too few for a confidence interval."
     return "One seed: there is no interval over seeds."
+
+
+def _results(comparison: Comparison, system: SystemName, site: str | None) -> list[SystemResult]:
+    return [r for r in comparison.results if r.system == system and (site is None or r.site == site)]
+
+
+def _headline(result: SystemResult) -> MethodSummary | None:
+    return method_named(result.explanation, HEADLINE_METHOD)

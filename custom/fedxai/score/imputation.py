@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_LINEAR = {2: "bilinear", 3: "trilinear"}
+from fedxai.explain.grid import on_grid
+
 _POOL = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 _SWEEPS = 16
 
@@ -46,8 +47,7 @@ def _fill(values: Tensor, known: Tensor) -> Tensor:
     share = pool(known, size, ceil_mode=True)
     coarse = pool(values * known, size, ceil_mode=True) / share.clamp(min=1e-6)
     coarse = _fill(coarse, (share > 0).to(values))
-    finer = functional.interpolate(coarse, size=values.shape[2:], mode=_LINEAR[values.ndim - 2], align_corners=False)
-    return torch.where(known > 0, values, finer)
+    return torch.where(known > 0, values, on_grid(coarse, values.shape[2:]))
 
 
 def _mean_of_neighbours(images: Tensor) -> Tensor:

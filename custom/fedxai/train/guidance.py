@@ -8,18 +8,13 @@ from typing import Any
 import torch
 from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_batch
 from torch import Tensor, nn
-from torch.nn.functional import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool3d,
-    binary_cross_entropy_with_logits,
-    interpolate,
-)
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
 
 from fedxai.errors import BundleError
+from fedxai.explain.grid import on_grid
 from fedxai.settings import GuidanceSettings
 
 _POOL = {2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
-_LINEAR = {2: "bilinear", 3: "trilinear"}
 _TINY = 1e-8
 _ENTROPY = 10.0
 
@@ -60,7 +55,7 @@ def pseudo_region(relevance: Tensor, space: Sequence[int]) -> Tensor:
 
     Source: pseudo-labels, Lee 2013 (ICML workshop on challenges in representation learning).
     """
-    return interpolate(relevance.detach(), size=tuple(space), mode=_LINEAR[len(space)]) > 0
+    return on_grid(relevance.detach(), space) > 0
 
 
 def relevance_loss(relevance: Tensor, region: Tensor) -> Tensor:
@@ -156,17 +151,19 @@ class Guidance:
         batch = trainer.state.batch
         total = logits.new_zeros(())
         guided = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
-        region = torch.as_tensor(batch["region"]).to(logits.device) > 0
+        region = torch.as_tensor(batch["region"]).to(logits.device)
         epoch = progress.done + trainer.state.epoch - 1
         if self._layer is not None and guided.any():
             values = relevance_loss(self._heard[-1], region)
             total = total + self._settings.relevance_weight * values[guided].mean()
         weight = energy_weight(self._settings, epoch=epoch, epochs=progress.epochs)
+        if not weight or trainer.state.iteration % self._settings.energy_every:
+            return total
         if self._settings.pseudo_regions:
             own = pseudo_region(self._heard[-1], region.shape[2:])
-            region = torch.where(guided.reshape(-1, *[1] * (region.ndim - 1)), region, own)
+            region = torch.where(guided.reshape(-1, *[1] * (region.ndim - 1)), region > 0, own)
             guided = region.flatten(1).any(dim=1)
-        if weight and guided.any() and trainer.state.iteration % self._settings.energy_every == 0:
+        if guided.any():
             values = energy_loss(logits, labels.flatten().long(), trainer.state.output["image"], region)
             total = total + weight * values[guided].mean()
         return total

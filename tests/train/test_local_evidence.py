@@ -43,6 +43,49 @@ def test_a_cell_hears_nothing_from_outside_its_receptive_field(spatial_dims):
     assert not torch.equal(heard[0][:, :, 4], heard[1][:, :, 4])
 
 
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_with_a_context_the_relevance_looks_further_and_the_evidence_does_not(spatial_dims):
+    net, image = network(spatial_dims, context=[6, 7]), torch.rand(1, 1, *[24] * spatial_dims)
+    other = image.clone()
+    other[:, :, 8:] = 100 * torch.rand_like(other[:, :, 8:])
+    heard = {"evidence": [], "relevance": []}
+    for name, told in heard.items():
+        getattr(net, name).register_forward_hook(lambda _, __, out, told=told: told.append(out[:, :, 0]))
+    net(image), net(other)
+    assert torch.equal(*heard["evidence"])
+    assert not torch.equal(*heard["relevance"])
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("context", [[6], [6, 7], [6, 7, 5]])
+def test_a_context_fits_any_grid_and_every_level_of_it_learns(spatial_dims, context):
+    net = network(spatial_dims, context=context)
+    space = (21, 30, 17)[:spatial_dims]
+    told = []
+    net.relevance.register_forward_hook(lambda _, __, out: told.append(out))
+    assert net(torch.rand(2, 1, *space)).shape == (2, 3)
+    assert told[0].shape[2:] == net.features(torch.rand(1, 1, *space)).shape[2:]
+    told[0].square().sum().backward()
+    assert all(bool(value.grad.any()) for name, value in net.context.named_parameters() if name.endswith("weight"))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_context_goes_down_a_level_at_a_time_and_up_past_each(spatial_dims):
+    """Against the steps of the paper written out for two levels."""
+    net = network(spatial_dims, context=[6, 7]).context
+    cells = torch.rand(1, 8, *[12] * spatial_dims)
+    first = net.down[0](cells)
+    second = net.down[1](first)
+    assert [level.shape[2] for level in (first, second)] == [6, 3]
+    wide = net.up[0](torch.cat([first, enlarged(second)], dim=1))
+    torch.testing.assert_close(net(cells), enlarged(wide))
+
+
+def enlarged(cells):
+    mode = {4: "bilinear", 5: "trilinear"}[cells.ndim]
+    return torch.nn.functional.interpolate(cells, scale_factor=2, mode=mode, align_corners=False)
+
+
 @pytest.mark.parametrize("convolution", [Standardised2d, Standardised3d])
 def test_a_standardised_convolution_keeps_the_size_of_a_signal_and_does_not_hear_its_level(convolution):
     """Against the paper's formula, kernel by kernel; gain and bias are the ones that are learned."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from fedxai.errors import BundleError
+from fedxai.explain.grid import on_grid
 
 _RELU = math.sqrt(2 / (1 - 1 / math.pi))  # one over the standard deviation of a standard normal number's ReLU
 _TINY = 1e-4
@@ -21,17 +22,21 @@ class LocalEvidence(nn.Module):
     relevance logit of cell c and p the sharpness. With p = 1 hundreds of cells of small relevance together weigh as
     much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell, for
     nothing is normalised over the image: its kernels are standardised instead. (Group normalisation takes its mean and
-    variance from the whole image; with these held still, E of a trained network rose by a fifth.) The head also sees
+    variance from the whole image; with these held still, E of a trained network rose by a fifth.) The heads also see
     where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
+
+    Where a lesion begins and ends is a question to its surroundings: with ``context`` the relevance, and only the
+    relevance, also hears a wider surrounding. What a cell says of the class stays its own.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image.
         classes: K.
-        channels: of each 3-wide convolution.
+        channels: of each 3-wide convolution; the heads' hidden layers have as many as the last.
         strides: of each convolution.
-        hidden: channels of the head's hidden layer.
         sharpness: p, above 0.
+        context: channels of each level of the U-shaped path that widens what the relevance sees, every level at half
+            the grid of the one before; none: the relevance sees what the evidence sees.
 
     Shapes: ``(B, C, *spatial)`` to logits ``(B, K)``; ``relevance`` (a module of the network) puts out
     ``(B, 1, *cells)``.
@@ -57,8 +62,8 @@ class LocalEvidence(nn.Module):
         classes: int,
         channels: Sequence[int],
         strides: Sequence[int],
-        hidden: int = 64,
         sharpness: float = 1.0,
+        context: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not channels or len(channels) != len(strides):
@@ -73,18 +78,24 @@ class LocalEvidence(nn.Module):
         for given, made, stride in zip([in_channels, *channels], channels, strides, strict=False):
             layers += [standardised(given, made, 3, stride, 1), nn.ReLU()]
         self.features = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(convolution(channels[-1] + spatial_dims + 1, hidden, 1), nn.ReLU())
-        self.evidence = convolution(hidden, classes, 1)
-        self.relevance = convolution(hidden, 1, 1)
+        self.context = Context(standardised, channels[-1], context) if context else None
+
+        def head(given: int, made: int) -> nn.Sequential:
+            placed = given + spatial_dims + 1
+            return nn.Sequential(convolution(placed, channels[-1], 1), nn.ReLU(), convolution(channels[-1], made, 1))
+
+        self.evidence = head(channels[-1], classes)
+        self.relevance = head(channels[-1] + sum(context[:1]), 1)
         self._start()
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
         features = self.features(image)
-        seen = self.hidden(torch.cat([features, _position(features)], dim=1))
-        relevance = logsigmoid(self.relevance(seen).float()).flatten(2)
+        cells = torch.cat([features, _position(features)], dim=1)
+        wider = cells if self.context is None else torch.cat([cells, self.context(features)], dim=1)
+        relevance = logsigmoid(self.relevance(wider).float()).flatten(2)
         weights = (self.sharpness * relevance).softmax(dim=2)  # sigmoid(a)^p over its sum
-        return (weights * self.evidence(seen).flatten(2)).sum(dim=2)
+        return (weights * self.evidence(cells).flatten(2)).sum(dim=2)
 
     def _start(self) -> None:
         """Weights that keep the signal's size (He et al. 2015, arXiv:1502.01852); relevance starts below one half.
@@ -96,9 +107,9 @@ class LocalEvidence(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        nn.init.normal_(self.evidence.weight, std=0.05)
-        nn.init.normal_(self.relevance.weight, std=0.1)
-        nn.init.constant_(self.relevance.bias, -1.0)  # pyright: ignore[reportArgumentType]
+        for head, spread, level in ((self.evidence, 0.05, 0.0), (self.relevance, 0.1, -1.0)):
+            nn.init.normal_(head[-1].get_parameter("weight"), std=spread)
+            nn.init.constant_(head[-1].get_parameter("bias"), level)
 
 
 class _Standardised(nn.modules.conv._ConvNd):
@@ -122,6 +133,41 @@ class Standardised2d(_Standardised, nn.Conv2d):
 
 class Standardised3d(_Standardised, nn.Conv3d):
     """See :class:`_Standardised`."""
+
+
+class Context(nn.Module):
+    """What a wider surrounding says to each cell: down a level at a time, and up again past each level.
+
+    Args:
+        convolution: a class of convolutions.
+        given: channels of the cells.
+        channels: of each level; a level has half the grid of the one before.
+
+    Shapes: ``(B, given, *cells)`` to ``(B, channels[0], *cells)``.
+
+    Source: Ronneberger et al. 2015, arXiv:1505.04597, here without normalisation, on cells instead of pixels.
+    """
+
+    def __init__(self, convolution: type[nn.Conv2d | nn.Conv3d], given: int, channels: Sequence[int]) -> None:
+        super().__init__()
+
+        def layer(given: int, made: int, stride: int = 1) -> nn.Sequential:
+            return nn.Sequential(convolution(given, made, 3, stride, 1), nn.ReLU())
+
+        levels = list(zip([given, *channels], channels, strict=False))
+        self.down = nn.ModuleList(nn.Sequential(layer(above, made, 2), layer(made, made)) for above, made in levels)
+        self.up = nn.ModuleList(layer(above + made, above) for above, made in levels[1:])
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """See the class."""
+        levels = [cells]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        wide = levels.pop()
+        for up in reversed(self.up):
+            level = levels.pop()
+            wide = up(torch.cat([level, on_grid(wide, level.shape[2:])], dim=1))
+        return on_grid(wide, cells.shape[2:])
 
 
 def _position(features: Tensor) -> Tensor:

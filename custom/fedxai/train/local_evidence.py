@@ -85,7 +85,7 @@ class LocalEvidence(nn.Module):
             return nn.Sequential(convolution(placed, channels[-1], 1), nn.ReLU(), convolution(channels[-1], made, 1))
 
         self.evidence = head(channels[-1], classes)
-        self.relevance = head(channels[-1] + sum(context[:1]), 1)
+        self.relevance = head(channels[-1] + (context[0] if context else 0), 1)
         self._start()
 
     def forward(self, image: Tensor) -> Tensor:

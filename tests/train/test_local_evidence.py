@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+
 import pytest
 import torch
 
@@ -126,6 +128,13 @@ def test_hundreds_of_irrelevant_cells_are_outweighed_by_a_few_relevant_ones_only
 def test_a_sharpness_that_is_none_is_refused():
     with pytest.raises(BundleError, match="sharpness must be above 0, got 0"):
         network(sharpness=0)
+
+
+@pytest.mark.parametrize("wrong", [{"channels": [8, 0, 8]}, {"strides": [2, 1, 0]}, {"context": [6, 0]}])
+def test_a_layer_without_channels_or_steps_is_refused(wrong):
+    [(name, sizes)] = wrong.items()
+    with pytest.raises(BundleError, match=re.escape(f"{name} must be numbers above 0, got {sizes}")):
+        network(**wrong)
 
 
 def test_a_wrong_number_of_strides_is_refused():

@@ -54,7 +54,12 @@ def test_relevance_is_held_against_the_region_in_float32(phantom_cases, monkeypa
     mixed, in_training, _ = updates(bundle, phantom_cases["site-1"], precisely=False, **guided)
     assert in_training == {torch.bfloat16}
     assert set(held) == {torch.float32}
+    assert alike(*(of_the_relevance(given) for given in (exact, mixed))) > 0.9
     assert alike(exact, mixed) > 0.75, "Adam's first steps are signs; bfloat16 turns small ones"
+
+
+def of_the_relevance(given):
+    return {name: value for name, value in given.items() if name.startswith("relevance.")}
 
 
 def test_the_answer_keeps_its_graph():

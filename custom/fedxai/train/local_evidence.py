@@ -20,7 +20,7 @@ class LocalEvidence(nn.Module):
 
     ``f = sum_c w_c e_c``, ``w_c = sigmoid(a_c)^p / sum_d sigmoid(a_d)^p``: e_c ``(K,)`` is the evidence, a_c the
     relevance logit of cell c and p the sharpness. With p = 1 hundreds of cells of small relevance together weigh as
-    much as the few of a small lesion. What lies outside a cell's receptive field cannot speak through that cell, for
+    much as the few of a small lesion. What lies outside a cell's receptive field has no say in its evidence, for
     nothing is normalised over the image: its kernels are standardised instead. (Group normalisation takes its mean and
     variance from the whole image; with these held still, E of a trained network rose by a fifth.) The heads also see
     where the cell lies (its coordinates in [-1, 1] and their squared distance from the centre).
@@ -42,7 +42,8 @@ class LocalEvidence(nn.Module):
     ``(B, 1, *cells)``.
 
     Raises:
-        BundleError: when channels and strides differ in number or are empty, or the sharpness is not above 0.
+        BundleError: when channels and strides differ in number or are empty, or one of their numbers, of the
+            context's or the sharpness is not above 0.
 
     Source: a relative of BagNet (Brendel and Bethge 2019, arXiv:1904.00760) and of attention-based multiple
     instance learning (Ilse et al. 2018, arXiv:1802.04712), with the relevance open to supervision; kernels as in
@@ -70,13 +71,16 @@ class LocalEvidence(nn.Module):
             raise BundleError(
                 f"channels and strides must be as many and at least one, got {len(channels)} and {len(strides)}"
             )
+        for name, sizes in (("channels", channels), ("strides", strides), ("context", context)):
+            if min(sizes, default=1) < 1:
+                raise BundleError(f"{name} must be numbers above 0, got {list(sizes)}")
         if sharpness <= 0:
             raise BundleError(f"sharpness must be above 0, got {sharpness}")
         self.sharpness = sharpness
         standardised, convolution = {2: (Standardised2d, nn.Conv2d), 3: (Standardised3d, nn.Conv3d)}[spatial_dims]
         layers: list[nn.Module] = []
         for given, made, stride in zip([in_channels, *channels], channels, strides, strict=False):
-            layers += [standardised(given, made, 3, stride, 1), nn.ReLU()]
+            layers += _layer(standardised, given, made, stride)
         self.features = nn.Sequential(*layers)
         self.context = Context(standardised, channels[-1], context) if context else None
 
@@ -150,13 +154,12 @@ class Context(nn.Module):
 
     def __init__(self, convolution: type[nn.Conv2d | nn.Conv3d], given: int, channels: Sequence[int]) -> None:
         super().__init__()
-
-        def layer(given: int, made: int, stride: int = 1) -> nn.Sequential:
-            return nn.Sequential(convolution(given, made, 3, stride, 1), nn.ReLU())
-
         levels = list(zip([given, *channels], channels, strict=False))
-        self.down = nn.ModuleList(nn.Sequential(layer(above, made, 2), layer(made, made)) for above, made in levels)
-        self.up = nn.ModuleList(layer(above + made, above) for above, made in levels[1:])
+        self.down = nn.ModuleList(
+            nn.Sequential(*_layer(convolution, above, made, 2), *_layer(convolution, made, made))
+            for above, made in levels
+        )
+        self.up = nn.ModuleList(nn.Sequential(*_layer(convolution, above + made, above)) for above, made in levels[1:])
 
     def forward(self, cells: Tensor) -> Tensor:
         """See the class."""
@@ -168,6 +171,10 @@ class Context(nn.Module):
             level = levels.pop()
             wide = up(torch.cat([level, on_grid(wide, level.shape[2:])], dim=1))
         return on_grid(wide, cells.shape[2:])
+
+
+def _layer(convolution: type[nn.Conv2d | nn.Conv3d], given: int, made: int, stride: int = 1) -> list[nn.Module]:
+    return [convolution(given, made, 3, stride, 1), nn.ReLU()]
 
 
 def _position(features: Tensor) -> Tensor:

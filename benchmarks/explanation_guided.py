@@ -2,11 +2,12 @@
 """Guided training: accuracy against explainability, with the honesty battery beside every E.
 
 Trains, centralised and federated, on the same cohorts with the same steps and seeds: the plain network; the local
-evidence network guided by its relevance; the same with the energy term; the gated network likewise. A round is 8 steps
-of 4 cases at each site, in one place 8 steps times the sites, as in docs/results.md. Prints for each, of its last model
-(a term that comes late is in no other), the test figures over all sites' cases: macro AUC, accuracy, E (gradient x
-input, |S|) with its chance level, pointing game, and the honesty battery; and differences to the plain network, the
-named baseline of the same run. The seconds of a guided step stand beside those of a plain one of the same network.
+evidence network guided by its relevance; the same with the energy term, and with the occlusion term too; the gated
+network. A round is 8 steps of 4 cases at each site, in one place 8 steps times the sites, as in docs/results.md. Prints
+for each, of its last model (a term that comes late is in no other), the test figures over all sites' cases: macro AUC,
+accuracy, E (gradient x input, |S|) with its chance level, pointing game, and the honesty battery; and differences to
+the plain network, the named baseline of the same run. The seconds of a guided step stand beside those of a plain one of
+the same network.
 
     python benchmarks/explanation_guided.py --cohorts COHORTS [--rounds 265] [--seeds 0 1 2]
         [--masks 1.0] [--pseudo-regions] [--learning-rate 0.002] [--quick]
@@ -39,6 +40,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evidence": (EVIDENCE, ()),
     "evidence + relevance": (EVIDENCE, ("relevance",)),
     "evidence + relevance + energy": (EVIDENCE, ("relevance", "energy")),
+    "evidence + relevance + energy + occlusion": (EVIDENCE, ("relevance", "energy", "occlusion")),
     "gated + relevance": (GATED, ("relevance",)),
     "gated + relevance + energy": (GATED, ("relevance", "energy")),
 }
@@ -93,7 +95,7 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
     kept, steps = masked(sites, asked, seed), STEPS
     if how == "centralised":
         kept, steps = {"pooled": pool(kept)}, STEPS * len(sites)
-    pseudo = asked.pseudo_regions and {"relevance", "energy"} == set(terms)
+    pseudo = asked.pseudo_regions and {"relevance", "energy"} <= set(terms)
     settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, pseudo_regions=pseudo)
     found = examined(kept, pool(sites), name, settings, rounds=asked.rounds, battery=asked.battery)
     about = {"arm": arm, "how": how, "seed": seed, "rounds": asked.rounds, "learning_rate": asked.learning_rate}
@@ -114,7 +116,7 @@ def guided(
         "local_steps": steps,
         "batch_size": BATCH,
         "learning_rate": learning_rate,
-        "mixed_precision": "energy" not in terms,
+        "mixed_precision": not {"energy", "occlusion"} & set(terms),
         "validate_every": 50,
         "seed": seed,
         "guidance": checked(GuidanceSettings, guidance, what="guidance"),

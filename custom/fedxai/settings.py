@@ -25,27 +25,32 @@ class _Settings(BaseModel):
 class GuidanceSettings(_Settings):
     """What training is rewarded for besides the right class; cases without a region keep the plain loss."""
 
-    terms: tuple[Literal["relevance", "energy"], ...] = Field(
-        (), description="relevance: the network's own relevance against the region; energy: -log E; none: plain."
+    terms: tuple[Literal["relevance", "energy", "occlusion"], ...] = Field(
+        (),
+        description="relevance: the network's own relevance against the region; energy: -log E; occlusion: -log of the "
+        "occlusion mass; none: plain.",
     )
     relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
     energy_weight: Annotated[float, Field(gt=0)] = Field(0.7, description="Weight of the energy term when full.")
-    energy_from: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
+    occlusion_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the occlusion term when full.")
+    late_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5,
+        description="Share of all epochs before energy and occlusion begin; from the start they destroy accuracy.",
     )
+    late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
-    energy_every: Positive = Field(1, description="The energy term counts in every so many-th step.")
     pseudo_regions: bool = Field(
         False,
-        description="In the energy term, a case without a region has the one that the network itself finds relevant.",
+        description="In the energy and occlusion terms, a case without a region has the one that the network itself "
+        "finds relevant.",
     )
 
     @model_validator(mode="after")
     def _learned_from_regions(self) -> "GuidanceSettings":
-        if self.pseudo_regions and set(self.terms) != {"relevance", "energy"}:
+        if self.pseudo_regions and not ("relevance" in self.terms and set(self.terms) & {"energy", "occlusion"}):
             raise ValueError(
-                "pseudo_regions needs both terms: relevance, by which the network learns regions from cases that have "
-                "one, and energy"
+                "pseudo_regions needs the relevance term, by which the network learns regions from cases that have "
+                "one, and a term that uses them: energy or occlusion"
             )
         return self
 
@@ -76,9 +81,10 @@ class TrainSettings(_Settings):
 
     @model_validator(mode="after")
     def _one_precision(self) -> "TrainSettings":
-        if self.mixed_precision and "energy" in self.guidance.terms:
+        if self.mixed_precision and set(self.guidance.terms) & {"energy", "occlusion"}:
             raise ValueError(
-                "mixed_precision must be off under the energy term, whose gradient of a gradient needs float32"
+                "mixed_precision must be off under the energy and occlusion terms: a gradient of a gradient and a "
+                "small difference of two answers need float32"
             )
         return self
 

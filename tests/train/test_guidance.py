@@ -12,11 +12,11 @@ from fedxai.errors import BundleError, SettingsError
 from fedxai.records import Case
 from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer
-from fedxai.train.guidance import energy_loss, energy_weight, pseudo_region, relevance_loss
+from fedxai.train.guidance import energy_loss, late_share, pseudo_region, relevance_loss
 
 
 def trainer(bundle, cases, *terms, pseudo_regions=False, **settings):
-    guidance = GuidanceSettings(terms=terms, energy_from=0.0, energy_every=1, pseudo_regions=pseudo_regions)
+    guidance = GuidanceSettings(terms=terms, late_from=0.0, pseudo_regions=pseudo_regions)
     return SiteTrainer(
         bundle=bundle,
         cases=cases,
@@ -117,13 +117,12 @@ def test_a_pseudo_region_is_where_the_network_finds_an_image_relevant(space):
     assert not region[1].any()
 
 
-def test_the_energy_term_begins_late_and_rises():
-    settings = GuidanceSettings(terms=("energy",), energy_from=0.6, energy_weight=2.0)
-    weights = [energy_weight(settings, epoch=epoch, epochs=20) for epoch in range(20)]
-    assert weights[:12] == [0.0] * 12
-    assert weights[12] == pytest.approx(1.0)
-    assert weights[13:] == [2.0] * 7
-    assert energy_weight(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20) == 0.0
+@pytest.mark.parametrize("term", ["energy", "occlusion"])
+def test_the_terms_of_the_explanation_begin_late_and_rise(term):
+    settings = GuidanceSettings(terms=("relevance", term), late_from=0.6)
+    shares = [late_share(settings, epoch=epoch, epochs=20) for epoch in range(20)]
+    assert shares == [0.0] * 12 + [pytest.approx(0.5)] + [1.0] * 7
+    assert late_share(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20) == 0.0
 
 
 def changed(bundle, folder, change):
@@ -143,7 +142,7 @@ def only_losses_differ(evidence_bundle, tmp_path, monkeypatch):
     return changed(evidence_bundle, tmp_path, None)
 
 
-@pytest.mark.parametrize("term", ["relevance", "energy"])
+@pytest.mark.parametrize("term", ["relevance", "energy", "occlusion"])
 def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, cases, term):
     plain, guided = first_update(only_losses_differ, cases), first_update(only_losses_differ, cases, term)
     assert guided.loss > plain.loss + 0.1
@@ -152,7 +151,7 @@ def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, c
 
 def test_cases_without_regions_train_with_the_plain_loss(only_losses_differ, without_regions):
     plain = first_update(only_losses_differ, without_regions)
-    guided = first_update(only_losses_differ, without_regions, "relevance", "energy")
+    guided = first_update(only_losses_differ, without_regions, "relevance", "energy", "occlusion")
     assert plain.loss == guided.loss
     assert not differ(plain, guided)
 
@@ -172,11 +171,12 @@ def left_half(monkeypatch):
 BOTH = ("relevance", "energy")
 
 
+@pytest.mark.parametrize("late", ["energy", "occlusion"])
 def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_where_asked(
-    only_losses_differ, without_regions, left_half
+    only_losses_differ, without_regions, left_half, late
 ):
-    plain = first_update(only_losses_differ, without_regions, *BOTH)
-    guided = first_update(only_losses_differ, without_regions, *BOTH, pseudo_regions=True)
+    plain = first_update(only_losses_differ, without_regions, "relevance", late)
+    guided = first_update(only_losses_differ, without_regions, "relevance", late, pseudo_regions=True)
     assert guided.loss > plain.loss + 0.1
     assert share_that_differs(plain, guided) > 0.05
 
@@ -189,9 +189,9 @@ def test_a_case_with_a_region_keeps_it(only_losses_differ, cases, left_half):
     assert not differ(own, pseudo)
 
 
-@pytest.mark.parametrize("terms", [("relevance",), ("energy",), ()])
+@pytest.mark.parametrize("terms", [("relevance",), ("energy", "occlusion"), ()])
 def test_pseudo_regions_are_learned_from_regions(terms):
-    with pytest.raises(SettingsError, match="pseudo_regions needs both terms"):
+    with pytest.raises(SettingsError, match="pseudo_regions needs the relevance term, .* and a term that uses them"):
         checked(GuidanceSettings, {"terms": terms, "pseudo_regions": True}, what="guidance")
 
 

@@ -69,7 +69,8 @@ def test_the_answer_keeps_its_graph():
     assert answer.dtype == network.weight.grad.dtype == torch.float32
 
 
-def test_the_energy_term_needs_float32():
-    asked = {"mixed_precision": True, "guidance": {"terms": ["energy"]}}
-    with pytest.raises(SettingsError, match="mixed_precision must be off under the energy term"):
+@pytest.mark.parametrize("term", ["energy", "occlusion"])
+def test_the_late_terms_need_float32(term):
+    asked = {"mixed_precision": True, "guidance": {"terms": [term]}}
+    with pytest.raises(SettingsError, match="mixed_precision must be off under the energy and occlusion terms"):
         checked(TrainSettings, asked, what="train")

@@ -11,7 +11,8 @@ COHORTS = Annotated[Path | None, typer.Option(help="Folder with one cohort per s
 BUNDLE = Annotated[str | None, typer.Option(help="MONAI bundle, by name; default: the job's own.")]
 ROUNDS = Annotated[int | None, typer.Option(min=1, help="Federated rounds; default: the job's own.")]
 GUIDANCE = Annotated[
-    list[str] | None, typer.Option(help="Reward looking at the regions: relevance, energy; repeat for both.")
+    list[str] | None,
+    typer.Option(help="Reward looking at the regions: relevance, energy, occlusion; repeat them."),
 ]
 EPOCHS = Annotated[int, typer.Option(min=1, help="Passes over a site's training cases in a round.")]
 STEPS = Annotated[int | None, typer.Option(min=1, help="Optimisation steps of a site in a round, instead of passes.")]

@@ -47,7 +47,7 @@ class FineTuning(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """The settings that viewers offer."""
-        return {"max_epochs": 1, "guidance": ["none", "energy", "relevance"]}
+        return {"max_epochs": 1, "guidance": ["none", "energy", "occlusion", "relevance"]}
 
     def stats(self) -> dict[str, Any]:
         """How far the last training came; kept in a file, because it runs in a process of its own."""
@@ -57,7 +57,8 @@ class FineTuning(TrainTask):
         """See MONAI Label.
 
         Args:
-            request: ``max_epochs``, at least 1, and ``guidance``: ``energy``, ``relevance`` or ``none``.
+            request: ``max_epochs``, at least 1, and ``guidance``: ``energy``, ``occlusion``,
+                ``relevance`` or ``none``.
             datastore: the images; the cohort has them with their classes and regions (``fedxai label export``).
 
         Raises:

@@ -92,7 +92,10 @@ class SiteTrainer:
             if bundle.task == "segmentation":
                 raise BundleError(f"guidance rewards a classifier's relevance, and bundle {bundle.name} segments")
             self._guidance = Guidance(
-                settings.guidance, network=self.network, relevance_layer=bundle.explain.relevance_layer
+                settings.guidance,
+                network=self.network,
+                relevance_layer=bundle.explain.relevance_layer,
+                black=bundle.explain.input_range[0],
             )
 
     @property

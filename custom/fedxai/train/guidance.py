@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary
 from fedxai.errors import BundleError
 from fedxai.explain.grid import on_grid
 from fedxai.settings import GuidanceSettings
+from fedxai.train.occlusion_loss import occlusion_loss
 
 _POOL = {2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 _TINY = 1e-8
@@ -91,21 +92,25 @@ class Guidance:
     """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
-    weight of term t, for the energy term from ``energy_from`` of all epochs on, rising linearly over a quarter of
-    what is left, every ``energy_every``-th step. With ``pseudo_regions``, a case without a region has in the energy
-    term (and there alone) the one that the network itself finds relevant, :func:`pseudo_region`.
+    weight of term t. Energy and occlusion come late: from ``late_from`` of all epochs on, rising linearly over a
+    quarter of what is left, every ``late_every``-th step. With ``pseudo_regions``, a case without a region has in these
+    two (and there alone) the one that the network itself finds relevant, :func:`pseudo_region`.
 
     Args:
         settings: which terms, how strong, from when.
         network: the network that is trained.
         relevance_layer: module path of the layer whose output is the relevance logit of each cell.
+        black: the lower end of the network's input range, with which the occlusion term hides.
 
     Raises:
         BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or a wrong one.
     """
 
-    def __init__(self, settings: GuidanceSettings, *, network: nn.Module, relevance_layer: str | None) -> None:
+    def __init__(
+        self, settings: GuidanceSettings, *, network: nn.Module, relevance_layer: str | None, black: float = 0.0
+    ) -> None:
         self._settings = settings
+        self._network, self._black = network, black
         self._heard: list[Tensor] = []
         self._layer: nn.Module | None = None
         if "relevance" in settings.terms:
@@ -156,23 +161,33 @@ class Guidance:
         if self._layer is not None and guided.any():
             values = relevance_loss(self._heard[-1], region)
             total = total + self._settings.relevance_weight * values[guided].mean()
-        weight = energy_weight(self._settings, epoch=epoch, epochs=progress.epochs)
-        if not weight or trainer.state.iteration % self._settings.energy_every:
+        late = late_share(self._settings, epoch=epoch, epochs=progress.epochs)
+        if not late or trainer.state.iteration % self._settings.late_every:
             return total
         if self._settings.pseudo_regions:
             own = pseudo_region(self._heard[-1], region.shape[2:])
             region = torch.where(guided.reshape(-1, *[1] * (region.ndim - 1)), region > 0, own)
             guided = region.flatten(1).any(dim=1)
-        if guided.any():
-            values = energy_loss(logits, labels.flatten().long(), trainer.state.output["image"], region)
-            total = total + weight * values[guided].mean()
+        if not guided.any():
+            return total
+        labels, image = labels.flatten().long(), trainer.state.output["image"]
+        if "energy" in self._settings.terms:
+            values = energy_loss(logits, labels, image, region)
+            total = total + late * self._settings.energy_weight * values[guided].mean()
+        if "occlusion" in self._settings.terms:
+            asked = (part[guided] for part in (logits, labels, image, region))
+            values = occlusion_loss(self._network, *asked, black=self._black)
+            total = total + late * self._settings.occlusion_weight * values.mean()
         return total
 
 
-def energy_weight(settings: GuidanceSettings, *, epoch: int, epochs: int) -> float:
-    """The weight of the energy term in an epoch (from 0): 0, then a ramp over a quarter of the rest, then full."""
-    if "energy" not in settings.terms:
+def late_share(settings: GuidanceSettings, *, epoch: int, epochs: int) -> float:
+    """Of the late terms' full weight, what counts in an epoch (from 0): 0, a ramp over a quarter of the rest, then 1.
+
+    0 throughout where neither is asked for.
+    """
+    if not set(settings.terms) & {"energy", "occlusion"}:
         return 0.0
-    start = settings.energy_from * epochs
+    start = settings.late_from * epochs
     ramp = max(1.0, (epochs - start) / 4)
-    return settings.energy_weight * min(1.0, max(0.0, (epoch + 1 - start) / ramp))
+    return min(1.0, max(0.0, (epoch + 1 - start) / ramp))

@@ -32,7 +32,7 @@ class GuidanceSettings(_Settings):
     )
     relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
     energy_weight: Annotated[float, Field(gt=0)] = Field(0.7, description="Weight of the energy term when full.")
-    occlusion_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the occlusion term when full.")
+    occlusion_weight: Annotated[float, Field(gt=0)] = Field(0.5, description="Weight of the occlusion term when full.")
     late_from: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.5,
         description="Share of all epochs before energy and occlusion begin; from the start they destroy accuracy.",

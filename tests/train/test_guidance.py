@@ -157,6 +157,40 @@ def test_cases_without_regions_train_with_the_plain_loss(only_losses_differ, wit
 
 
 @pytest.fixture
+def with_regions(cases):
+    return {split: [case for case in listed if case.region] for split, listed in cases.items()}
+
+
+@pytest.mark.parametrize("term", ["energy", "occlusion"])
+def test_a_late_term_counts_with_its_weight_and_what_is_due_of_it(only_losses_differ, with_regions, monkeypatch, term):
+    monkeypatch.setattr(f"fedxai.train.guidance.{term}_loss", lambda *_, **__: torch.ones(16))
+    losses = []
+    for terms in ((), (term,)):
+        guidance = {"terms": terms, f"{term}_weight": 3.0, "late_from": 0.5}
+        settings = checked(TrainSettings, {"threads": 1, "local_steps": 1, "guidance": guidance}, what="train")
+        site = SiteTrainer(bundle=only_losses_differ, cases=with_regions, site="site-1", settings=settings)
+        losses.append(site.train(site.weights(), round_=8, rounds=16).loss)
+    assert losses[1] - losses[0] == pytest.approx(3.0 / 2, abs=1e-4), "the first of two rounds in which it rises"
+
+
+def test_the_occlusion_term_hides_with_the_lower_end_of_the_input_range(
+    evidence_bundle, with_regions, monkeypatch, tmp_path
+):
+    bundle = changed(evidence_bundle, tmp_path, None)
+    config = json.loads((bundle.path / "configs" / "explain.json").read_text())
+    (bundle.path / "configs" / "explain.json").write_text(json.dumps({**config, "input_range": [-2.0, 1.0]}))
+    asked = []
+
+    def spy(network, logits, *_, black):
+        asked.append(black)
+        return 0 * logits.sum(dim=1)
+
+    monkeypatch.setattr("fedxai.train.guidance.occlusion_loss", spy)
+    first_update(Bundle.open(bundle.path), with_regions, "occlusion")
+    assert asked == [-2.0] * 2
+
+
+@pytest.fixture
 def left_half(monkeypatch):
     """The network finds the left half of every image relevant."""
 
@@ -181,8 +215,7 @@ def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_where_asked(
     assert share_that_differs(plain, guided) > 0.05
 
 
-def test_a_case_with_a_region_keeps_it(only_losses_differ, cases, left_half):
-    with_regions = {split: [case for case in listed if case.region] for split, listed in cases.items()}
+def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_half):
     own = first_update(only_losses_differ, with_regions, *BOTH)
     pseudo = first_update(only_losses_differ, with_regions, *BOTH, pseudo_regions=True)
     assert own.loss == pseudo.loss

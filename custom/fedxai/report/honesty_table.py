@@ -10,7 +10,8 @@ from fedxai.report.words import words
 
 _MEANINGS = {
     "occlusion_mass": "The same share as E, found by hiding parts of the image and not by a map of gradients. Far "
-    "below E times its ceiling, the map flatters the model.",
+    "below E times its ceiling, the map flatters the model. Guided by occlusion, a model was rewarded for this very "
+    "share: then believe the other answers.",
     "occlusion_ceiling": "What that share is for a model that sees the region alone: a part that is hidden also holds "
     "what is around, so it cannot be 1.",
     "drop_region": "How far the probability of the answer falls when the region is filled from its surroundings. No "

@@ -111,15 +111,15 @@ def guided(
     pseudo_regions: bool = False,
 ) -> TrainSettings:
     """How a site trains in a round under these terms; in bfloat16 where the terms allow it."""
-    guidance = {"terms": terms, "pseudo_regions": pseudo_regions}
+    guidance = checked(GuidanceSettings, {"terms": terms, "pseudo_regions": pseudo_regions}, what="guidance")
     settings = {
         "local_steps": steps,
         "batch_size": BATCH,
         "learning_rate": learning_rate,
-        "mixed_precision": not {"energy", "occlusion"} & set(terms),
+        "mixed_precision": not guidance.late,
         "validate_every": 50,
         "seed": seed,
-        "guidance": checked(GuidanceSettings, guidance, what="guidance"),
+        "guidance": guidance,
     }
     return checked(TrainSettings, settings, what="train")
 

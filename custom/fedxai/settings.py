@@ -45,9 +45,14 @@ class GuidanceSettings(_Settings):
         "finds relevant.",
     )
 
+    @property
+    def late(self) -> frozenset[str]:
+        """Those of the terms that come late in training."""
+        return frozenset(self.terms) & {"energy", "occlusion"}
+
     @model_validator(mode="after")
     def _learned_from_regions(self) -> "GuidanceSettings":
-        if self.pseudo_regions and not ("relevance" in self.terms and set(self.terms) & {"energy", "occlusion"}):
+        if self.pseudo_regions and not ("relevance" in self.terms and self.late):
             raise ValueError(
                 "pseudo_regions needs the relevance term, by which the network learns regions from cases that have "
                 "one, and a term that uses them: energy or occlusion"
@@ -81,7 +86,7 @@ class TrainSettings(_Settings):
 
     @model_validator(mode="after")
     def _one_precision(self) -> "TrainSettings":
-        if self.mixed_precision and set(self.guidance.terms) & {"energy", "occlusion"}:
+        if self.mixed_precision and self.guidance.late:
             raise ValueError(
                 "mixed_precision must be off under the energy and occlusion terms: a gradient of a gradient and a "
                 "small difference of two answers need float32"

@@ -186,7 +186,7 @@ def late_share(settings: GuidanceSettings, *, epoch: int, epochs: int) -> float:
 
     0 throughout where neither is asked for.
     """
-    if not set(settings.terms) & {"energy", "occlusion"}:
+    if not settings.late:
         return 0.0
     start = settings.late_from * epochs
     ramp = max(1.0, (epochs - start) / 4)

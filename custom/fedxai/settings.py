@@ -33,9 +33,11 @@ class GuidanceSettings(_Settings):
     relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
     energy_weight: Annotated[float, Field(gt=0)] = Field(0.7, description="Weight of the energy term when full.")
     occlusion_weight: Annotated[float, Field(gt=0)] = Field(0.5, description="Weight of the occlusion term when full.")
-    late_from: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.5,
-        description="Share of all epochs before energy and occlusion begin; from the start they destroy accuracy.",
+    energy_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
+    )
+    occlusion_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.7, description="The same of the occlusion term, which takes the less from E the later it comes."
     )
     late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")

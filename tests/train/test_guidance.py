@@ -12,11 +12,11 @@ from fedxai.errors import BundleError, SettingsError
 from fedxai.records import Case
 from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer
-from fedxai.train.guidance import energy_loss, late_share, pseudo_region, relevance_loss
+from fedxai.train.guidance import due, energy_loss, pseudo_region, relevance_loss
 
 
 def trainer(bundle, cases, *terms, pseudo_regions=False, **settings):
-    guidance = GuidanceSettings(terms=terms, late_from=0.0, pseudo_regions=pseudo_regions)
+    guidance = GuidanceSettings(terms=terms, energy_from=0.0, occlusion_from=0.0, pseudo_regions=pseudo_regions)
     return SiteTrainer(
         bundle=bundle,
         cases=cases,
@@ -117,12 +117,24 @@ def test_a_pseudo_region_is_where_the_network_finds_an_image_relevant(space):
     assert not region[1].any()
 
 
+def test_each_late_term_begins_at_its_own_time_and_rises():
+    settings = GuidanceSettings(
+        terms=("relevance", "energy", "occlusion"),
+        energy_from=0.2,
+        energy_weight=2.0,
+        occlusion_from=0.6,
+        occlusion_weight=3.0,
+    )
+    weights = [due(settings, epoch=epoch, epochs=20) for epoch in range(20)]
+    assert [w.get("energy", 0.0) for w in weights] == pytest.approx([0.0] * 4 + [0.5, 1.0, 1.5] + [2.0] * 13)
+    assert [w.get("occlusion", 0.0) for w in weights] == pytest.approx([0.0] * 12 + [1.5] + [3.0] * 7)
+    assert not weights[3], "nothing is computed of a term that weighs nothing"
+
+
 @pytest.mark.parametrize("term", ["energy", "occlusion"])
-def test_the_terms_of_the_explanation_begin_late_and_rise(term):
-    settings = GuidanceSettings(terms=("relevance", term), late_from=0.6)
-    shares = [late_share(settings, epoch=epoch, epochs=20) for epoch in range(20)]
-    assert shares == [0.0] * 12 + [pytest.approx(0.5)] + [1.0] * 7
-    assert late_share(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20) == 0.0
+def test_a_late_term_that_is_not_asked_for_weighs_nothing(term):
+    assert set(due(GuidanceSettings(terms=("relevance", term)), epoch=19, epochs=20)) == {term}
+    assert not due(GuidanceSettings(terms=("relevance",)), epoch=19, epochs=20)
 
 
 def changed(bundle, folder, change):
@@ -166,7 +178,7 @@ def test_a_late_term_counts_with_its_weight_and_what_is_due_of_it(only_losses_di
     monkeypatch.setattr(f"fedxai.train.guidance.{term}_loss", lambda *_, **__: torch.ones(16))
     losses = []
     for terms in ((), (term,)):
-        guidance = {"terms": terms, f"{term}_weight": 3.0, "late_from": 0.5}
+        guidance = {"terms": terms, f"{term}_weight": 3.0, f"{term}_from": 0.5}
         settings = checked(TrainSettings, {"threads": 1, "local_steps": 1, "guidance": guidance}, what="train")
         site = SiteTrainer(bundle=only_losses_differ, cases=with_regions, site="site-1", settings=settings)
         losses.append(site.train(site.weights(), round_=8, rounds=16).loss)

@@ -92,9 +92,10 @@ class Guidance:
     """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
-    weight of term t. Energy and occlusion come late: from ``late_from`` of all epochs on, rising linearly over a
-    quarter of what is left, every ``late_every``-th step. With ``pseudo_regions``, a case without a region has in these
-    two (and there alone) the one that the network itself finds relevant, :func:`pseudo_region`.
+    weight of term t. Energy and occlusion come late: from ``energy_from`` and ``occlusion_from`` of all epochs on,
+    rising linearly over a quarter of what is left, every ``late_every``-th step. With ``pseudo_regions``, a case
+    without a region has in these two (and there alone) the one that the network itself finds relevant,
+    :func:`pseudo_region`.
 
     Args:
         settings: which terms, how strong, from when.
@@ -161,7 +162,7 @@ class Guidance:
         if self._layer is not None and guided.any():
             values = relevance_loss(self._heard[-1], region)
             total = total + self._settings.relevance_weight * values[guided].mean()
-        late = late_share(self._settings, epoch=epoch, epochs=progress.epochs)
+        late = due(self._settings, epoch=epoch, epochs=progress.epochs)
         if not late or trainer.state.iteration % self._settings.late_every:
             return total
         if self._settings.pseudo_regions:
@@ -171,23 +172,28 @@ class Guidance:
         if not guided.any():
             return total
         labels, image = labels.flatten().long(), trainer.state.output["image"]
-        if "energy" in self._settings.terms:
+        if "energy" in late:
             values = energy_loss(logits, labels, image, region)
-            total = total + late * self._settings.energy_weight * values[guided].mean()
-        if "occlusion" in self._settings.terms:
+            total = total + late["energy"] * values[guided].mean()
+        if "occlusion" in late:
             asked = (part[guided] for part in (logits, labels, image, region))
             values = occlusion_loss(self._network, *asked, black=self._black)
-            total = total + late * self._settings.occlusion_weight * values.mean()
+            total = total + late["occlusion"] * values.mean()
         return total
 
 
-def late_share(settings: GuidanceSettings, *, epoch: int, epochs: int) -> float:
-    """Of the late terms' full weight, what counts in an epoch (from 0): 0, a ramp over a quarter of the rest, then 1.
+def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:
+    """What each late term weighs in an epoch (from 0), without those that have not begun.
 
-    0 throughout where neither is asked for.
+    Before its start a term weighs nothing; then its weight rises over a quarter of the rest and stays.
     """
-    if not settings.late:
-        return 0.0
-    start = settings.late_from * epochs
-    ramp = max(1.0, (epochs - start) / 4)
-    return min(1.0, max(0.0, (epoch + 1 - start) / ramp))
+    asked = {
+        "energy": (settings.energy_from, settings.energy_weight),
+        "occlusion": (settings.occlusion_from, settings.occlusion_weight),
+    }
+    weights = {}
+    for term in settings.late:
+        start, full = asked[term]
+        ramp = max(1.0, (1 - start) * epochs / 4)
+        weights[term] = full * min(1.0, max(0.0, (epoch + 1 - start * epochs) / ramp))
+    return {term: weight for term, weight in weights.items() if weight}

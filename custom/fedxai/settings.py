@@ -37,7 +37,7 @@ class GuidanceSettings(_Settings):
         0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
     )
     occlusion_from: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.7, description="The same of the occlusion term, which competes with the energy term."
+        0.7, description="Share of all epochs before the occlusion term begins; it competes with the energy term."
     )
     late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")

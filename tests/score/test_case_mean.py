@@ -2,18 +2,18 @@
 import numpy as np
 import pytest
 
-from fedxai.combine.intervals import group_interval
+from fedxai.combine.intervals import group_interval, mean_of
 from fedxai.records import Figure
 from fedxai.score.case_mean import case_mean
 
 
 @pytest.mark.parametrize("patients", [2, 7, 40])
-def test_it_is_the_slow_cluster_bootstrap(patients):
+def test_its_interval_is_the_cluster_bootstraps(patients):
     random = np.random.default_rng(patients)
     groups = [f"p{index:03d}" for index in random.integers(patients, size=60)]
     values = random.standard_normal(60)
     figure = case_mean(values, groups, seed=3)
-    low, high = group_interval(lambda index: float(values[index].mean()), groups, seed=3)
+    low, high = group_interval(mean_of(values), groups, seed=3)
     assert figure == Figure(value=values.mean(), n=60, low=low, high=high)
 
 

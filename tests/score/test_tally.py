@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedxai.combine.intervals import group_interval
+from fedxai.combine.intervals import group_interval, mean_of
 from fedxai.errors import ExplanationError
 from fedxai.records import Figure
 from fedxai.score.tally import Tally
@@ -27,7 +27,7 @@ def test_batches_add_up_to_means_with_patient_level_intervals():
     tally = tallied((values[:3], levels[:3], groups[:3]), (values[3:], levels[3:], groups[3:]))
     summary = tally.summary(names=["e"], seed=4)
     numbers = torch.tensor(values).double().numpy()
-    low, high = group_interval(lambda index: numbers[index].mean(), groups, seed=4)
+    low, high = group_interval(mean_of(numbers), groups, seed=4)
     assert summary.scores["e"] == Figure(value=0.5, n=5, low=low, high=high)
     assert summary.chance["e"].value == pytest.approx(0.2)
     assert summary.centred["e"].value == pytest.approx(0.1)

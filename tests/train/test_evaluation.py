@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import warnings
+
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from fedxai.errors import TrainingError
 from fedxai.train.evaluation import METRICS, evaluate_logits
@@ -8,6 +12,50 @@ from fedxai.train.evaluation import METRICS, evaluate_logits
 
 def groups(n):
     return [f"p{index}" for index in range(n)]
+
+
+def by_scikit_learn(probabilities, labels):
+    """The same figures of some cases, each once more for every time that it was drawn."""
+    found, classes = probabilities.argmax(1), range(probabilities.shape[1])
+    of_class = [1] if len(classes) == 2 else classes
+    all_there = len(set(labels)) == len(classes)
+    confidence, bins = probabilities.max(1), np.minimum((probabilities.max(1) * 15).astype(int), 14)
+    held = [bins == index for index in set(bins)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes that nobody drew
+        return {
+            "loss": log_loss(labels, probabilities, labels=classes),
+            "accuracy": accuracy_score(labels, found),
+            "balanced_accuracy": balanced_accuracy_score(labels, found),
+            "macro_f1": f1_score(labels, found, average="macro", zero_division=0),
+            "macro_auc": np.mean([roc_auc_score(labels == c, probabilities[:, c]) for c in of_class])
+            if all_there
+            else np.nan,
+            "ece": sum(abs((found[b] == labels[b]).mean() - confidence[b].mean()) * b.mean() for b in held),
+        }
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_figures_and_intervals_are_those_of_scikit_learn_on_every_resample(classes):
+    """With few patients, so that some resamples lack a class, and few steps of probability, so that many are equal."""
+    random = np.random.default_rng(classes)
+    labels = random.permutation([*range(classes), *random.integers(0, classes, 21)])
+    logits = random.integers(0, 3, (len(labels), classes)) + np.eye(classes)[labels]
+    patients = random.integers(0, 6, len(labels))
+    patients[:6] = range(6)
+    found = evaluate_logits(logits, labels, [f"p{patient}" for patient in patients], split="test")
+    probabilities = softmax(logits, axis=1)
+    first_seen = list(dict.fromkeys(patients))
+    draws = []
+    generator = np.random.default_rng(0)
+    for _ in range(1000):
+        drawn = [first_seen[number] for number in generator.integers(0, 6, 6)]
+        cases = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
+        draws.append(by_scikit_learn(probabilities[cases], labels[cases]))
+    for name, value in by_scikit_learn(probabilities, labels).items():
+        low, high = np.nanquantile([draw[name] for draw in draws], [0.025, 0.975])
+        figure = found.metrics[name]
+        assert (figure.value, figure.low, figure.high) == pytest.approx((value, low, high), abs=1e-4), name
 
 
 def test_a_perfect_model_has_perfect_figures():

@@ -10,12 +10,16 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from fedxai.errors import SettingsError
 
+Statistic = Callable[
+    [NDArray[np.float64]], NDArray[np.float64]
+]  # of weights (R, N), one number for each of R resamples
+
 NORMAL = 1.959964  # half-width of a 95 % interval in standard errors
-_TOGETHER = 32  # resamples that scipy draws at once, so that memory does not grow with their number
+_TOGETHER = 100  # resamples that are drawn at once, so that memory does not grow with their number
 
 
 def group_interval(
-    statistic: Callable[[NDArray[np.intp]], float],
+    statistic: Statistic,
     groups: Sequence[str],
     *,
     resamples: int = 1000,
@@ -25,8 +29,8 @@ def group_interval(
     """Percentile bootstrap over groups (the cluster bootstrap): cases of one patient are not independent.
 
     Args:
-        statistic: takes the indices of the drawn cases, with repetition, and returns a number; NaN where it
-            does not exist for them (a class missing): such draws are left out of the percentiles.
+        statistic: of the weights of N cases in R resamples; NaN where it does not exist for a resample (a class
+            missing): such draws are left out of the percentiles.
         groups: the patient of each case; an empty name means unknown, and such a case is a group of its own.
         resamples: number of draws.
         level: share of draws between the two bounds.
@@ -41,28 +45,30 @@ def group_interval(
     Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 3.8.
 
     Example:
-        >>> values = np.array([0.0, 1.0, 1.0, 0.0])
-        >>> low, high = group_interval(lambda index: values[index].mean(), ["a", "b", "c", "d"])
+        >>> low, high = group_interval(mean_of(np.array([0.0, 1.0, 1.0, 0.0])), ["a", "b", "c", "d"])
     """
     if not len(groups) or resamples < 1 or not 0 < level < 1:
         raise SettingsError(
             f"intervals need cases, resamples >= 1 and 0 < level < 1, got {len(groups)}, {resamples}, {level}"
         )
-    order, starts, sizes = _members(groups)
-    if len(starts) < 2:
+    of_case = _numbered(groups)
+    patients = int(of_case.max()) + 1
+    if patients < 2:
         return float("nan"), float("nan")
 
-    def of_drawn(drawn: NDArray[np.intp]) -> float:
-        return statistic(order[_ranges(starts[drawn], sizes[drawn])])
+    def of_drawn(drawn: NDArray[np.intp], axis: int = -1) -> NDArray[np.float64]:
+        rows = patients * np.arange(len(drawn))[:, None]
+        counts = np.bincount((drawn + rows).ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return statistic(counts[:, of_case].astype(np.float64))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # draws without a value are left out below
         draws = bootstrap(
-            (np.arange(len(starts)),),
+            (np.arange(patients),),
             of_drawn,
             n_resamples=resamples,
             batch=_TOGETHER,
-            vectorized=False,
+            vectorized=True,
             method="percentile",
             rng=np.random.default_rng(seed),
         ).bootstrap_distribution
@@ -73,16 +79,12 @@ def group_interval(
     return float(low), float(high)
 
 
-def _members(groups: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Case indices ordered by group, and where each group starts and how many cases it has."""
+def mean_of(values: NDArray) -> Statistic:
+    """The mean of ``values`` (N,) over the cases of a resample, ``sum_i w_i v_i / sum_i w_i``."""
+    return lambda weights: weights @ values / weights.sum(axis=1)
+
+
+def _numbered(groups: Sequence[str]) -> NDArray[np.intp]:
+    """The number of each case's patient, from 0 in the order in which they appear."""
     numbers: dict[object, int] = {}
-    keys = [group or index for index, group in enumerate(groups)]
-    of_case = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
-    sizes = np.bincount(of_case)
-    return np.argsort(of_case, kind="stable"), np.cumsum(sizes) - sizes, sizes
-
-
-def _ranges(starts: NDArray[np.intp], sizes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """``start, start + 1, ... start + size - 1`` of each group, in one row."""
-    before = np.cumsum(sizes) - sizes
-    return np.repeat(starts - before, sizes) + np.arange(sizes.sum())
+    return np.array([numbers.setdefault(group or index, len(numbers)) for index, group in enumerate(groups)])

@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well logits diagnose: the figures of one split, with patient-level bootstrap intervals."""
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.metrics import (
-    accuracy_score,
-    balanced_accuracy_score,
-    confusion_matrix,
-    f1_score,
-    roc_auc_score,
-)
+from sklearn.metrics import confusion_matrix
 
-from fedxai.combine.intervals import group_interval
+from fedxai.combine.intervals import Statistic, group_interval, mean_of
 from fedxai.errors import TrainingError
 from fedxai.records import Evaluation, Figure, Split
 
@@ -51,11 +44,11 @@ def evaluate_logits(
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     classes = logits.shape[1]
 
-    def figure(metric: Callable[[NDArray, NDArray], float]) -> Figure:
-        value = metric(log_probabilities, labels)
+    def figure(statistic: Statistic) -> Figure:
+        value = float(statistic(np.ones((1, len(labels))))[0])
         low = high = None
         if intervals and np.isfinite(value):
-            low, high = group_interval(lambda index: metric(log_probabilities[index], labels[index]), groups)
+            low, high = group_interval(statistic, groups)
         return Figure(value=value, n=len(labels), low=low, high=high)
 
     matrix = confusion_matrix(labels, logits.argmax(axis=1), labels=range(classes))
@@ -63,51 +56,78 @@ def evaluate_logits(
         split=split,
         cases=len(labels),
         patients=len(set(groups)),
-        metrics={name: figure(_METRIC[name]) for name in METRICS},
+        metrics={name: figure(_METRIC[name](log_probabilities, labels)) for name in METRICS},
         confusion=[[int(cell) for cell in row] for row in matrix],
     )
 
 
-def _loss(log_probabilities: NDArray, labels: NDArray) -> float:
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+def _loss(log_probabilities: NDArray, labels: NDArray) -> Statistic:
+    return mean_of(-log_probabilities[np.arange(len(labels)), labels])
 
 
-def _accuracy(log_probabilities: NDArray, labels: NDArray) -> float:
-    return float(accuracy_score(labels, log_probabilities.argmax(axis=1)))
+def _accuracy(log_probabilities: NDArray, labels: NDArray) -> Statistic:
+    return mean_of(log_probabilities.argmax(axis=1) == labels)
 
 
-def _balanced_accuracy(log_probabilities: NDArray, labels: NDArray) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a resample without a class; the recall of the others stands
-        return float(balanced_accuracy_score(labels, log_probabilities.argmax(axis=1)))
+def _balanced_accuracy(log_probabilities: NDArray, labels: NDArray) -> Statistic:
+    """Mean recall of the classes that a resample holds."""
+    truth, found = _one_hot(log_probabilities, labels)
+    return lambda weights: _mean_ratio(weights @ (truth * found), weights @ truth)
 
 
-def _macro_f1(log_probabilities: NDArray, labels: NDArray) -> float:
-    predicted = log_probabilities.argmax(axis=1)
-    return float(f1_score(labels, predicted, average="macro", zero_division=0))  # pyright: ignore[reportArgumentType]
+def _macro_f1(log_probabilities: NDArray, labels: NDArray) -> Statistic:
+    """Mean over the classes that are there or were found of ``2 TP / (2 TP + FP + FN)``."""
+    truth, found = _one_hot(log_probabilities, labels)
+    return lambda weights: _mean_ratio(2 * weights @ (truth * found), weights @ (truth + found))
 
 
-def _macro_auc(log_probabilities: NDArray, labels: NDArray) -> float:
+def _macro_auc(log_probabilities: NDArray, labels: NDArray) -> Statistic:
     """Mean over classes of the one-vs-rest AUC; NaN where a class is missing or is the only one."""
-    classes = log_probabilities.shape[1]
-    if len(np.unique(labels)) < classes:
-        return float("nan")
     probabilities = np.exp(log_probabilities)
-    if classes == 2:
-        return float(roc_auc_score(labels, probabilities[:, 1]))
-    return float(np.mean([roc_auc_score(labels == index, probabilities[:, index]) for index in range(classes)]))
+    classes = range(probabilities.shape[1]) if probabilities.shape[1] > 2 else [1]
+    of_class = [_auc(probabilities[:, index], labels == index) for index in classes]
+    return lambda weights: np.mean([auc(weights) for auc in of_class], axis=0)
 
 
-def _ece(log_probabilities: NDArray, labels: NDArray) -> float:
+def _auc(scores: NDArray, positive: NDArray) -> Statistic:
+    """Share of the pairs of a positive and a negative case that are in the right order; a tie is half a pair."""
+    order = np.argsort(scores, kind="stable")
+    positive = positive[order]
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of every run of equal scores
+
+    def auc(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = weights[:, order]
+        positives = np.add.reduceat(weights * positive, starts, axis=1)
+        negatives = np.add.reduceat(weights * ~positive, starts, axis=1)
+        below = negatives.cumsum(axis=1) - negatives / 2
+        with np.errstate(invalid="ignore"):
+            return (positives * below).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
+
+    return auc
+
+
+def _ece(log_probabilities: NDArray, labels: NDArray) -> Statistic:
     """Expected calibration error of the top class: ``sum_b (n_b / n) |accuracy_b - confidence_b|``, 15 bins."""
     confidence = np.exp(log_probabilities.max(axis=1))
     correct = log_probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    gaps = (correct - confidence)[:, None] * (bins[:, None] == np.arange(_BINS))
+    return lambda weights: np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
 
 
-_METRIC: dict[str, Callable[[NDArray, NDArray], float]] = {
+def _one_hot(log_probabilities: NDArray, labels: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``(N, K)`` of the classes that are there, and of those that were found."""
+    classes = np.arange(log_probabilities.shape[1])
+    return (labels[:, None] == classes) * 1.0, (log_probabilities.argmax(axis=1)[:, None] == classes) * 1.0
+
+
+def _mean_ratio(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the classes (the columns) whose whole is not 0."""
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(parts / wholes, axis=1)
+
+
+_METRIC: dict[str, Callable[[NDArray, NDArray], Statistic]] = {
     "loss": _loss,
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,

@@ -12,7 +12,7 @@ from monai.metrics.meandice import compute_dice
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedxai.combine.intervals import group_interval
+from fedxai.combine.intervals import group_interval, mean_of
 from fedxai.errors import CohortError, TrainingError
 from fedxai.records import Evaluation, Figure, Split
 
@@ -135,14 +135,14 @@ def _distances(predicted: Tensor, truth: Tensor, spacing: Sequence[float]) -> ND
 
 
 def _figure(values: NDArray, groups: Sequence[str], intervals: bool) -> Figure:
-    known = np.flatnonzero(np.isfinite(values))
+    known = values[np.isfinite(values)]
     if not len(known):
         return Figure(value=None, n=0)
     low = high = None
     if intervals:
         of_known = [group for group, value in zip(groups, values, strict=True) if np.isfinite(value)]
-        low, high = group_interval(lambda index: float(values[known[index]].mean()), of_known)
-    return Figure(value=values[known].mean(), n=len(known), low=low, high=high)
+        low, high = group_interval(mean_of(known), of_known)
+    return Figure(value=known.mean(), n=len(known), low=low, high=high)
 
 
 def _mean(values: NDArray) -> float:

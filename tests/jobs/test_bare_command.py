@@ -21,12 +21,12 @@ def results_of(done, folder: Path) -> tuple[Path, RunSummary]:
 
 
 def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, bare_simulator, tmp_path):
-    """For one round: without -t FLARE starts a process for every task, and each imports PyTorch and MONAI anew."""
-    prepare_job(main_job, tmp_path / "job", SITES, {"num_rounds": 1}, {})
+    """One round of two sites: without -t FLARE starts a process for every task, each with PyTorch and MONAI anew."""
+    prepare_job(main_job, tmp_path / "job", SITES[:2], {"num_rounds": 1}, {})
     _, summary = results_of(bare_simulator(tmp_path / "job"), tmp_path)
-    assert [site.name for site in summary.sites] == SITES
-    assert [len(round_.sites) for round_ in summary.rounds] == [4]
-    assert sorted(summary.final[-1].explanations) == SITES
+    assert [site.name for site in summary.sites] == SITES[:2]
+    assert [len(round_.sites) for round_ in summary.rounds] == [2]
+    assert sorted(summary.final[-1].explanations) == SITES[:2]
 
 
 def test_the_job_as_it_is_learns_the_phantom_and_shows_it(main_job, bare_simulator, tmp_path):

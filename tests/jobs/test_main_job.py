@@ -249,7 +249,7 @@ def test_flares_own_command_runs_the_sites_that_it_is_given_in_the_folder_that_i
     sites = ["site-1", "site-2", "site-3", "site-4"]
     small = {"num_rounds": 1, "explain_every": 0, "local_epochs": 1}
     prepare_job(main_job, tmp_path / "job", sites, small, {})
-    done = bare_simulator(tmp_path / "job", "-c", "site-1,site-3", "-t", "1", "-w", "workspace")
+    done = bare_simulator(tmp_path / "job", "-c", "site-1,site-3", "-t", "2", "-w", "workspace")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     summary = read(tmp_path / "workspace" / RESULTS)
     assert [site.name for site in summary.sites] == ["site-1", "site-3"]

@@ -32,6 +32,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/shortcut_alarm.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/intake.py
+	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/explanation_guided.py --seeds 0
 	$(BIN)/python benchmarks/label_loop.py

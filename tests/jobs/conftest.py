@@ -65,6 +65,21 @@ def main_job(repository) -> Path:
     return repository / "jobs" / "fedxai"
 
 
+@pytest.fixture(scope="session")
+def explaining():
+    """Copies a job into a folder, with other settings of its explanations: the costly questions are most of a run."""
+
+    def copy(job: Path, folder: Path, **settings: int) -> Path:
+        made = shutil.copytree(job, folder / job.name)
+        file = made / "app" / "config" / "config_fed_client.json"
+        client = json.loads(file.read_text())
+        client["components"][0]["args"]["explain"] |= settings
+        file.write_text(json.dumps(client))
+        return made
+
+    return copy
+
+
 @pytest.fixture
 def small_cohorts(tmp_path) -> Path:
     """Three phantom cohorts that train in a moment."""

@@ -58,16 +58,11 @@ def light_bundle(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(job, cohorts, tmp_path_factory, light_bundle) -> Path:
+def results(job, cohorts, explaining, tmp_path_factory, light_bundle) -> Path:
     """A run of the job with its costly questions switched on, for one case of each class and site."""
     folder = tmp_path_factory.mktemp("run")
-    asking = shutil.copytree(job, folder / job.name)
-    file = asking / "app" / "config" / "config_fed_client.json"
-    client = json.loads(file.read_text())
-    client["components"][0]["args"]["explain"] |= {"trust_cases": 1, "honesty_cases": 1}
-    file.write_text(json.dumps(client))
     return run_job(
-        asking,
+        explaining(job, folder, trust_cases=1, honesty_cases=1),
         out=folder / "run",
         cohorts=cohorts,
         settings={"num_rounds": 2, "explain_every": 1},

@@ -164,7 +164,7 @@ def _small_job(folder: Path) -> Path:
     config = job / "app" / "config" / "config_fed_client.json"
     values = json.loads(config.read_text())
     [site] = [component for component in values["components"] if component["id"] == "site"]
-    site["args"]["explain"] = {"every": 0, "final_cases": 4, "trust_cases": 0, "honesty_cases": 0, "gallery": 0}
+    site["args"]["explain"] = {"final_cases": 4, "trust_cases": 0, "honesty_cases": 0, "gallery": 0}
     config.write_text(json.dumps(values))
     return job
 

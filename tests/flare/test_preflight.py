@@ -12,6 +12,7 @@ from fedxai.bundle import Bundle
 from fedxai.errors import FedxaiError, SettingsError
 from fedxai.flare.comparison import SystemsComparison
 from fedxai.flare.simulate import run_job
+from fedxai.flare.site import Site
 from fedxai.settings import TrainSettings
 
 BUNDLE = "brain_mri_tumor_classification"
@@ -142,6 +143,22 @@ def test_a_comparison_says_so_before_it_trains(repository, cohorts, tmp_path, sp
 def test_a_typing_mistake_leaves_the_folder_for_the_corrected_command(refused, phantom_root, options, sentence):
     assert sentence in refused(cohorts=phantom_root, **options)
     assert sentence in refused(**options), "on the phantom, too"
+
+
+def test_a_setting_of_the_explanations_that_is_not_known_is_refused_before_anything_is_trained(repository, tmp_path):
+    job = shutil.copytree(repository / "jobs" / "fedxai", tmp_path / "fedxai")
+    path = job / "app" / "config" / "config_fed_client.json"
+    client = json.loads(path.read_text())
+    client["components"][0]["args"]["explain"] = {"every": 2}
+    path.write_text(json.dumps(client))
+    with pytest.raises(SettingsError, match="explain: every .*, got 2; known settings: cases, final_cases"):
+        run_job(job, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_site_says_so_in_the_survey_which_comes_before_training():
+    with pytest.raises(SettingsError, match="explain: every .*, got 2; known settings: cases, final_cases"):
+        Site(BUNDLE, explain={"every": 2}).survey()
 
 
 def test_a_folder_below_a_file_is_refused_with_the_file(refused, phantom_root, tmp_path):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fedxai.settings import TrainSettings, checked
+from fedxai.settings import ExplainSettings, TrainSettings, checked
 
 CONFIG = Path("app") / "config"
 _OF_THE_SERVER = ("seed", "key_metric", "explain_every", "e_floor")
@@ -28,8 +28,16 @@ def train_settings(client: dict[str, Any]) -> TrainSettings:
     Raises:
         SettingsError: when a value breaks its rule or a name is unknown.
     """
-    asked = [part["args"].get("train") or {} for part in client["components"] if part["id"] == "site"]
-    return checked(TrainSettings, {name: value for part in asked for name, value in part.items()}, what="train")
+    return checked(TrainSettings, _of_the_site(client, "train"), what="train")
+
+
+def explain_settings(client: dict[str, Any]) -> ExplainSettings:
+    """How the sites of that client configuration explain.
+
+    Raises:
+        SettingsError: when a value breaks its rule or a name is unknown.
+    """
+    return checked(ExplainSettings, _of_the_site(client, "explain"), what="explain")
 
 
 def shown_settings(folder: Path) -> dict[str, int | float | str | bool | None]:
@@ -42,6 +50,11 @@ def shown_settings(folder: Path) -> dict[str, int | float | str | bool | None]:
     train = train_settings(client)
     shown |= {**train.model_dump(exclude=_OF_NO_FIGURE), "guidance": "+".join(train.guidance.terms) or None}
     return shown | (train.guidance.model_dump(exclude={"terms"}) if train.guidance.terms else {})
+
+
+def _of_the_site(client: dict[str, Any], what: str) -> dict[str, Any]:
+    asked = [part["args"].get(what) or {} for part in client["components"] if part["id"] == "site"]
+    return {name: value for part in asked for name, value in part.items()}
 
 
 def _filled(value: Any, config: dict[str, Any]) -> Any:

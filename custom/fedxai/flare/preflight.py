@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, FedxaiError, RunError
-from fedxai.flare.job_settings import CONFIG, read_config, train_settings
+from fedxai.flare.job_settings import CONFIG, explain_settings, read_config, train_settings
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.preflight import preflight
 from fedxai.settings import SiteSettings
@@ -27,6 +27,7 @@ def check_run(job: Path, cohorts: Mapping[str, Path]) -> None:
     server, client = (read_config(job / CONFIG, side) for side in ("server", "client"))
     bundle, key_metric = Bundle.open(server["bundle"]), server.get("key_metric")
     train_settings(client)
+    explain_settings(client)
     if key_metric:  # a survey has none
         check_key_metric(key_metric, bundle)
     opened = fitting_cohorts(cohorts, bundle)

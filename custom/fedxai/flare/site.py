@@ -178,16 +178,17 @@ class Site(FLComponent):
         return self.bundle.export(self._context["home"] / MODEL, self.trainer.weights())
 
     def survey(self) -> Survey:
-        """Counts of the cohort and the bundle's digest, checked against each other and the training settings.
+        """Counts of the cohort and the bundle's digest, checked against each other and the settings.
 
         Raises:
             CohortError: when a file of the cohort would stop the run.
             BundleError: when cohort and bundle differ in their number of classes, or the bundle lacks what guidance
                 asks for.
-            SettingsError: when a training setting breaks its rule.
+            SettingsError: when a setting of training or explanation breaks its rule.
         """
+        _ = self.explain  # asked for now, as the trainer below, so that what cannot be done is said before training
         classes = fitting_classes(self.cohort, self.bundle, site=self.name)
-        _ = self.trainer  # made now, so that what cannot be trained is said before anything is
+        _ = self.trainer
         return Survey(
             cases=self.cohort.counts(),
             minimum_cell=self.settings.minimum_cell,

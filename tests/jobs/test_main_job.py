@@ -19,6 +19,7 @@ from fedxai.train.engine import SiteTrainer
 
 pytestmark = pytest.mark.slow
 LOCAL_EPOCHS = 2
+TRUST_CASES = 5  # the minimum cell: fewer would not leave a site
 LITTLE = {"trust_cases": 0, "honesty_cases": 0, "shortcut_cases": 0, "gallery": 0}
 
 
@@ -42,7 +43,7 @@ def two_runs(repository, explaining, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     for index, cases in enumerate((50, 30)):
         make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
-    job = explaining(repository / "jobs" / "fedxai", root, trust_cases=5, honesty_cases=5)
+    job = explaining(repository / "jobs" / "fedxai", root, trust_cases=TRUST_CASES, honesty_cases=TRUST_CASES)
     same = {
         "cohorts": root / "cohorts",
         "settings": {"num_rounds": 2, "explain_every": 1},
@@ -151,7 +152,7 @@ def test_a_given_model_is_explained_at_all_sites_as_in_the_run_that_made_it(two_
     cohorts, trained, *_ = two_runs
     [bundle] = [path.parent for path in (trained / "best").glob("*/configs")]
     results = run_job(
-        explaining(repository / "jobs" / "explain_only", tmp_path, **LITTLE),
+        explaining(repository / "jobs" / "explain_only", tmp_path, **{**LITTLE, "trust_cases": TRUST_CASES}),
         out=tmp_path / "explained",
         cohorts=cohorts,
         settings={"model": str(bundle)},

@@ -75,7 +75,7 @@ def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, 
 
 def test_the_bare_command_fails_where_all_sites_fail(faulty_job, bare_simulator):
     """FLARE's simulator exits with 0 there unless the job panics."""
-    done = bare_simulator(faulty_job({"*/1": "nan loss"}), "-c", "site-1,site-3", "-t", "1")
+    done = bare_simulator(faulty_job({"*/1": "nan loss"}), "-c", "site-1,site-3", "-t", "2")
     assert done.returncode != 0
     assert "round 1 got 0 usable updates and needs 2" in done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ from PIL import Image
 from fedxai.bundle import Bundle
 from fedxai.errors import FedxaiError, SettingsError
 from fedxai.flare.comparison import SystemsComparison
+from fedxai.flare.kit import edit_json
 from fedxai.flare.simulate import run_job
 from fedxai.flare.site import Site
 from fedxai.settings import TrainSettings
@@ -147,10 +148,10 @@ def test_a_typing_mistake_leaves_the_folder_for_the_corrected_command(refused, p
 
 def test_a_setting_of_the_explanations_that_is_not_known_is_refused_before_anything_is_trained(repository, tmp_path):
     job = shutil.copytree(repository / "jobs" / "fedxai", tmp_path / "fedxai")
-    path = job / "app" / "config" / "config_fed_client.json"
-    client = json.loads(path.read_text())
-    client["components"][0]["args"]["explain"] = {"every": 2}
-    path.write_text(json.dumps(client))
+    edit_json(
+        job / "app" / "config" / "config_fed_client.json",
+        lambda client: client["components"][0]["args"]["explain"].update(every=2),
+    )
     with pytest.raises(SettingsError, match="explain: every .*, got 2; known settings: cases, final_cases"):
         run_job(job, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

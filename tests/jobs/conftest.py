@@ -70,11 +70,13 @@ def explaining():
     """Copies a job into a folder, with other settings of its explanations: the costly questions are most of a run."""
 
     def copy(job: Path, folder: Path, **settings: int) -> Path:
+        from fedxai.flare.kit import edit_json
+
         made = shutil.copytree(job, folder / job.name)
-        file = made / "app" / "config" / "config_fed_client.json"
-        client = json.loads(file.read_text())
-        client["components"][0]["args"]["explain"] |= settings
-        file.write_text(json.dumps(client))
+        edit_json(
+            made / "app" / "config" / "config_fed_client.json",
+            lambda client: client["components"][0]["args"]["explain"].update(settings),
+        )
         return made
 
     return copy

@@ -10,9 +10,8 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from fedxai.errors import SettingsError
 
-Statistic = Callable[
-    [NDArray[np.float64]], NDArray[np.float64]
-]  # of weights (R, N), one number for each of R resamples
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Of weights ``(R, N)``, how often each of N cases was drawn in each of R resamples: R numbers."""
 
 NORMAL = 1.959964  # half-width of a 95 % interval in standard errors
 _TOGETHER = 100  # resamples that are drawn at once, so that memory does not grow with their number

@@ -138,7 +138,13 @@ def test_a_comparison_says_so_before_it_trains(repository, cohorts, tmp_path, sp
     [
         ({"settings": {"bundle": "nope"}}, "no bundle 'nope'; known bundles: "),
         ({"settings": {"key_metric": "loss"}}, "key_metric must be one of macro_auc, accuracy"),
+        ({"settings": {"e_floor": 2.0}}, "e_floor must be between 0 and 1, or null, got 2.0"),
+        ({"settings": {"validate_every": 0}}, "validate_every "),
         ({"train": {"local_steps": 0}}, "train: local_steps "),
+        (
+            {"train": {"guidance": {"terms": ["relevance"]}}},
+            "guidance by relevance needs relevance_layer in explain.js",
+        ),
     ],
 )
 def test_a_typing_mistake_leaves_the_folder_for_the_corrected_command(refused, phantom_root, options, sentence):

@@ -82,6 +82,18 @@ def explaining():
     return copy
 
 
+@pytest.fixture(scope="session")
+def little() -> dict[str, int]:
+    """Settings of explanations without the costly questions."""
+    return {"trust_cases": 0, "honesty_cases": 0, "shortcut_cases": 0, "gallery": 0}
+
+
+@pytest.fixture
+def brief_job(main_job, explaining, little, tmp_path) -> Path:
+    """The main job without the costly questions."""
+    return explaining(main_job, tmp_path / "brief", **little)
+
+
 @pytest.fixture
 def small_cohorts(tmp_path) -> Path:
     """Three phantom cohorts that train in a moment."""
@@ -93,12 +105,12 @@ def small_cohorts(tmp_path) -> Path:
 
 
 @pytest.fixture
-def faulty_job(main_job, tmp_path):
+def faulty_job(brief_job, tmp_path):
     """The main job with faults: {"site-2/1": "nan loss"} means at site-2 in round 1."""
 
     def make(faults: dict[str, str]) -> Path:
         job = tmp_path / "faulty"
-        shutil.copytree(main_job, job)
+        shutil.copytree(brief_job, job)
         (job / "app" / "custom" / "faulty.py").write_text(FAULTS)
         config = json.loads((job / "app" / "config" / "config_fed_client.json").read_text())
         config["executors"][0]["executor"] = {"path": "faulty.FaultyTrainExecutor", "args": {"faults": faults}}

@@ -20,9 +20,9 @@ def results_of(done, folder: Path) -> tuple[Path, RunSummary]:
     return results, RunSummary.model_validate_json((results / "summary.json").read_text())
 
 
-def test_the_bare_command_runs_from_any_folder_on_the_phantom(main_job, bare_simulator, tmp_path):
+def test_the_bare_command_runs_from_any_folder_on_the_phantom(brief_job, bare_simulator, tmp_path):
     """One round of two sites: without -t FLARE starts a process for every task, each with PyTorch and MONAI anew."""
-    prepare_job(main_job, tmp_path / "job", SITES[:2], {"num_rounds": 1}, {})
+    prepare_job(brief_job, tmp_path / "job", SITES[:2], {"num_rounds": 1}, {})
     _, summary = results_of(bare_simulator(tmp_path / "job"), tmp_path)
     assert [site.name for site in summary.sites] == SITES[:2]
     assert [len(round_.sites) for round_ in summary.rounds] == [2]

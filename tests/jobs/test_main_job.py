@@ -20,7 +20,6 @@ from fedxai.train.engine import SiteTrainer
 pytestmark = pytest.mark.slow
 LOCAL_EPOCHS = 2
 TRUST_CASES = 5  # the minimum cell: fewer would not leave a site
-LITTLE = {"trust_cases": 0, "honesty_cases": 0, "shortcut_cases": 0, "gallery": 0}
 
 
 def read(results: Path) -> RunSummary:
@@ -148,11 +147,13 @@ def test_the_best_model_is_a_bundle_that_opens_and_predicts(two_runs):
     assert network.eval()(torch.zeros(1, 1, *size)).shape == (1, len(bundle.class_names))
 
 
-def test_a_given_model_is_explained_at_all_sites_as_in_the_run_that_made_it(two_runs, repository, explaining, tmp_path):
+def test_a_given_model_is_explained_at_all_sites_as_in_the_run_that_made_it(
+    two_runs, repository, explaining, little, tmp_path
+):
     cohorts, trained, *_ = two_runs
     [bundle] = [path.parent for path in (trained / "best").glob("*/configs")]
     results = run_job(
-        explaining(repository / "jobs" / "explain_only", tmp_path, **{**LITTLE, "trust_cases": TRUST_CASES}),
+        explaining(repository / "jobs" / "explain_only", tmp_path, **{**little, "trust_cases": TRUST_CASES}),
         out=tmp_path / "explained",
         cohorts=cohorts,
         settings={"model": str(bundle)},
@@ -198,11 +199,11 @@ def test_no_array_hides_in_what_a_site_explains(two_runs):
 
 @pytest.mark.timeout(900)
 def test_a_guided_run_works_where_a_site_has_no_regions_and_the_floor_is_out_of_reach(
-    main_job, explaining, small_cohorts, tmp_path
+    brief_job, small_cohorts, tmp_path
 ):
     without_regions(small_cohorts / "site-3")
     results = run_job(
-        explaining(main_job, tmp_path, **LITTLE),
+        brief_job,
         out=tmp_path / "run",
         cohorts=small_cohorts,
         settings={"bundle": "brain_mri_tumor_local_evidence", "num_rounds": 2, "explain_every": 1, "e_floor": 0.99},
@@ -229,11 +230,11 @@ def without_regions(cohort: Path) -> None:
 
 
 def test_rounds_that_are_not_validated_train_as_usual_and_no_model_of_theirs_is_chosen(
-    main_job, small_cohorts, tmp_path
+    brief_job, small_cohorts, tmp_path
 ):
     settings = {"num_rounds": 3, "explain_every": 0, "validate_every": 2}
     results = run_job(
-        main_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train={"local_steps": 2}
+        brief_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train={"local_steps": 2}
     )
     summary = read(results)
     assert [round_.selection_metric is None for round_ in summary.rounds] == [False, True, False]
@@ -246,11 +247,11 @@ def test_rounds_that_are_not_validated_train_as_usual_and_no_model_of_theirs_is_
 
 @pytest.mark.timeout(1500)
 def test_flares_own_command_runs_the_sites_that_it_is_given_in_the_folder_that_it_is_given(
-    main_job, bare_simulator, tmp_path
+    brief_job, bare_simulator, tmp_path
 ):
     sites = ["site-1", "site-2", "site-3", "site-4"]
     small = {"num_rounds": 1, "explain_every": 0, "local_epochs": 1}
-    prepare_job(main_job, tmp_path / "job", sites, small, {})
+    prepare_job(brief_job, tmp_path / "job", sites, small, {})
     done = bare_simulator(tmp_path / "job", "-c", "site-1,site-3", "-t", "2", "-w", "workspace")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     summary = read(tmp_path / "workspace" / RESULTS)

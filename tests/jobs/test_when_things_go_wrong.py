@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults through the real simulator: a sentence, an exit code, nothing half-written, and the rest goes on."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,23 +26,22 @@ def summary_of(results: Path) -> RunSummary:
 def test_the_run_goes_on_without_the_sites_that_fail_and_says_who_was_missing(faulty_job, small_cohorts, tmp_path):
     faults = {
         "site-2/1": "nan loss",
-        "site-3/2": "wrong shape",
-        "site-3/3": "nan update",
-        "site-2/4": "die",
-        "site-3/5": "wrong name",
+        "site-3/1": "wrong shape",
+        "site-2/2": "die",
+        "site-3/2": "nan update",
+        "site-3/3": "wrong name",
     }
-    settings = {"num_rounds": 5, "min_clients": 1, "explain_every": 0, "patience": 8}
+    settings = {"num_rounds": 3, "min_clients": 1, "explain_every": 0, "patience": 8}
     results = run_job(faulty_job(faults), out=tmp_path / "run", cohorts=small_cohorts, settings=settings)
     missing = {r.round: {a.name: a.reason for a in r.missing} for r in summary_of(results).rounds}
-    assert missing[1] == {
-        "site-2": "TrainingError: the logits must be finite, got NaN or infinity; the weights are spoilt"
-    }
-    assert list(missing[2]) == ["site-3"]
-    assert "must be float32" in missing[2]["site-3"]
-    assert "not finite" in missing[3]["site-3"]
-    assert missing[4] == {"site-2": "no answer in time"}
-    assert list(missing[5]) == ["site-2", "site-3"]
-    assert "update has 1 tensors missing and 1 unknown ones" in missing[5]["site-3"]
+    assert all(list(names) == ["site-2", "site-3"] for names in missing.values()), "and site-1 is enough"
+    assert missing[1]["site-2"] == (
+        "TrainingError: the logits must be finite, got NaN or infinity; the weights are spoilt"
+    )
+    assert "must be float32" in missing[1]["site-3"]
+    assert missing[2]["site-2"] == "no answer in time"
+    assert "not finite" in missing[2]["site-3"]
+    assert "update has 1 tensors missing and 1 unknown ones" in missing[3]["site-3"]
     report = (results / "report.html").read_text()
     assert "no answer in time" in report
     assert "1 tensors missing and 1 unknown ones" in report
@@ -94,9 +94,11 @@ def test_a_setting_that_the_job_does_not_have_is_refused(main_job, small_cohorts
 
 
 @pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(main_job, small_cohorts, tmp_path, interruption):
+def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(
+    brief_job, small_cohorts, tmp_path, interruption
+):
     out = tmp_path / "run"
-    command = [Path(sys.executable).with_name("fedxai"), "run", main_job, "--cohorts", small_cohorts, "--out", out]
+    command = [Path(sys.executable).with_name("fedxai"), "run", brief_job, "--cohorts", small_cohorts, "--out", out]
     process = subprocess.Popen(
         [*command, "--rounds", "200"],
         stdout=subprocess.DEVNULL,
@@ -118,24 +120,8 @@ def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(main_job,
         torch.load(checkpoint, weights_only=True)
 
 
-@pytest.mark.parametrize(
-    ("settings", "train", "sentence"),
-    [
-        (
-            {},
-            {"guidance": {"terms": ["relevance"]}},
-            "site-1 cannot take part: .* needs relevance_layer in explain.json",
-        ),
-        ({"e_floor": 2.0}, {}, "e_floor must be between 0 and 1, or null, got 2.0"),
-    ],
-)
-def test_a_setting_that_cannot_be_kept_is_named_before_anything_is_trained(
-    main_job, small_cohorts, tmp_path, settings, train, sentence
-):
-    with pytest.raises(RunError, match=sentence):
-        run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts, settings=settings, train=train)
-
-
 def test_what_ends_a_job_before_its_workflow_begins_is_the_sentence_that_is_read(repository, small_cohorts, tmp_path):
+    for site in ("site-2", "site-3"):
+        shutil.rmtree(small_cohorts / site)
     with pytest.raises(RunError, match="the run failed: model must name an exported bundle on the server, got none"):
         run_job(repository / "jobs" / "explain_only", out=tmp_path / "run", cohorts=small_cohorts)

@@ -17,7 +17,7 @@ from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 
 pytestmark = pytest.mark.slow
-EPOCHS = 15
+EPOCHS = 9
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_trained_model_looks_at_the_lesion(found):
 
 
 def test_a_model_trained_on_shuffled_labels_looks_anywhere(found):
-    """Near chance, though not at it (0.11 where chance is 0.08), and far below the trained model (0.22)."""
+    """Near chance, though not at it (0.11 where chance is 0.08), and far below the trained model (0.19)."""
     auc, e, chance = found["shuffled"]
     assert auc < 0.65
     assert 0.6 * chance < e.value < 1.75 * chance

@@ -7,9 +7,11 @@ from pathlib import Path
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, FedxaiError, RunError
 from fedxai.flare.job_settings import CONFIG, explain_settings, read_config, train_settings
+from fedxai.flare.selector import ModelSelector
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.preflight import preflight
 from fedxai.settings import SiteSettings
+from fedxai.train.guidance import Guidance
 from fedxai.train.key_metric import check_key_metric, check_measured
 from fedxai.train.prepare import check_cases
 
@@ -26,8 +28,11 @@ def check_run(job: Path, cohorts: Mapping[str, Path]) -> None:
     """
     server, client = (read_config(job / CONFIG, side) for side in ("server", "client"))
     bundle, key_metric = Bundle.open(server["bundle"]), server.get("key_metric")
-    train_settings(client)
     explain_settings(client)
+    guidance = train_settings(client).guidance
+    if guidance.terms:
+        Guidance.of(bundle, bundle.network(), guidance)
+    ModelSelector(validate_every=server.get("validate_every", 1), e_floor=server.get("e_floor")).check()
     if key_metric:  # a survey has none
         check_key_metric(key_metric, bundle)
     opened = fitting_cohorts(cohorts, bundle)

@@ -18,7 +18,7 @@ from monai.utils import set_determinism
 from numpy.typing import NDArray
 
 from fedxai.bundle import Bundle
-from fedxai.errors import BundleError, CohortError
+from fedxai.errors import CohortError
 from fedxai.explain import METHODS
 from fedxai.explain.windowed import as_inferred
 from fedxai.records import Case, Evaluation, Split
@@ -87,16 +87,7 @@ class SiteTrainer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.network = bundle.network(seed=settings.seed).to(self.device)
-        self._guidance: Guidance | None = None
-        if settings.guidance.terms:
-            if bundle.task == "segmentation":
-                raise BundleError(f"guidance rewards a classifier's relevance, and bundle {bundle.name} segments")
-            self._guidance = Guidance(
-                settings.guidance,
-                network=self.network,
-                relevance_layer=bundle.explain.relevance_layer,
-                black=bundle.explain.input_range[0],
-            )
+        self._guidance = Guidance.of(bundle, self.network, settings.guidance)
 
     @property
     def training_cases(self) -> int:

@@ -10,6 +10,7 @@ from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_ba
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
 
+from fedxai.bundle import Bundle
 from fedxai.errors import BundleError
 from fedxai.explain.grid import on_grid
 from fedxai.settings import GuidanceSettings
@@ -122,6 +123,20 @@ class Guidance:
                     f"{relevance_layer!r}; choose the energy term for a network without one"
                 )
             self._layer = layers[relevance_layer]
+
+    @classmethod
+    def of(cls, bundle: Bundle, network: nn.Module, settings: GuidanceSettings) -> "Guidance | None":
+        """The guidance of a bundle's network; None where no term is set.
+
+        Raises:
+            BundleError: when the terms ask of the bundle what it does not have.
+        """
+        if not settings.terms:
+            return None
+        if bundle.task == "segmentation":
+            raise BundleError(f"guidance rewards a classifier's relevance, and bundle {bundle.name} segments")
+        explain = bundle.explain
+        return cls(settings, network=network, relevance_layer=explain.relevance_layer, black=explain.input_range[0])
 
     def attach(self, trainer: SupervisedTrainer, progress: Progress) -> Callable[[], None]:
         """Let ``trainer`` train under guidance; the batches need ``region`` and ``has_region``.

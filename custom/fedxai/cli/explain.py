@@ -146,12 +146,12 @@ def _asked(methods: str | None, trained: "Trained") -> list[str]:
 def _chosen(cohort: "Cohort", split: "Split", limit: int | None) -> "list[Case]":
     """At most ``limit`` cases, spread evenly over the split."""
     from fedxai.errors import CohortError
-    from fedxai.train.explained_cases import evenly_spread
+    from fedxai.intake.evenly import evenly
 
     listed = cohort.cases(split)
     if not listed:
         raise CohortError(f"{cohort.folder.name}: the {split} split must hold at least one case, got none")
-    return evenly_spread(listed, limit or len(listed))
+    return evenly(listed, limit or len(listed))
 
 
 def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Case]]", device: str) -> "SiteTrainer":

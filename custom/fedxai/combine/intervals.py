@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patient-level bootstrap intervals: patients are drawn with replacement, each with all of its cases."""
+"""Figures over cases with patient-level intervals: patients are drawn with replacement, each with all of its cases."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap
 
 from fedxai.errors import SettingsError
+from fedxai.records import Figure
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Of weights ``(R, N)``, how often each of N cases was drawn in each of R resamples: R numbers."""
@@ -76,6 +77,35 @@ def group_interval(
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def figure_of(statistic: Statistic, groups: Sequence[str], *, intervals: bool = True, seed: int = 0) -> Figure:
+    """A statistic over cases with its 95 % interval, :func:`group_interval`.
+
+    Args:
+        statistic: of the weights of the cases; NaN where it does not exist.
+        groups: the patient of each case.
+        intervals: whether to compute the interval.
+        seed: of its draws.
+
+    Returns:
+        The figure with ``n`` = number of cases; no value where the statistic has none or without cases, no interval
+        with fewer than two patients.
+    """
+    if not len(groups):
+        return Figure(value=None, n=0)
+    value = float(statistic(np.ones((1, len(groups))))[0])
+    low = high = None
+    if intervals and np.isfinite(value):
+        low, high = group_interval(statistic, groups, seed=seed)
+    return Figure(value=value, n=len(groups), low=low, high=high)
+
+
+def case_mean(values: NDArray[np.float64], groups: Sequence[str], *, intervals: bool = True, seed: int = 0) -> Figure:
+    """:func:`figure_of` the mean of ``values`` (N,), one number a case; cases where it is not finite are left out."""
+    known = np.isfinite(values)
+    groups = [group for group, there in zip(groups, known, strict=True) if there]
+    return figure_of(mean_of(values[known]), groups, intervals=intervals, seed=seed)
 
 
 def mean_of(values: NDArray) -> Statistic:

@@ -48,8 +48,8 @@ def draw_contact_sheet(cohorts: Mapping[str, Cohort], out: Path, *, per_class: i
     for line, (site, name, cases) in enumerate(rows):
         top = _LINE + _GAP + line * (TILE + _GAP)
         draw.text((_GAP, top + 30), f"{site}\n{name}\n{len(cases)} cases", fill=_INK, font=font)
-        for column, place in enumerate(evenly(len(cases), per_class)):
-            sheet.paste(_tile(cases[place]), (_MARGIN + column * (TILE + _GAP), top))
+        for column, case in enumerate(evenly(cases, per_class)):
+            sheet.paste(_tile(case), (_MARGIN + column * (TILE + _GAP), top))
     try:
         sheet.save(out, format="PNG")
     except OSError as error:

@@ -12,6 +12,7 @@ from torch import Tensor, stack
 
 from fedxai.errors import CohortError, ExplanationError
 from fedxai.explain import METHODS
+from fedxai.intake.evenly import evenly
 from fedxai.intake.volume import Volume
 from fedxai.label.feedback import Drawn, Feedback, Said
 from fedxai.label.grids import affine_of, write_mask
@@ -20,7 +21,6 @@ from fedxai.label.readers import common, drawings, label_map
 from fedxai.label.served import Looked, Prepared, Served
 from fedxai.score import chance, score_map
 from fedxai.score.regions import Regions
-from fedxai.train.explained_cases import evenly_spread
 
 _BACKGROUND = 16
 Scores = dict[str, float | None]
@@ -140,7 +140,7 @@ class Desk:
         grid = tuple(prepared.image.shape)
         key = (served.bundle.digest, grid)
         if self._background is None or self._background[:2] != key:
-            chosen = evenly_spread(sorted(self._images()), _BACKGROUND)
+            chosen = evenly(sorted(self._images()), _BACKGROUND)
             fitting = [image for image in self._readable(served, chosen) if tuple(image.shape) == grid]
             self._background = (*key, stack(fitting or [prepared.image.as_tensor()]))
         return self._background[2]

@@ -111,7 +111,7 @@ def outlined(outlines: Sequence[Outline], image: Volume) -> tuple[NDArray[np.uin
 def _slices(canonical: Volume) -> tuple[int, list[int]]:
     """The axis that slices run across, and which of them are shown."""
     axis = 2 - int(np.argmax(np.round(canonical.spacing, 3)[::-1]))
-    return axis, evenly(canonical.grid[axis], MOST)
+    return axis, evenly(range(canonical.grid[axis]), MOST)
 
 
 def _first(voxels: NDArray) -> NDArray:

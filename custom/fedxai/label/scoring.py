@@ -11,12 +11,12 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from torch import Tensor
 
+from fedxai.combine.intervals import case_mean
 from fedxai.errors import CohortError, SettingsError
 from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, bands
 from fedxai.label.desk import Answered, Desk
 from fedxai.label.served import Prepared, Served
-from fedxai.score.case_mean import case_mean
 
 EXPLANATIONS = "explanations"
 _SCORES = ("relevance_mass", "pointing_game", "iou_fixed")

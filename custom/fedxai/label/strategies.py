@@ -12,10 +12,10 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
 
 from fedxai.errors import FedxaiError, SettingsError
+from fedxai.intake.evenly import evenly
 from fedxai.label.desk import Answered, Desk
 from fedxai.label.scoring import overlaps
 from fedxai.score import score_map
-from fedxai.train.explained_cases import evenly_spread
 
 MOST = 32  # images that one question looks at
 
@@ -51,7 +51,7 @@ class _Worst(Strategy):
             SettingsError: ``cases`` is no such number.
         """
         candidates = sorted(self.candidates(datastore))
-        chosen = evenly_spread(candidates, _most(request.get("cases", MOST)))
+        chosen = evenly(candidates, _most(request.get("cases", MOST)))
         weighed = [(self._weight(image), image) for image in chosen]
         weighed = [(weight, image) for weight, image in weighed if math.isfinite(weight)]
         if not weighed:

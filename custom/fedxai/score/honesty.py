@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedxai.combine.intervals import case_mean
 from fedxai.explain import Question, explain_batch
 from fedxai.explain.hard_gate import softened
 from fedxai.explain.occlusion import Occlusion
 from fedxai.explain.one_batch import device_of
 from fedxai.records import Figure, Honesty
 from fedxai.score.answers import logits
-from fedxai.score.case_mean import case_mean
 from fedxai.score.imputation import impute
 from fedxai.score.regions import MARGIN, Regions
 from fedxai.score.sample import Sample
@@ -149,8 +149,7 @@ def figures_of(batteries: Sequence[HonestyBattery]) -> Honesty | None:
     figures: dict[str, Figure] = {}
     for name in dict.fromkeys(name for battery in batteries for name in battery.values):
         values = np.array([value for battery in batteries for value in battery.values[name]])
-        known = np.flatnonzero(np.isfinite(values))
-        figures[name] = case_mean(values[known], [groups[index] for index in known])
+        figures[name] = case_mean(values, groups)
     return Honesty(cases=len(groups), figures=figures)
 
 

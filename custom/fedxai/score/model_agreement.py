@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from fedxai.combine.intervals import case_mean
 from fedxai.explain import explain_batch
 from fedxai.records import HEADLINE_METHOD, Figure
-from fedxai.score.case_mean import case_mean
 from fedxai.score.similarity import rank_agreement
 
 
@@ -44,6 +44,4 @@ def model_agreement(
         agreement = rank_agreement(first, second).where(known, float("nan"))
         values += agreement.tolist()
         groups += list(batch["group"])
-    array = np.array(values, dtype=np.float64)
-    defined = np.flatnonzero(np.isfinite(array))
-    return case_mean(array[defined], [groups[index] for index in defined])
+    return case_mean(np.array(values), groups)

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from fedxai.combine.intervals import case_mean
 from fedxai.errors import ExplanationError
 from fedxai.records import Figure, MethodSummary
-from fedxai.score.case_mean import case_mean
 
 ByScore = Mapping[str, Tensor]
 _KINDS = ("scores", "chance", "centred")

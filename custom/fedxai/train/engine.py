@@ -21,10 +21,11 @@ from fedxai.bundle import Bundle
 from fedxai.errors import CohortError
 from fedxai.explain import METHODS
 from fedxai.explain.windowed import as_inferred
+from fedxai.intake.evenly import evenly
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
-from fedxai.train.explained_cases import Item, by_class, evenly_spread, region_batches, spacings
+from fedxai.train.explained_cases import Item, by_class, region_batches, spacings
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
 from fedxai.train.precision import InBfloat16
@@ -238,7 +239,7 @@ class SiteTrainer:
         Yields:
             what :func:`fedxai.train.explained_cases.region_batches` yields.
         """
-        chosen = evenly_spread(self.cases[split], limit)
+        chosen = evenly(self.cases[split], limit)
         yield from region_batches(chosen, self._prepare(split), batch_size=batch_size)
 
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix
 
-from fedxai.combine.intervals import Statistic, group_interval, mean_of
+from fedxai.combine.intervals import Statistic, figure_of, mean_of
 from fedxai.errors import TrainingError
-from fedxai.records import Evaluation, Figure, Split
+from fedxai.records import Evaluation, Split
 
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
 _BINS = 15
@@ -43,20 +43,14 @@ def evaluate_logits(
         raise TrainingError("the logits must be finite, got NaN or infinity; the weights are spoilt")
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
     classes = logits.shape[1]
-
-    def figure(statistic: Statistic) -> Figure:
-        value = float(statistic(np.ones((1, len(labels))))[0])
-        low = high = None
-        if intervals and np.isfinite(value):
-            low, high = group_interval(statistic, groups)
-        return Figure(value=value, n=len(labels), low=low, high=high)
-
     matrix = confusion_matrix(labels, logits.argmax(axis=1), labels=range(classes))
     return Evaluation(
         split=split,
         cases=len(labels),
         patients=len(set(groups)),
-        metrics={name: figure(_METRIC[name](log_probabilities, labels)) for name in METRICS},
+        metrics={
+            name: figure_of(_METRIC[name](log_probabilities, labels), groups, intervals=intervals) for name in METRICS
+        },
         confusion=[[int(cell) for cell in row] for row in matrix],
     )
 

@@ -2,9 +2,8 @@
 """Prepared cases in batches, each with the region that its explanation is scored by."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
@@ -14,16 +13,6 @@ from fedxai.train.prepare import as_tensor
 from fedxai.train.segmentation import check_map
 
 Item = Mapping[str, Any]
-T = TypeVar("T")
-
-
-def evenly_spread(cases: Sequence[T], limit: int) -> list[T]:
-    """At most ``limit`` cases in their order, the first and the last among them from two on.
-
-    Case ``floor(i (n - 1) / (k - 1))`` of n for i = 0 ... k - 1, k = min(limit, n).
-    """
-    places = np.linspace(0, len(cases) - 1, min(limit, len(cases)))
-    return [cases[place] for place in places.astype(int)]
 
 
 def region_batches(

@@ -12,9 +12,9 @@ from monai.metrics.meandice import compute_dice
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedxai.combine.intervals import group_interval, mean_of
+from fedxai.combine.intervals import case_mean
 from fedxai.errors import CohortError, TrainingError
-from fedxai.records import Evaluation, Figure, Split
+from fedxai.records import Evaluation, Split
 
 _PERCENTILE = 95
 
@@ -78,7 +78,8 @@ class SegmentationTally:
             cases=len(rows),
             patients=len(set(groups)),
             metrics={
-                name: _figure(column, groups, intervals) for name, column in zip(self._columns, rows.T, strict=True)
+                name: case_mean(column, groups, intervals=intervals)
+                for name, column in zip(self._columns, rows.T, strict=True)
             },
         )
 
@@ -132,17 +133,6 @@ def _distances(predicted: Tensor, truth: Tensor, spacing: Sequence[float]) -> ND
         )
     values = found[0].double().cpu().numpy()
     return np.where(np.isfinite(values), values, np.nan)
-
-
-def _figure(values: NDArray, groups: Sequence[str], intervals: bool) -> Figure:
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return Figure(value=None, n=0)
-    low = high = None
-    if intervals:
-        of_known = [group for group, value in zip(groups, values, strict=True) if np.isfinite(value)]
-        low, high = group_interval(mean_of(known), of_known)
-    return Figure(value=known.mean(), n=len(known), low=low, high=high)
 
 
 def _mean(values: NDArray) -> float:

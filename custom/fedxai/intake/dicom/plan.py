@@ -228,7 +228,7 @@ def _place(instance: Instance, key: SiteKey) -> str:
 
 def _frames(count: int, most: int) -> list[int]:
     """Choose frames from the first to the last; of one, the middle one."""
-    return [count // 2] if most == 1 else evenly(count, most)
+    return [count // 2] if most == 1 else evenly(range(count), most)
 
 
 def unreadable(reasons: Mapping[str, int]) -> list[RefusedSource]:

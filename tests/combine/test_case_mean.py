@@ -2,9 +2,8 @@
 import numpy as np
 import pytest
 
-from fedxai.combine.intervals import group_interval, mean_of
+from fedxai.combine.intervals import case_mean, group_interval, mean_of
 from fedxai.records import Figure
-from fedxai.score.case_mean import case_mean
 
 
 @pytest.mark.parametrize("patients", [2, 7, 40])
@@ -20,6 +19,16 @@ def test_its_interval_is_the_cluster_bootstraps(patients):
 def test_cases_without_a_patient_stand_alone():
     values = np.array([0.1, 0.4, 0.9])
     assert case_mean(values, ["", "", ""]) == case_mean(values, ["a", "b", "c"])
+
+
+def test_cases_that_are_not_finite_are_left_out_with_their_patients():
+    values = np.array([0.1, np.nan, 0.4, np.inf, 0.9])
+    assert case_mean(values, list("abcde")) == case_mean(values[[0, 2, 4]], list("ace"))
+    assert case_mean(np.full(2, np.nan), list("ab")) == Figure(value=None, n=0)
+
+
+def test_where_no_interval_is_asked_none_is_given():
+    assert case_mean(np.array([0.1, 0.3]), list("ab"), intervals=False) == Figure(value=0.2, n=2)
 
 
 def test_nothing_has_no_mean_and_one_patient_no_interval():

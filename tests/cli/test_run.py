@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fedxai.cli import app
+from fedxai.errors import FedxaiError, RunError
+
 FEDXAI = Path(sys.executable).with_name("fedxai")
 
 
-def refused(*arguments: object) -> str:
-    done = subprocess.run([FEDXAI, *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    return done.stderr
+def refused(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, FedxaiError), result.exception
+    return str(result.exception)
 
 
 @pytest.mark.parametrize("command", ["run", "compare", "survey"])
@@ -26,10 +29,12 @@ def test_the_help_ends_with_an_example(command):
     assert f"Example: fedxai {command}" in done.stdout.replace("`", "")
 
 
-def test_a_folder_that_is_no_job_is_refused(tmp_path):
-    assert "JOB must be a FLARE job folder with a meta.json, got 'nowhere'" in refused(
-        "run", tmp_path / "nowhere", "--out", tmp_path / "run"
-    )
+def test_what_is_refused_is_one_sentence_and_exit_code_1(tmp_path):
+    command = [FEDXAI, "run", tmp_path / "nowhere", "--out", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "fedxai: JOB must be a FLARE job folder with a meta.json, got 'nowhere'"
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -55,9 +60,7 @@ def test_a_folder_without_an_interrupted_run_is_not_resumed(tmp_path, repository
 
 
 def test_every_option_that_decides_a_figure_stands_in_the_command_of_the_report(repository, tmp_path, monkeypatch):
-    from fedxai.cli import app
     from fedxai.cli.run import run
-    from fedxai.errors import RunError
     from fedxai.flare.job_settings import CONFIG, shown_settings
     from fedxai.flare.simulate import prepare_job
     from fedxai.report.reproduce import run_command

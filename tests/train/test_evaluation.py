@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -46,12 +47,14 @@ def test_figures_and_intervals_are_those_of_scikit_learn_on_every_resample(class
     found = evaluate_logits(logits, labels, [f"p{patient}" for patient in patients], split="test")
     probabilities = softmax(logits, axis=1)
     first_seen = list(dict.fromkeys(patients))
-    draws = []
+
+    @cache
+    def of_drawn(*numbers):
+        cases = np.concatenate([np.flatnonzero(patients == first_seen[number]) for number in numbers])
+        return by_scikit_learn(probabilities[cases], labels[cases])
+
     generator = np.random.default_rng(0)
-    for _ in range(1000):
-        drawn = [first_seen[number] for number in generator.integers(0, 6, 6)]
-        cases = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
-        draws.append(by_scikit_learn(probabilities[cases], labels[cases]))
+    draws = [of_drawn(*sorted(generator.integers(0, 6, 6))) for _ in range(1000)]
     for name, value in by_scikit_learn(probabilities, labels).items():
         low, high = np.nanquantile([draw[name] for draw in draws], [0.025, 0.975])
         figure = found.metrics[name]

@@ -10,7 +10,7 @@ the plain network, the named baseline of the same run. The seconds of a guided s
 the same network.
 
     python benchmarks/explanation_guided.py --cohorts COHORTS [--rounds 265] [--seeds 0 1 2]
-        [--masks 1.0] [--pseudo-regions] [--learning-rate 0.002] [--quick]
+        [--masks 1.0] [--pseudo-regions] [--guidance '{"energy_weight": 1.2}'] [--learning-rate 0.002] [--quick]
 """
 
 import argparse
@@ -60,6 +60,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, help="instead of the bundle's own, which is for federations")
     parser.add_argument("--mask-sites", type=int, help="sites that keep their regions; default: all")
     parser.add_argument("--pseudo-regions", action="store_true", help="for cases without a region, in the energy term")
+    parser.add_argument(
+        "--guidance", type=json.loads, default={}, help="JSON: settings of the late terms, as in a job's guidance"
+    )
     parser.add_argument("--battery", type=int, default=60, help="cases of the honesty battery")
     parser.add_argument("--out", type=Path, help="JSON lines file that every result is added to")
     parser.add_argument("--quick", action="store_true", help="2 rounds on a small phantom, to see that it works")
@@ -96,10 +99,11 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
     if how == "centralised":
         kept, steps = {"pooled": pool(kept)}, STEPS * len(sites)
     pseudo = asked.pseudo_regions and {"relevance", "energy"} <= set(terms)
-    settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, pseudo_regions=pseudo)
+    late = {**(asked.guidance if terms else {}), "pseudo_regions": pseudo}
+    settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, **late)
     found = examined(kept, pool(sites), name, settings, rounds=asked.rounds, battery=asked.battery)
     about = {"arm": arm, "how": how, "seed": seed, "rounds": asked.rounds, "learning_rate": asked.learning_rate}
-    return {**about, "masks": asked.masks, "mask_sites": asked.mask_sites, "pseudo_regions": pseudo, **found}
+    return {**about, "masks": asked.masks, "mask_sites": asked.mask_sites, "guidance": late, **found}
 
 
 def guided(
@@ -108,10 +112,10 @@ def guided(
     seed: int,
     steps: int = STEPS,
     learning_rate: float | None = None,
-    pseudo_regions: bool = False,
+    **late: Any,
 ) -> TrainSettings:
-    """How a site trains in a round under these terms; in bfloat16 where the terms allow it."""
-    guidance = checked(GuidanceSettings, {"terms": terms, "pseudo_regions": pseudo_regions}, what="guidance")
+    """How a site trains in a round under these terms and their settings; in bfloat16 where the terms allow it."""
+    guidance = checked(GuidanceSettings, {"terms": terms, **late}, what="guidance")
     settings = {
         "local_steps": steps,
         "batch_size": BATCH,

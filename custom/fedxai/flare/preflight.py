@@ -32,7 +32,7 @@ def check_run(job: Path, cohorts: Mapping[str, Path]) -> None:
     guidance = train_settings(client).guidance
     if guidance.terms:
         Guidance.of(bundle, bundle.network(), guidance)
-    ModelSelector(validate_every=server.get("validate_every", 1), e_floor=server.get("e_floor")).check()
+    ModelSelector(e_floor=server.get("e_floor")).check()
     if key_metric:  # a survey has none
         check_key_metric(key_metric, bundle)
     opened = fitting_cohorts(cohorts, bundle)

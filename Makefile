@@ -2,9 +2,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
-# Two test processes, a file in one of them, in the order of their names: by the number of their tests, which is the
-# default, the longest would come last. Each with one thread of PyTorch.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A file in one test process, in the order of their names: by the number of their tests, which is the default, the
+# longest would come last. Each process with one thread of PyTorch. Slow tests wait for other processes and for clocks
+# a good part of their time, so three at a time keep two cores busy.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations=15
+FAST := $(PYTEST) -n 2 -m "not slow"
 
 .PHONY: demo test fast lint bench browser archive poc poc-down clean
 
@@ -13,12 +15,12 @@ demo: $(VENV)/.runtime
 	$(BIN)/fedxai run jobs/fedxai --out $(RUN)
 
 test: $(VENV)/.test $(VENV)/.quantus browser archive lint
-	$(PYTEST) -m "not slow"
+	$(FAST)
 	PYTHONPATH=$(VENV)/quantus $(BIN)/python -m pytest -q tests/score/test_against_quantus.py
-	$(PYTEST) -m slow
+	$(PYTEST) -n 3 -m slow
 
 fast: $(VENV)/.test
-	$(PYTEST) -m "not slow"
+	$(FAST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -23,6 +23,12 @@ def test_the_package_and_its_help_stay_light(code):
     assert "HEAVY []" in done.stdout
 
 
+def test_what_starts_a_run_waits_for_nothing_heavy_before_it_has_looked_at_the_command():
+    probe = "import fedxai.flare.simulate, sys\nprint([name for name in ('torch', 'monai') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_every_public_name_can_be_imported():
     for name in fedxai.__all__:
         assert getattr(fedxai, name) is not None

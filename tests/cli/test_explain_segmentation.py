@@ -68,6 +68,7 @@ def explained(model: Path, cohort: Path, out: Path, *words: str) -> tuple[Folder
     return FolderExplanation.model_validate_json((out / "explanation.json").read_text(encoding="utf-8")), result.output
 
 
+@pytest.mark.slow
 def test_every_class_has_its_verdict_and_its_battery(model, cohort, tmp_path):
     words = ("--trust-cases", "2", "--methods", "gradient_x_input,saliency")
     explanation, output = explained(model, cohort, tmp_path / "o", *words)

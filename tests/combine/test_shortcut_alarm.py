@@ -243,6 +243,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_on_given_cohorts_says_all_its_figures(benchmark, phantom_root, tmp_path):
     """Two steps teach nothing: what is found is not asked here."""
     source = replace(

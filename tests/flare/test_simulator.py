@@ -21,10 +21,10 @@ from nvflare.private.fed.app.simulator import simulator_runner
 from nvflare.private.fed.app.simulator.simulator_runner import SimulatorClientRunner, SimulatorRunner
 
 from fedxai.errors import RunError, SettingsError
+from fedxai.flare.home import PROGRESS
 from fedxai.flare.simulate import RESULTS, run_job
 from fedxai.flare.simulator import Simulator, SimulatorAgain
 from fedxai.flare.site import Site
-from fedxai.flare.workflow import PROGRESS
 from fedxai.intake.phantom import make_phantom
 
 SIDES = ("server", "site-1", "site-2")

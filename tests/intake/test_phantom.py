@@ -74,6 +74,7 @@ def _auc(features, labels):
     return roc_auc_score(labels[~half], model.predict_proba(features[~half]), multi_class="ovr")
 
 
+@pytest.mark.slow
 def test_global_features_do_not_tell_the_class(drawn):
     images, labels, _ = drawn
     histograms = np.stack([np.histogram(image, 32, (0, 1))[0] for image in images])

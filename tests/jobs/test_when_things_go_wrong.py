@@ -142,7 +142,7 @@ def test_a_setting_that_cannot_be_kept_is_named_before_anything_is_trained(
     main_job, one_cohort, tmp_path, monkeypatch, settings, train, sentence
 ):
     """By site and server themselves: a job that comes over the console has passed no preflight."""
-    monkeypatch.setattr("fedxai.flare.simulate.check_run", lambda *_: None)
+    monkeypatch.setattr("fedxai.flare.preflight.check_run", lambda *_: None)
     with pytest.raises(RunError, match=f"the run failed: .*{sentence}"):
         run_job(main_job, out=tmp_path / "run", cohorts=one_cohort, settings=settings, train=train)
 

@@ -55,7 +55,7 @@ def test_scores_are_means_of_each_images_own(app):
     assert kept["model"] == served.identity
 
 
-@pytest.mark.parametrize("task", ["classification", "segmentation"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("segmentation", marks=pytest.mark.slow)])
 def test_what_was_drawn_is_asked_for_and_an_image_prepared_once_whatever_it_is_asked_about(
     task, untrained, cohort_2d, cohort_3d, tmp_path, reading_app, monkeypatch
 ):

@@ -352,6 +352,12 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of words and tables: its pictures take seconds to draw and have tests of their own."""
+    monkeypatch.setattr("fedxai.report.run_report.run_figures", lambda summary: {})
+
+
+@pytest.fixture
 def summary() -> RunSummary:
     return run_summary()
 

@@ -12,6 +12,8 @@ from fedxai.records import Choice, RunSummary
 from fedxai.report.choice_table import choice_sentence
 from fedxai.report.run_report import write_report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def changed_choice(summary: RunSummary, **changes: Any) -> Choice:
     assert summary.choice is not None

@@ -12,6 +12,8 @@ from fedxai.report.construction import construction_warnings
 from fedxai.report.honesty_table import honesty_meanings, honesty_table
 from fedxai.report.run_report import headlines, write_report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Change = Callable[..., RunSummary]
 BOX = "E is won by construction:</strong>"
 

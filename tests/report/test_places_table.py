@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from fedxai.records import Figure, RunSummary
 from fedxai.report.places_table import places_table
 from fedxai.report.run_report import write_report
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SHARES = {"region": 0.5, "ring": 0.2, "corner_0_0": 0.05, "corner_0_4": 0.05, "border_0_1": 0.1, "rest": 0.1}
 

@@ -59,6 +59,7 @@ def test_folder_holds_page_summary_and_every_figure_and_table(summary: RunSummar
             picture.verify()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_summary_json_is_strict_and_reads_back(summary: RunSummary, tmp_path: Path) -> None:
     write_report(summary, tmp_path)
     text = (tmp_path / "summary.json").read_text(encoding="utf-8")
@@ -67,6 +68,7 @@ def test_summary_json_is_strict_and_reads_back(summary: RunSummary, tmp_path: Pa
     assert {"schema_version", "bundle", "sites", "rounds", "final", "bytes", "privacy", "timing"} <= set(values)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_settings_that_are_not_finite_become_null(summary: RunSummary, tmp_path: Path) -> None:
     odd = summary.model_copy(update={"settings": {"learning_rate": float("nan"), "clip": float("inf")}})
     page = write_report(odd, tmp_path)
@@ -85,6 +87,7 @@ def test_page_needs_nothing_but_itself(summary: RunSummary, tmp_path: Path) -> N
     assert page.tags.count("img") == len(FIGURE_NAMES)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_says_what_matters_in_words(summary: RunSummary, tmp_path: Path) -> None:
     text = " ".join(" ".join(read(write_report(summary, tmp_path)).text).split())
     for expected in (
@@ -122,6 +125,7 @@ def test_rounding_never_hides_that_a_record_left(summary: RunSummary) -> None:
     assert headlines(summary.model_copy(update={"privacy": privacy}))[-1].value == "< 1"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_csv_tables_hold_the_summarys_figures(summary: RunSummary, tmp_path: Path) -> None:
     write_report(summary, tmp_path)
     best = summary.final[1]
@@ -142,6 +146,7 @@ def test_csv_tables_hold_the_summarys_figures(summary: RunSummary, tmp_path: Pat
     assert list(rounds["missing"]) == [0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_confusion_cell_that_was_held_back_is_empty_in_csv(summary: RunSummary, tmp_path: Path) -> None:
     write_report(summary, tmp_path)
     cells = pd.read_csv(tmp_path / "tables" / "confusion.csv")
@@ -150,6 +155,7 @@ def test_confusion_cell_that_was_held_back_is_empty_in_csv(summary: RunSummary, 
     assert pd.isna(together["meningioma", "pituitary tumour"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_bytes_of_kinds_and_sites_are_all_listed(summary: RunSummary, tmp_path: Path) -> None:
     write_report(summary, tmp_path)
     table = pd.read_csv(tmp_path / "tables" / "bytes.csv")

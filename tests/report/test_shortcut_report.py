@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from fedxai.records import RunSummary
 from fedxai.report.run_report import write_report
 from fedxai.report.shortcut_report import alarm_boxes, alarm_lines, search_lines
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 Change = Callable[..., RunSummary]
 BOX = "<strong>Shortcut alarm:"

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
+
 from fedxai.records import Figure, SiteAgreement
 from fedxai.report.run_report import write_report
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_the_page_shows_which_site_differs(summary, with_models, tmp_path):

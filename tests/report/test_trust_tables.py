@@ -10,6 +10,8 @@ from fedxai.records import RunSummary
 from fedxai.report.run_report import headlines, write_report
 from fedxai.report.trust_tables import method_grid
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def without_trust(summary: RunSummary) -> RunSummary:
     run = summary.model_dump()

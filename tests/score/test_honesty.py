@@ -119,6 +119,7 @@ def test_the_same_twice_and_the_network_as_it_was(batch):
     assert network.gain.grad is None
 
 
+@pytest.mark.slow
 def test_the_margin_that_stays_is_counted_in_millimetres(batch):
     """The model looks at what lies 2 to 8 voxels left of the region: 5 mm reach all of it where a voxel is 0.4 mm."""
     near = Looks(8)

@@ -13,6 +13,7 @@ from fedxai.records import Honesty
 from fedxai.score.examine import examine
 from fedxai.score.honesty import HonestyBattery
 
+pytestmark = pytest.mark.slow
 SIDE = 18
 TESTS = ["randomisation", "faithfulness", "robustness", "localisation"]
 

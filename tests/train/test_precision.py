@@ -39,6 +39,7 @@ def test_a_training_pass_is_bfloat16_and_everything_else_float32(brain_bundle, p
     assert 0.9 < alike(exact, mixed) < 1 - 1e-9
 
 
+@pytest.mark.slow
 def test_relevance_is_held_against_the_region_in_float32(phantom_cases, monkeypatch):
     held = []
     real = guidance.relevance_loss

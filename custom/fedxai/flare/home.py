@@ -16,6 +16,7 @@ from fedxai.records import Name
 
 FOLDER = "fedxai"
 LEDGER = "ledger.jsonl"
+PROGRESS = "progress.txt"  # rounds done, rounds, and the last one's line, for who started the job
 MODEL = "model"  # at a site: the newest job's final model, as a bundle
 
 

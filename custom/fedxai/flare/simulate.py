@@ -17,10 +17,8 @@ import psutil
 
 from fedxai.errors import RunError, SettingsError
 from fedxai.flare.failure import FAILURE
-from fedxai.flare.home import FOLDER
+from fedxai.flare.home import FOLDER, PROGRESS
 from fedxai.flare.job_settings import CONFIG
-from fedxai.flare.preflight import check_run
-from fedxai.flare.workflow import PROGRESS
 from fedxai.intake.cohort import site_cohorts
 from fedxai.settings import COHORTS_VARIABLE
 
@@ -69,6 +67,8 @@ def run_job(
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / job.name
         prepare_job(job, prepared, sites, settings or {}, train or {})
+        from fedxai.flare.preflight import check_run  # MONAI takes seconds: what the command has wrong is said before
+
         check_run(prepared, folders)
         log = Path(scratch) / "simulator.log"
         command = [sys.executable, "-m", "fedxai.flare.simulator", str(prepared), *(["--resume"] if resume else [])]

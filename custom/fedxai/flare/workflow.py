@@ -22,6 +22,7 @@ from fedxai.errors import RunError
 from fedxai.flare.admission import server_bundle
 from fedxai.flare.aggregator import FedAvgAggregator
 from fedxai.flare.asking import AskingController, check_sites
+from fedxai.flare.home import PROGRESS
 from fedxai.flare.job_settings import shown_settings
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
@@ -36,8 +37,6 @@ from fedxai.report.files import write_files
 from fedxai.report.run_report import write_report
 from fedxai.settings import cohorts_root
 from fedxai.train.key_metric import check_key_metric
-
-PROGRESS = "progress.txt"
 
 
 class ExplainedScatterAndGather(AskingController):

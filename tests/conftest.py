@@ -2,7 +2,9 @@
 """What the tests of several rooms share: the bundle, small phantom cohorts, and where the repository is."""
 
 import contextlib
+import json
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,29 @@ def brain_bundle():
     from fedxai.bundle import Bundle
 
     return Bundle.open("brain_mri_tumor_classification")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(repository, tmp_path_factory):
+    """The hippocampus bundle with a smaller grid and a network of 400 weights."""
+    from fedxai.bundle import Bundle
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny_mri_segmentation"
+    shutil.copytree(repository / "bundles" / "hippocampus_mri_segmentation", folder)
+    path = folder / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["network_def"].update(channels=[4, 8], strides=[2])
+    for step in config["train"]["deterministic_transforms"]:
+        if step["_target_"] == "SpatialPadd":
+            step["spatial_size"] = [16, 16, 16]
+    for step in config["train"]["random_transforms"]:
+        if step["_target_"] == "RandSpatialCropd":
+            step["roi_size"] = [12, 12, 12]
+    config["validate"]["inferer"]["roi_size"] = [16, 16, 16]
+    path.write_text(json.dumps(config))
+    explain = folder / "configs" / "explain.json"
+    explain.write_text(explain.read_text().replace("model.1.submodule.2", "model.1"))
+    return Bundle.open(folder)
 
 
 @pytest.fixture(scope="session")

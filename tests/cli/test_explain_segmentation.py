@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fedxai explain` on volumes of a segmentation: trust tests and honesty battery class by class."""
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fedxai.bundle import Bundle
 from fedxai.cli import app
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.volume import Volume
@@ -21,23 +18,9 @@ TESTS = {"randomisation", "faithfulness", "robustness", "localisation"}
 
 
 @pytest.fixture(scope="module")
-def model(repository, tmp_path_factory) -> Path:
-    """The hippocampus bundle with a tiny network, fresh weights beside it; it finds both classes somewhere."""
-    home = tmp_path_factory.mktemp("bundle")
-    folder = home / "source" / "tiny"
-    shutil.copytree(repository / "bundles" / "hippocampus_mri_segmentation", folder)
-    path = folder / "configs" / "train.json"
-    config = json.loads(path.read_text())
-    config["network_def"].update(channels=[4, 8], strides=[2])
-    for step in config["train"]["deterministic_transforms"]:
-        if step["_target_"] == "SpatialPadd":
-            step["spatial_size"] = [16, 16, 16]
-    config["validate"]["inferer"]["roi_size"] = [16, 16, 16]
-    path.write_text(json.dumps(config))
-    explain = folder / "configs" / "explain.json"
-    explain.write_text(explain.read_text().replace("model.1.submodule.2", "model.1"))
-    bundle = Bundle.open(folder)
-    return bundle.export(home, bundle.network(seed=1).state_dict())
+def model(tiny_bundle, tmp_path_factory) -> Path:
+    """The tiny segmentation with fresh weights beside it; it finds both classes somewhere."""
+    return tiny_bundle.export(tmp_path_factory.mktemp("bundle"), tiny_bundle.network(seed=1).state_dict())
 
 
 @pytest.fixture(scope="module")

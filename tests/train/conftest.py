@@ -1,37 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny segmentation: a bundle of 400 weights over volumes of 12 to 16 voxels an axis, bright boxes to find."""
-
-import json
-import shutil
+"""Volumes of 12 to 16 voxels an axis with bright boxes to find, for the tiny segmentation."""
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from fedxai.records import SPLITS, Case
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(repository, tmp_path_factory):
-    """The hippocampus bundle with a smaller grid and network."""
-    from fedxai.bundle import Bundle
-
-    folder = tmp_path_factory.mktemp("bundles") / "tiny_mri_segmentation"
-    shutil.copytree(repository / "bundles" / "hippocampus_mri_segmentation", folder)
-    path = folder / "configs" / "train.json"
-    config = json.loads(path.read_text())
-    config["network_def"].update(channels=[4, 8], strides=[2])
-    for step in config["train"]["deterministic_transforms"]:
-        if step["_target_"] == "SpatialPadd":
-            step["spatial_size"] = [16, 16, 16]
-    for step in config["train"]["random_transforms"]:
-        if step["_target_"] == "RandSpatialCropd":
-            step["roi_size"] = [12, 12, 12]
-    config["validate"]["inferer"]["roi_size"] = [16, 16, 16]
-    path.write_text(json.dumps(config))
-    explain = folder / "configs" / "explain.json"
-    explain.write_text(explain.read_text().replace("model.1.submodule.2", "model.1"))
-    return Bundle.open(folder)
 
 
 @pytest.fixture(scope="session")

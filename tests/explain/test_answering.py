@@ -78,3 +78,12 @@ def test_what_was_answered_once_cannot_be_changed_by_whoever_got_it(pooled):
     able.clear()
     refused["saliency"] = "no"
     assert answering(pooled, torch.rand(1, 1, 8, 8, 8), methods=["saliency"]) == (["saliency"], {})
+
+
+def test_what_failed_for_the_moment_is_tried_again(pooled):
+    full = pooled[0].register_forward_hook(lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    image = torch.rand(1, 1, 8, 8, 8)
+    with pytest.raises(ExplanationError, match=r"cannot answer for images \(1, 1, 8, 8, 8\): OutOfMemoryError"):
+        answering(pooled, image, methods=["saliency"])
+    full.remove()
+    assert answering(pooled, image, methods=["saliency"]) == (["saliency"], {})

@@ -44,7 +44,7 @@ def test_windows_leave_no_gaps(settings):
         Occlusion(**settings)
 
 
-@pytest.mark.parametrize(("images", "samples"), [(1, 4), (3, 8), (4, 4), (10, 4)])
+@pytest.mark.parametrize(("images", "samples"), [(1, 4), (3, 8), (4, 4), (10, 4), (40, 64), (33, 64)])
 def test_samples_are_shared_out_over_the_background_and_along_the_line(images, samples):
     drawn = draws(images=images, samples=samples, seed=0)
     assert len(drawn) == samples
@@ -57,6 +57,7 @@ def test_samples_are_shared_out_over_the_background_and_along_the_line(images, s
         assert sum(weight for _, weight in mine) == pytest.approx(1 / len(places))
         if len(mine) > 1:
             assert [t for t, _ in mine] == pytest.approx([(part + 0.5) / len(mine) for part in range(len(mine))])
+    assert sum(weight * t for _, t, weight in drawn) == pytest.approx(0.5)
     if samples <= images:
         assert sorted(t for _, t, _ in drawn) == pytest.approx([(part + 0.5) / samples for part in range(samples)])
 

@@ -74,3 +74,21 @@ def test_a_float16_network_is_refused(small):
     small.network = small.network.half()
     with pytest.raises(ExplanationError, match="float16, in which gradients underflow; explain it in bfloat16"):
         explain_batch(small.network, small.inputs.half(), methods=["saliency"])
+
+
+def test_float16_inside_is_refused_where_the_logits_are_float32(small):
+    """Autocast to float16, or a last layer in float32, hides it from whoever looks at the logits only."""
+    ending = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1).half(), Wide())
+    with pytest.raises(ExplanationError, match="computes in float16, in which gradients underflow"):
+        explain_batch(ending, torch.rand(1, 1, 8, 8), methods=["saliency"])
+    ending.float()
+    with (
+        torch.autocast("cpu", torch.float16),
+        pytest.raises(ExplanationError, match="under autocast to float16, in which gradients underflow"),
+    ):
+        explain_batch(ending, torch.rand(1, 1, 8, 8), methods=["saliency"])
+
+
+class Wide(torch.nn.Module):
+    def forward(self, features):
+        return features.float().mean(dim=(2, 3))

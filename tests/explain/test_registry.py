@@ -70,6 +70,16 @@ def test_nothing_is_overwritten(registry):
     assert type(registry.make("a")) is first
 
 
+def test_a_variant_is_not_overwritten_and_overwrites_nothing(registry):
+    registry.register(type("First", (Base,), {"name": "a", "variants": {"b": {}}}))
+    with pytest.raises(ExplanationError, match=r"gadget 'a_b' is .*First already"):
+        registry.register(type("Second", (Base,), {"name": "a_b"}))
+    registry.register(type("Third", (Base,), {"name": "c_d"}))
+    with pytest.raises(ExplanationError, match=r"gadget 'c_d' is .*Third already"):
+        registry.register(type("Fourth", (Base,), {"name": "c", "variants": {"d": {}}}))
+    assert registry.names == {"a", "a_b", "c_d"}
+
+
 @pytest.mark.parametrize("entry", [type("Stranger", (), {"name": "a"}), type("Nameless", (Base,), {})])
 def test_a_stranger_is_refused(registry, entry):
     with pytest.raises(ExplanationError, match="must extend Base and have a name"):

@@ -160,3 +160,17 @@ def test_layers_of_a_segmentation_are_read(study):
     answer = explain_batch(study.network, study.inputs, targets=1, methods=reading, target_layer="body")
     assert answer.passes == 1
     assert all(attribution.any() for attribution in answer.maps.values())
+
+
+def test_the_question_of_other_cases_another_grid_or_another_head_is_refused(study):
+    cases, *cells = study.network(study.inputs)[:, 0].shape
+    region = torch.ones(cases, *cells, dtype=torch.bool)
+    classes = torch.ones(cases, dtype=torch.long)
+    for question, rule in (
+        (Question(classes=classes[:1], region=region[:1]), "question about cases and cells"),
+        (Question(classes=classes, region=region[..., :-1]), "question about cases and cells"),
+        (Question(classes=classes), "question about cases and cells"),
+        (Question(classes=7 * classes, region=region), r"class indices in 0\.\.2, got 7"),
+    ):
+        with pytest.raises(ExplanationError, match=rule):
+            explain_batch(study.network, study.inputs, targets=question, methods=["saliency"])

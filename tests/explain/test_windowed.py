@@ -88,6 +88,19 @@ def test_an_image_of_the_windows_size_has_every_map_of_the_network_itself(networ
     assert all(torch.equal(own.maps[name], bare.maps[name]) for name in bare.maps)
 
 
+def test_without_a_target_layer_the_layers_of_the_network_itself_are_listed(network, volume):
+    with pytest.raises(ExplanationError, match="the network's last layers are 0, 1, 2, 3$"):
+        explain_batch(Windowed(network, SlidingWindowInferer(WINDOW)), volume, methods=["grad_cam"])
+
+
+def test_the_layers_keep_their_own_modes(network):
+    network.train()
+    network[1].eval()
+    windowed = Windowed(network, SlidingWindowInferer(WINDOW))
+    assert windowed.training
+    assert [module.training for module in network] == [True, False, True, True]
+
+
 def test_a_bundles_inferer_says_whether_there_are_windows(network):
     assert as_inferred(network, SimpleInferer()) is network
     assert isinstance(as_inferred(network, SlidingWindowInferer(WINDOW)), Windowed)

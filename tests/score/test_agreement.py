@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agreement between methods and between models."""
 
+import copy
 import math
 
 import pytest
@@ -48,3 +49,15 @@ def test_maps_without_relevance_are_counted_out(stripes, stripes_cases):
     cases["image"] = cases["image"].clone()
     cases["image"][1] = 0  # gradient x input of a black image
     assert model_agreement((stripes, stripes), [cases]).n == 3
+
+
+def test_a_segmentation_is_asked_of_both_models_over_the_region_of_the_first():
+    """The later one segments nothing any more; its reasons are still those of before."""
+    torch.manual_seed(0)
+    first = torch.nn.Conv2d(1, 2, 3, padding=1)
+    later = copy.deepcopy(first)
+    with torch.no_grad():
+        later.bias[1] -= 100
+    cases = {"image": torch.rand(3, 1, 12, 12), "label": torch.ones(3, dtype=torch.long), "group": list("abc")}
+    found = model_agreement((first, later), [cases])
+    assert (found.value, found.n) == (1.0, 3)

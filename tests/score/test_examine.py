@@ -236,3 +236,26 @@ def test_the_battery_and_the_places_are_there_when_asked_for(network):
 def test_a_negative_number_of_cases_is_refused(network, name):
     with pytest.raises(ExplanationError, match=f"{name} must be at least 0, got -1"):
         examine(network, [batch(2)], split="test", methods=["saliency"], **{name: -1})
+
+
+def test_a_background_of_another_size_is_compared_with_nowhere_and_the_other_methods_go_on():
+    """Volumes keep their size where a window slides over them; the background has that of most of them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    first, other = batch(2, seed=1), batch(3, seed=2)
+    other |= {key: nn.functional.pad(other[key].float(), (0, 2)) for key in ("image", "region")}
+    methods = ["saliency", "integrated_gradients_mean"]
+    ask = {"split": "test", "methods": methods, "background": first["image"], "trust_cases": 5}
+    answer = examine(network, [first, other], **ask)
+    assert [(method.scored, method.unscored) for method in answer.methods] == [(5, 0), (2, 3)]
+    assert [method.scores["deletion"].n for method in answer.methods] == [5, 2]
+
+
+def test_a_gallery_shows_a_segmenter_of_coarser_cells():
+    torch.manual_seed(0)
+    network = nn.Conv2d(2, 3, 2, stride=2)
+    cases = []
+    examine(network, [batch(2)], split="test", methods=["saliency"], target_class="label", sink=cases.append)
+    shares = network(batch(2)["image"])[0].softmax(dim=0)
+    touched = nn.functional.max_pool2d(batch(2)["region"][:1].float(), 2)[0, 0].bool()
+    assert cases[0].probabilities == pytest.approx(shares[:, touched].mean(dim=1).tolist(), abs=1e-6)

@@ -18,7 +18,11 @@ def slow_place(voxel, shape, region, layout):
     """The rule in words, one voxel at a time."""
     if region[voxel]:
         return "region"
-    pieces = [i * layout.pieces // length for i, length in zip(voxel, shape, strict=True)]
+    last = layout.pieces - 1
+    pieces = [
+        i * layout.pieces // length if length > last else round(i * last / max(1, length - 1))
+        for i, length in zip(voxel, shape, strict=True)
+    ]
     at_end = [piece in (0, layout.pieces - 1) for piece in pieces]
     if all(at_end):
         return "corner_" + "_".join(map(str, pieces))
@@ -31,7 +35,7 @@ def slow_place(voxel, shape, region, layout):
     return "rest"
 
 
-@pytest.mark.parametrize("shape", [(14, 11), (9, 10, 12)])
+@pytest.mark.parametrize("shape", [(14, 11), (9, 10, 12), (9, 10, 4), (9, 10, 1)])
 @pytest.mark.parametrize("layout", [Layout(), Layout(ring=2, border=0.2, pieces=3), Layout(ring=0, border=0.1)])
 def test_shares_equal_a_loop_over_voxels(shape, layout):
     random = torch.Generator().manual_seed(0)

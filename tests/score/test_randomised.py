@@ -54,3 +54,20 @@ def test_weights_that_cannot_reset_themselves_are_shuffled():
 
 def test_a_network_without_weights_has_a_plain_copy():
     assert isinstance(randomised(nn.Sequential(nn.Flatten()), 1.0)[0], nn.Flatten)
+
+
+class Keeps(nn.Linear):
+    """Keeps what it put out, graph and all."""
+
+    def forward(self, values):
+        self.seen = super().forward(values)
+        return self.seen
+
+
+def test_a_network_that_keeps_an_activation_is_copied_without_its_graph():
+    net = nn.Sequential(Keeps(3, 2))
+    answer = net(torch.ones(1, 3))
+    other = randomised(net, 1.0)
+    assert torch.equal(other[0].seen, answer)
+    assert not other[0].seen.requires_grad
+    assert net[0].seen is answer

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from fedxai.explain import explain_batch
 from fedxai.score import Asked, score_model
-from fedxai.score.rotation_agreement import turned
+from fedxai.score.rotation_agreement import RotationAgreement, turned
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,14 @@ def test_a_map_that_turns_with_the_image_agrees(study):
     assert (study["edge_detector"][1]["rotation_agreement"][0] > 0.6).all()
     assert (study["gradient_x_input"][1]["rotation_agreement"][0] > 0.3).all()
     assert (study["centred_gaussian"][1]["rotation_agreement"][0] > 0.99).all()
+
+
+def test_beyond_the_turned_image_there_is_black(stripes, stripes_cases):
+    """The same question in another unit of brightness: black at -1, not at 0."""
+    shown, seen = [], stripes.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].detach()))
+    ask = {"network": stripes, "targets": stripes_cases["label"][:1], "method": "saliency"}
+    for image, black in ((stripes_cases["image"][:1], 0.0), (stripes_cases["image"][:1] - 1, -1.0)):
+        RotationAgreement().value(Asked(inputs=image, black=black, **ask))
+    seen.remove()
+    assert shown[3][0, 0, 0, 0] == -1
+    torch.testing.assert_close(shown[3], shown[1] - 1, atol=1e-5, rtol=0)

@@ -151,3 +151,12 @@ def test_training_learns_to_find_the_boxes(tiny_bundle, volume_cases):
     after = site.evaluate("validation", intervals=False).metrics["mean_dice"].value
     assert update.steps == 50
     assert after > before + 0.2
+
+
+def test_the_background_has_each_volume_once_and_those_of_the_commonest_size(tiny_bundle, volume_cases, make_volume):
+    training = [make_volume("wide", shape=(14, 20, 14)), *(make_volume(f"v{number}") for number in range(3))]
+    site = trainer(tiny_bundle, {**volume_cases, "training": training})
+    background = site.background(["saliency", "integrated_gradients_mean"])
+    assert background.shape == (3, 1, 16, 16, 16)
+    assert len({image.sum().item() for image in background}) == 3
+    assert site.background(["saliency"]) is None

@@ -51,7 +51,7 @@ def group_interval(
         raise SettingsError(
             f"intervals need cases, resamples >= 1 and 0 < level < 1, got {len(groups)}, {resamples}, {level}"
         )
-    of_case = _numbered(groups)
+    of_case = numbered(groups)
     patients = int(of_case.max()) + 1
     if patients < 2:
         return float("nan"), float("nan")
@@ -113,7 +113,7 @@ def mean_of(values: NDArray) -> Statistic:
     return lambda weights: weights @ values / weights.sum(axis=1)
 
 
-def _numbered(groups: Sequence[str]) -> NDArray[np.intp]:
-    """The number of each case's patient, from 0 in the order in which they appear."""
+def numbered(groups: Sequence[str]) -> NDArray[np.intp]:
+    """The number of each case's patient, from 0 in the order in which they appear; without a name one of its own."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(group or index, len(numbers)) for index, group in enumerate(groups)])

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain.one_batch import explain_batch
-from fedxai.explain.windowed import Windowed
+from fedxai.explain.windowed import Windowed, unwindowed
 
-_Answer = tuple[list[str], dict[str, str]]
 # what a network can be asked follows from its layers, so new weights in it, round after round, need no new trial
-_tried: "WeakKeyDictionary[nn.Module, dict[object, _Answer]]" = WeakKeyDictionary()
+_tried: "WeakKeyDictionary[nn.Module, set[object]]" = WeakKeyDictionary()
 
 
 def answering(
@@ -25,8 +24,8 @@ def answering(
 ) -> tuple[list[str], dict[str, str]]:
     """The methods that give a map of this image, and by name the reason of each that does not.
 
-    All are tried in one go, with the passes that they share, and one by one only where that fails; a network is tried
-    once for the same methods, layer and size of image.
+    All are tried in one go, with the passes that they share, and one by one only where that fails; a network that
+    answered them all is not tried again for the same methods, layer, size of image and of background.
 
     Args:
         network: as for :func:`~fedxai.explain.explain_batch`; left as it was.
@@ -38,17 +37,20 @@ def answering(
     Raises:
         ExplanationError: when none of them can.
     """
-    inner = network.network if isinstance(network, Windowed) else network
-    known = _tried.setdefault(inner, {})
-    key = (type(network), tuple(methods), target_layer, tuple(image.shape), background is None)
-    if key not in known:
-        known[key] = _try(network, image, methods, target_layer=target_layer, background=background)
-    able, refused = known[key]
+    known = _tried.setdefault(unwindowed(network), set())
+    window = network.window(image.shape[2:]) if isinstance(network, Windowed) else None
+    compared = None if background is None else background.shape[1:]
+    key = (window, tuple(methods), target_layer, image.shape, compared)
+    if key in known:
+        return list(methods), {}
+    able, refused = _try(network, image, methods, target_layer=target_layer, background=background)
+    if not refused:  # what is refused may have failed for the moment only, as where another's work fills the memory
+        known.add(key)
     if not able:
         raise ExplanationError(
             f"none of the asked methods can explain this network: {next(iter(refused.values()), '')}"
         )
-    return list(able), dict(refused)
+    return able, refused
 
 
 def _try(
@@ -58,7 +60,7 @@ def _try(
     *,
     target_layer: str | None,
     background: Tensor | None,
-) -> _Answer:
+) -> tuple[list[str], dict[str, str]]:
     ask = {"target_layer": target_layer, "background": background}
     try:
         explain_batch(network, image, methods=methods, **ask)

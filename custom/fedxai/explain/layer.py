@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fedxai.errors import ExplanationError
-from fedxai.explain.windowed import Windowed
+from fedxai.explain.windowed import unwindowed
 
 _LISTED = 30
 
@@ -23,8 +23,7 @@ class Layer:
 
     def __init__(self, network: nn.Module, path: str) -> None:
         self.path = path
-        inner = network.network if isinstance(network, Windowed) else network
-        modules = {name: module for name, module in inner.named_modules() if name}
+        modules = {name: module for name, module in unwindowed(network).named_modules() if name}
         if path not in modules:
             raise ExplanationError(
                 f"target_layer {path!r} is not in the network; choose from {_choices(path, modules)}"

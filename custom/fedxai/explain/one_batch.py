@@ -13,7 +13,7 @@ from fedxai.explain.method import METHODS, Method
 from fedxai.explain.probe import Probe
 from fedxai.explain.question import Question
 from fedxai.explain.undisturbed import undisturbed
-from fedxai.explain.windowed import Windowed
+from fedxai.explain.windowed import Windowed, unwindowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +89,22 @@ def explain_batch(
     return Explained(logits=logits, question=question, maps=maps, passes=probe.passes, forwards=probe.forwards)
 
 
-def able(methods: Sequence[Method], network: nn.Module, space: Sequence[int]) -> list[Method]:
-    """Those of the methods that can explain images of that size: over windows no layer is read.
+def able(
+    methods: Sequence[Method], network: nn.Module, space: Sequence[int], background: Tensor | None = None
+) -> list[Method]:
+    """Those of the methods that can explain images of that size.
+
+    Over windows no layer is read, and a background of another size is nothing to compare with.
 
     Args:
         methods: that explain images of some size.
         network: as for :func:`explain_batch`.
         space: the images' size in voxels.
+        background: as for :func:`explain_batch`; where there is none, a method that needs one is refused there.
     """
     whole = not isinstance(network, Windowed) or network.is_whole(space)
-    return [method for method in methods if whole or not method.needs_layer]
+    comparable = background is None or background.shape[2:] == torch.Size(space)
+    return [m for m in methods if (whole or not m.needs_layer) and (comparable or not m.needs_background)]
 
 
 def device_of(network: nn.Module) -> torch.device | None:
@@ -146,7 +152,8 @@ def _layer(
     if not reading:
         return None
     if target_layer is None:
-        names = [name for name, module in network.named_modules() if name and not list(module.children())]
+        inner = unwindowed(network)
+        names = [name for name, module in inner.named_modules() if name and not list(module.children())]
         raise ExplanationError(
             f"{reading[0]} needs target_layer; the network's last layers are {', '.join(names[-8:])}"
         )

@@ -14,6 +14,8 @@ from fedxai.errors import ExplanationError
 from fedxai.explain.layer import Layer
 from fedxai.explain.question import Question
 
+_UNDERFLOW = ", in which gradients underflow; explain it in bfloat16 or float32"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientPass:
@@ -73,6 +75,11 @@ class Probe:
         self._layer = layer
         self._background = background
         self._precision = precision_of(network, inputs)
+        device = inputs.device.type
+        if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
+            raise ExplanationError(f"the network is asked under autocast to float16{_UNDERFLOW}")
+        if self._precision == torch.float16:
+            raise ExplanationError(f"the network computes in float16{_UNDERFLOW}")
 
     @cached_property
     def here(self) -> GradientPass:
@@ -123,7 +130,7 @@ class Probe:
         heard = [layer.heard(outputs, leaf)] if layer else []
         if question is None:
             given = self._targets
-            question = given if isinstance(given, Question) else Question.about(logits, given)
+            question = given.fitting(logits) if isinstance(given, Question) else Question.about(logits, given)
         explained = question.of(logits)
         with _fitting(inputs):
             gradients = torch.autograd.grad(explained.sum(), [leaf, *heard], allow_unused=True)
@@ -154,9 +161,7 @@ class Probe:
                 f"axes in a segmentation, got {tuple(answer.shape)}"
             )
         if answer.dtype == torch.float16:
-            raise ExplanationError(
-                "the network answers in float16, in which gradients underflow; explain it in bfloat16 or float32"
-            )
+            raise ExplanationError(f"the network answers in float16{_UNDERFLOW}")
         return answer.as_subclass(Tensor)
 
 
@@ -166,9 +171,8 @@ def _fitting(inputs: Tensor) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ExplanationError(
-            f"the network cannot answer for images {tuple(inputs.shape)}: {str(error).splitlines()[0]}"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ExplanationError(f"the network cannot answer for images {tuple(inputs.shape)}: {reason}") from error
 
 
 def _single(tensor: Tensor) -> Tensor:

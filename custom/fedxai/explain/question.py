@@ -33,14 +33,28 @@ class Question:
         """
         logits, heads = logits.detach(), logits.shape[1]
         if targets is not None:
-            outside = targets[(targets < 0) | (targets >= heads)]
-            if len(outside):
-                raise ExplanationError(f"targets must be class indices in 0..{heads - 1}, got {int(outside[0])}")
+            _check_classes(targets, heads)
         if logits.ndim == 2:
             return cls(classes=logits.argmax(dim=1) if targets is None else targets)
         segmented = _segmented(logits)
         classes = _most_frequent(segmented, heads) if targets is None else targets
         return cls(classes=classes, region=segmented == _along(classes, segmented))
+
+    def fitting(self, logits: Tensor) -> "Question":
+        """This question, where it can be asked of these logits.
+
+        Raises:
+            ExplanationError: when it is about another number of cases, another grid, or a class outside the head.
+        """
+        shape = logits.shape[:1] + logits.shape[2:]
+        asked = self.classes.shape if self.region is None else self.region.shape
+        if asked != shape or len(self.classes) != len(logits):
+            raise ExplanationError(
+                f"targets must be a question about cases and cells {tuple(shape)}, as the network answers, "
+                f"got one about {tuple(asked)}"
+            )
+        _check_classes(self.classes, logits.shape[1])
+        return self
 
     def of(self, logits: Tensor) -> Tensor:
         """f of each case ``(B,)``, in single precision or better; the gradient runs through it."""
@@ -82,6 +96,12 @@ class Question:
 
     def _chosen(self, values: Tensor) -> Tensor:
         return values.take_along_dim(_along(self.classes, values), dim=1).squeeze(1)
+
+
+def _check_classes(classes: Tensor, heads: int) -> None:
+    outside = classes[(classes < 0) | (classes >= heads)]
+    if len(outside):
+        raise ExplanationError(f"targets must be class indices in 0..{heads - 1}, got {int(outside[0])}")
 
 
 def _segmented(logits: Tensor) -> Tensor:

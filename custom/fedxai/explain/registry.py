@@ -40,19 +40,18 @@ class Registry(Generic[T]):
         Raises:
             ExplanationError: when it does not extend the base, has no name, or the name is taken.
         """
-        name = getattr(entry, "name", None)
+        name, variants = getattr(entry, "name", None), getattr(entry, "variants", {})
         if not issubclass(entry, self._base) or not isinstance(name, str):
             raise ExplanationError(
                 f"a {self.kind} must extend {self._base.__name__} and have a name, got {entry.__name__}"
             )
-        if name in self._classes:
-            taken = self._classes[name]
-            raise ExplanationError(
-                f"{self.kind} {name!r} is {taken.__module__}.{taken.__qualname__} already; choose another"
-            )
+        known = self._classes | {of: taken for of, (taken, _) in self._variants.items()}
+        for made in (name, *(f"{name}_{suffix}" for suffix in variants)):
+            if made in known:
+                taken = f"{known[made].__module__}.{known[made].__qualname__}"
+                raise ExplanationError(f"{self.kind} {made!r} is {taken} already; choose another")
         self._classes[name] = entry
-        for suffix, settings in getattr(entry, "variants", {}).items():
-            self._variants[f"{name}_{suffix}"] = entry, settings
+        self._variants |= {f"{name}_{suffix}": (entry, settings) for suffix, settings in variants.items()}
         return entry
 
     def discover(self, package: str, path: Iterable[str]) -> None:

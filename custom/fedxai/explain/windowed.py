@@ -33,7 +33,7 @@ class Windowed(nn.Module):
         super().__init__()
         self.network = network
         self._inferer = inferer
-        self.train(network.training)
+        self.training = network.training  # its own mode alone: the layers of the shared network keep theirs
 
     def window(self, space: Sequence[int]) -> tuple[int, ...]:
         """The window's size in voxels for an image of that size."""
@@ -48,12 +48,17 @@ class Windowed(nn.Module):
         if self.is_whole(images.shape[2:]):
             return self.network(images)
         blended: Any = self._inferer(images, self._ask)
-        return blended
+        return blended.to(images.device)  # the inferer may stitch on another
 
     def _ask(self, window: Tensor) -> Any:
         if not torch.is_grad_enabled():
             return self.network(window)
         return checkpoint(self.network, window, use_reentrant=False, preserve_rng_state=False)
+
+
+def unwindowed(network: nn.Module) -> nn.Module:
+    """The network that windows are given to; itself where there are none."""
+    return network.network if isinstance(network, Windowed) else network
 
 
 def as_inferred(network: nn.Module, inferer: Any) -> nn.Module:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether this round's model still looks where the model explained before it looked, on the same cases."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fedxai.explain.twin import twin
 from fedxai.records import Figure
 from fedxai.score.model_agreement import model_agreement
 from fedxai.train.engine import SiteTrainer
@@ -32,7 +32,7 @@ def agreement_with_before(trainer: SiteTrainer, file: Path, batches: Callable[[]
     _keep(file, now)
     if before is None:
         return None
-    later = copy.deepcopy(trainer.asked_network)
+    later = twin(trainer.asked_network)
     trainer.load(before)
     try:
         return model_agreement((trainer.asked_network, later), batches())

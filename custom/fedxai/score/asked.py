@@ -61,6 +61,11 @@ class Asked:
         self.spacing: Tensor | None = None  # (B, axes), mm from voxel to voxel; None: voxels are cubes
 
     @property
+    def black(self) -> float:
+        """The lower end of the network's input range."""
+        return self._ask.get("black", 0.0)
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """The image's axes."""
         return tuple(self.inputs.shape[2:])
@@ -103,6 +108,10 @@ class Asked:
         if key not in self._known:
             self._known[key] = make()
         return self._known[key]  # pyright: ignore[reportReturnType] - a key stands for one type
+
+    def forget(self) -> None:
+        """Let go of what several scores needed; they are through."""
+        self._known.clear()
 
     def _explained(self, inputs: Tensor, network: nn.Module, targets: Tensor | Question) -> Explained:
         answer = explain_batch(network, inputs, targets=targets, methods=[self._method], **self._ask)

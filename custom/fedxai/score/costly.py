@@ -79,7 +79,7 @@ class CostlyQuestions:
             cases = {"inputs": batch.images, "targets": batch.targets, "seed": self._seed}
             asked = {
                 m.name: Asked(network=self._network, method=m, **cases, **ask)
-                for m in able(methods, self._network, batch.images.shape[2:])
+                for m in able(methods, self._network, batch.images.shape[2:], ask.get("background"))
             }
             for name, one in asked.items():
                 one.others = {other: asked[other].relevance for other in asked if other != name}
@@ -89,3 +89,4 @@ class CostlyQuestions:
                     for tallies in into:
                         tallies[name].add(scores=value, chance=level, centred=centre, groups=batch.groups)
                 self._passes += one.passes
+                one.forget()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Explained, Method, able, explain_batch
@@ -112,7 +113,8 @@ def examine(  # noqa: PLR0913 - the contract between rooms
     for batch in batches:
         _check(batch)
         targets = batch["label"] if target_class == "label" else None
-        asked = able(chosen, network, batch["image"].shape[2:]) or [HEADLINE_METHOD]  # its target is needed anyway
+        fitting = able(chosen, network, batch["image"].shape[2:], background)
+        asked = fitting or [HEADLINE_METHOD]  # its target is needed anyway
         explained = explain_batch(network, batch["image"], targets=targets, methods=asked, **ask)
         scores = _score(batch, explained, tallies, of_class)
         costly.add(batch, explained.targets)
@@ -256,7 +258,7 @@ def _probabilities(logits: Tensor, region: Tensor) -> Tensor:
     probabilities = logits.softmax(dim=0)
     if logits.ndim == 1:
         return probabilities
-    inside = region[0].bool()
+    inside = interpolate(region[None].float(), size=logits.shape[1:], mode="area")[0, 0] > 0  # cells that touch it
     return probabilities.flatten(1)[:, inside.flatten() if inside.any() else slice(None)].mean(dim=1)
 
 

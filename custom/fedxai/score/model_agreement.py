@@ -19,8 +19,9 @@ def model_agreement(
     """Mean rank agreement of two networks' maps of the same cases, in [-1, 1], with its patient-level interval.
 
     1: the same order of voxels; 0: unrelated, as for two networks with nothing in common. A round that changes little
-    in the figures but much in the maps has found another reason. The case's own class is explained, so that both
-    networks are asked the same; see :func:`~fedxai.score.similarity.rank_agreement`.
+    in the figures but much in the maps has found another reason. Both networks are asked the same: about the
+    case's own class, in a segmentation about the region that the first one segments as it; see
+    :func:`~fedxai.score.similarity.rank_agreement`.
 
     Args:
         networks: both map images to logits; left as they were.
@@ -36,10 +37,11 @@ def model_agreement(
     values: list[float] = []
     groups: list[str] = []
     for batch in batches:
-        first, second = (
-            explain_batch(network, batch["image"], targets=batch["label"], methods=[method]).maps[method].sum(dim=1)
-            for network in networks
-        )
+        asked, answers = batch["label"], []
+        for network in networks:
+            answers.append(explain_batch(network, batch["image"], targets=asked, methods=[method]))
+            asked = answers[0].question
+        first, second = (answer.maps[method].sum(dim=1) for answer in answers)
         known = first.flatten(1).any(dim=1) & second.flatten(1).any(dim=1)
         agreement = rank_agreement(first, second).where(known, float("nan"))
         values += agreement.tolist()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedxai.combine.intervals import NORMAL
+from fedxai.combine.intervals import NORMAL, numbered
 from fedxai.errors import ExplanationError, SettingsError
 from fedxai.records import Figure, PlaceSummary
 
@@ -158,7 +158,7 @@ class PlaceTally:
         return PlaceSummary(
             class_index=index,
             n=len(known),
-            patients=len(_patients([row.group for row in known])),
+            patients=len(np.unique(numbered([row.group for row in known]))),
             undefined=len(rows) - len(known),
             shares=shares,
             chance=chance,
@@ -173,21 +173,14 @@ def _rows(values: Mapping[str, Tensor]) -> list["array[float]"]:
 def _mean(values: Sequence[float], groups: Sequence[str]) -> Figure:
     if not values:
         return Figure(value=None, n=0)
-    array, patients = np.array(values), _patients(groups)
-    mean, m = float(array.mean()), len(patients)
+    array = np.array(values)
+    mean = float(array.mean())
+    residuals = np.bincount(numbered(groups), weights=array - mean)
+    m = len(residuals)
     if m < 2:
         return Figure(value=mean, n=len(array))
-    squares = sum(float((array[cases] - mean).sum()) ** 2 for cases in patients)
-    half = NORMAL * math.sqrt(m / (m - 1) * squares) / len(array)
+    half = NORMAL * math.sqrt(m / (m - 1) * float((residuals**2).sum())) / len(array)
     return Figure(value=mean, n=len(array), low=max(0.0, mean - half), high=mean + half)
-
-
-def _patients(groups: Sequence[str]) -> list[list[int]]:
-    """Each patient's cases; one without a name is a patient of its own."""
-    cases: dict[object, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        cases[group or index].append(index)
-    return list(cases.values())
 
 
 def _added_up(values: Tensor, region: Tensor, layout: Layout) -> dict[str, Tensor]:
@@ -210,7 +203,7 @@ def _places(inside: Tensor, names: Sequence[str], layout: Layout) -> Tensor:
 
 def _outer(spatial: Sequence[int], names: Sequence[str], layout: Layout) -> Tensor:
     """For every voxel of the grid the index of its corner, of its border piece, or of ``rest``."""
-    pieces = torch.meshgrid(*(torch.arange(n) * layout.pieces // n for n in spatial), indexing="ij")
+    pieces = torch.meshgrid(*(_cut(n, layout.pieces) for n in spatial), indexing="ij")
     near = [torch.minimum(torch.arange(n), torch.arange(n).flip(0)) < max(1, round(layout.border * n)) for n in spatial]
     strip = torch.stack(torch.meshgrid(*near, indexing="ij")).any(dim=0)
     places = torch.full(tuple(spatial), names.index("rest"))
@@ -220,6 +213,14 @@ def _outer(spatial: Sequence[int], names: Sequence[str], layout: Layout) -> Tens
             here = torch.stack([axis == int(p) for axis, p in zip(pieces, piece, strict=True)]).all(dim=0)
             places[here & strip if kind == "border" else here] = index
     return places
+
+
+def _cut(length: int, pieces: int) -> Tensor:
+    """The piece of each voxel of an axis; one with fewer voxels than pieces still has the first and the last."""
+    voxels = torch.arange(length)
+    if length >= pieces:
+        return voxels * pieces // length
+    return (voxels * (pieces - 1) / max(1, length - 1)).round().long()
 
 
 def _dilated(inside: Tensor, width: int) -> Tensor:

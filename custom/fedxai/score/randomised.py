@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies of a network whose learned weights are drawn anew, from the output down."""
 
-import copy
 import math
 
 import torch
 from torch import nn
+
+from fedxai.explain.twin import twin
 
 
 def randomised(network: nn.Module, share: float, *, seed: int = 0) -> nn.Module:
@@ -17,13 +18,13 @@ def randomised(network: nn.Module, share: float, *, seed: int = 0) -> nn.Module:
 
     Source: Adebayo et al. 2018, arXiv:1810.03292 (cascading parameter randomisation).
     """
-    twin = copy.deepcopy(network)
-    layers = [module for module in twin.modules() if next(module.parameters(recurse=False), None) is not None]
+    other = twin(network)
+    layers = [module for module in other.modules() if next(module.parameters(recurse=False), None) is not None]
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for layer in reversed(layers[len(layers) - max(1, math.ceil(share * len(layers))) :] if layers else []):
             _draw(layer)
-    return twin
+    return other
 
 
 def _draw(layer: nn.Module) -> None:

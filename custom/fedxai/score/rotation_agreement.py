@@ -20,9 +20,9 @@ class RotationAgreement(ModelScore):
     """Rank agreement between the map, turned by 5 degrees, and the map of the image turned by 5 degrees.
 
     In [-1, 1], see :func:`~fedxai.score.similarity.rank_agreement`. Turned about the middle in the plane of the last
-    two axes, in millimetres, linearly interpolated, where the turned image has voxels; both maps are then averaged over
-    4 voxels along each axis, so that interpolation counts little. Chance: 0. A centred Gaussian's level is that of its
-    turned self.
+    two axes, in millimetres, linearly interpolated, black beyond the image, compared where the turned image has voxels;
+    both maps are then averaged over 4 voxels along each axis, so that interpolation counts little. Chance: 0. A centred
+    Gaussian's level is that of its turned self.
 
     Source: equivariance as in Crabbé and van der Schaar 2023, arXiv:2304.06715.
     """
@@ -33,7 +33,8 @@ class RotationAgreement(ModelScore):
 
     def value(self, asked: Asked) -> Tensor:
         """See the class."""
-        after = asked.explain(turned(asked.inputs, spacing=asked.spacing), moved=True)
+        image = turned(asked.inputs - asked.black, spacing=asked.spacing) + asked.black
+        after = asked.explain(image, moved=True)
         return _agreement(asked.relevance, after, asked.spacing)
 
     def chance(self, asked: Asked) -> Tensor:

@@ -3,6 +3,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from fedxai.train.explained_cases import Item, by_class, region_batches, spacing
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
 from fedxai.train.precision import InBfloat16
-from fedxai.train.prepare import RegionBeside, as_item, check_cases, with_regions
+from fedxai.train.prepare import RegionBeside, as_item, as_tensor, check_cases, with_regions
 from fedxai.train.segmentation import SegmentationTally
 from fedxai.train.watch import bring_schedule, watch_losses, watch_maps
 
@@ -245,12 +246,16 @@ class SiteTrainer:
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
 
+        Where sizes differ, those of the commonest.
+
         None where no method of ``methods`` (names in the registry) compares with a background.
         """
         if not any(METHODS.make(name).needs_background for name in methods):
             return None
-        split = {"limit": _BACKGROUND, "batch_size": _BACKGROUND}
-        return next(self.explanation_batches("training", **split))["image"]
+        prepare = self._prepare("training")
+        images = [as_tensor(prepare(case)[0]["image"]) for case in evenly(self.cases["training"], _BACKGROUND)]
+        [(commonest, _)] = Counter(image.shape for image in images).most_common(1)
+        return torch.stack([image for image in images if image.shape == commonest])
 
     def _prepare(self, split: Split) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""

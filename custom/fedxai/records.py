@@ -184,7 +184,7 @@ class SiteAgreement(Record):
     site: Name
     class_index: Count
     agreement: Figure  # in [0, 1], 1: the same profile (fedxai.combine.site_agreement)
-    alike: Scalar  # what 95 % of sites with the others' profile exceed
+    alike: Scalar  # below it a site differs from the others by more than the drawing of its cases explains
     chance: Scalar  # the agreement of maps that know nothing
 
 
@@ -318,8 +318,8 @@ class Choice(Record):
     key_metric: Name
     e_floor: Scalar  # None: by the metric alone
     round: Count  # after so many rounds the chosen model stood
-    metric: Scalar  # on the validation cases, n_k-weighted, as is E
-    e: Scalar  # of gradient x input; None: not explained up to that round
+    metric: Scalar  # on the validation cases, n_k-weighted
+    e: Scalar  # of gradient x input, over the scored validation cases; None: not explained up to that round
     round_by_metric: Count  # what the metric alone would have chosen
     metric_by_metric: Scalar
     e_by_metric: Scalar
@@ -378,6 +378,8 @@ class SystemResult(Record):
     metrics: dict[Name, Figure]
     explanation: list[MethodSummary]
     classes: list[ClassSummary] = []  # of a segmentation
+    honesty: Honesty | None = None  # of FedXAI-Med, as its sites asked
+    by_construction: bool | None = None
     privacy: PrivacyScore
     seconds: Scalar
 

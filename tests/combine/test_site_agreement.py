@@ -58,12 +58,12 @@ def test_the_others_count_by_their_cases():
     assert parts["a"].agreement.n == 40
 
 
-def test_the_interval_is_the_delta_methods():
+def test_the_interval_adds_up_what_moves_together():
+    """Six places of half-widths .03 and .04 at independent sites, hypot .05, of which half counts; 2 rows: z .0125."""
     moved = {**PROFILE, "region": 0.1, "rest": 0.5}
     part = found(a=summary(moved, half=0.03), b=summary(half=0.04))["a"]
-    half = 0.5 * np.sqrt(6 * (0.03**2 + 0.04**2))
-    assert part.agreement.high - part.agreement.value == pytest.approx(half, abs=2e-4)
-    assert part.agreement.value - part.agreement.low == pytest.approx(half, abs=2e-4)
+    assert part.agreement.value - part.agreement.low == pytest.approx(6 * 0.05 / 2, abs=2e-4)
+    assert part.alike == pytest.approx(1 - 2.2414 / 1.96 * 6 * 0.05 / 2, abs=2e-4)
 
 
 def test_chance_is_the_agreement_of_uniform_maps():
@@ -72,23 +72,33 @@ def test_chance_is_the_agreement_of_uniform_maps():
     assert (part.chance, part.agreement.value) == (pytest.approx(0.8), 1)
 
 
-def test_sites_that_differ_by_the_drawing_of_cases_alone_seldom_fall_below_alike():
+def drawn(rng, spread, cases=40):
+    """A site whose cases differ in how much of their relevance leaves the region, for all other places at once."""
+    inside = np.clip(0.5 + spread * rng.standard_normal(cases), 0, 1)[:, None]
+    outside = rng.dirichlet([4, 1, 1, 2, 4], size=cases) * (1 - inside)
+    shares = np.concatenate([inside, outside], axis=1)
+    half = 1.96 * shares.std(axis=0, ddof=1) / np.sqrt(cases)
+    one = summary(dict(zip(PROFILE, shares.mean(axis=0), strict=True)), n=cases)
+    pairs = zip(one.shares.items(), half, strict=True)
+    return one.model_copy(update={"shares": {k: s.model_copy(update={"high": s.value + h}) for (k, s), h in pairs}})
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3])
+def test_runs_of_sites_that_look_the_same_way_seldom_have_one_below_alike(spread):
     rng = np.random.default_rng(0)
-    below = asked = 0
-    for _ in range(200):
-        sites = {}
-        for site in "abcd":
-            cases = rng.dirichlet([8, 4, 1, 1, 2, 4], size=30)
-            half = 1.96 * cases.std(axis=0, ddof=1) / np.sqrt(30)
-            profile = dict(zip(PROFILE, cases.mean(axis=0), strict=True))
-            one = summary(profile, n=30)
-            pairs = zip(one.shares.items(), half, strict=True)
-            shares = {name: share.model_copy(update={"high": share.value + h}) for (name, share), h in pairs}
-            sites[site] = one.model_copy(update={"shares": shares})
-        for part in found(**sites).values():
-            asked += 1
-            below += part.agreement.value < part.alike
-    assert below / asked < 0.08
+    runs = [found(**{site: drawn(rng, spread) for site in "abcd"}) for _ in range(200)]
+    assert sum(any(part.agreement.value < part.alike for part in run.values()) for run in runs) / 200 < 0.08
+
+
+def test_a_site_that_looks_elsewhere_is_below_alike():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        sites = {site: drawn(rng, 0.1) for site in "abc"}
+        profile = {k: s.value for k, s in drawn(rng, 0.1).shares.items()}
+        taken = 0.3 * profile["region"]
+        away = {**profile, "region": profile["region"] - taken, "border_0_2": profile["border_0_2"] + taken}
+        parts = found(**sites, d=summary(away))
+        assert parts["d"].agreement.value < parts["d"].alike
 
 
 @pytest.mark.parametrize("gap", [{"value": None}, {"high": None}])

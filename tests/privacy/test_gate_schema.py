@@ -15,6 +15,7 @@ from fedxai.privacy import schema
 from fedxai.privacy.release import Patients
 from fedxai.privacy.schema import recognised
 from fedxai.records import (
+    ClassSummary,
     Evaluation,
     Evaluations,
     Explanation,
@@ -159,6 +160,43 @@ def test_where_one_patients_relevance_lies_is_not_told(passes):
     told = Explanation(split="test", cases=10, methods=[], seconds=1, passes=1, places=[place])
     with pytest.raises(ReleaseError, match="one patient's cases alone"):
         passes(told.model_dump(mode="json"), Explanation)
+
+
+def explanation(**parts) -> dict:
+    told = {"split": "test", "cases": 10, "methods": [], "seconds": 1, "passes": 1, **parts}
+    return Explanation(**told).model_dump(mode="json")
+
+
+OVER_TEN = Figure(value=0.25, n=10, low=0.1, high=0.5)
+
+
+def test_the_battery_asks_about_a_case_once_for_each_class(passes, facts):
+    most = facts.total * facts.classes
+    assert passes(explanation(honesty=Honesty(cases=most, figures={"drop_region": OVER_TEN})), Explanation)
+    with pytest.raises(ReleaseError, match="a count must be one that the cohort can give"):
+        passes(explanation(honesty=Honesty(cases=most + 1, figures={})), Explanation)
+
+
+def test_a_figure_without_an_interval_is_one_patients_and_does_not_pass(passes):
+    alone = Figure(value=0.25, n=10)
+    place = PlaceSummary(class_index=1, n=10, patients=9, undefined=0, shares={"rest": alone}, chance={})
+    for parts in ({"agreement": alone}, {"honesty": Honesty(cases=8, figures={"drop_region": alone})}):
+        with pytest.raises(ReleaseError, match="one patient's cases alone"):
+            passes(explanation(**parts), Explanation)
+    with pytest.raises(ReleaseError, match="one patient's cases alone"):
+        passes(explanation(places=[place]), Explanation)
+
+
+def test_the_rest_does_not_pass_where_it_tells_of_a_few_cases_without_a_region(passes):
+    place = PlaceSummary(class_index=1, n=12, patients=9, undefined=0, shares={"rest": OVER_TEN}, chance={})
+    with pytest.raises(ReleaseError, match="rest must be held back"):
+        passes(explanation(places=[place]), Explanation)
+
+
+def test_a_class_of_few_cases_does_not_pass(passes):
+    method = MethodSummary(method="saliency", scored=2, unscored=8, undefined={}, scores={}, chance={})
+    with pytest.raises(ReleaseError, match="a class of few cases must be held back"):
+        passes(explanation(classes=[ClassSummary(class_index=1, methods=[method])]), Explanation)
 
 
 def test_a_site_speaks_of_its_own_name_bundle_and_cohort_only(passes, facts):

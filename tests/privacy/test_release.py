@@ -142,11 +142,18 @@ def test_no_place_of_a_class_with_too_few_cases_leaves(n, of_these, minimum):
 
 def test_agreement_over_too_few_cases_is_held_back():
     few, enough = (
-        Explanation(split="validation", cases=9, methods=[], seconds=1, passes=1, agreement=Figure(value=0.5, n=n))
+        Explanation(
+            split="validation",
+            cases=9,
+            methods=[],
+            seconds=1,
+            passes=1,
+            agreement=Figure(value=0.5, n=n, low=0.4, high=0.6),
+        )
         for n in (4, 5)
     )
     assert released_explanation(few, 5).agreement == Figure(value=None, n=4)
-    assert released_explanation(enough, 5).agreement == Figure(value=0.5, n=5)
+    assert released_explanation(enough, 5) == enough
 
 
 def method_over(n):
@@ -169,9 +176,75 @@ def test_a_figure_over_classes_leaves_only_where_each_classs_does(cases, minimum
     )
     released = released_explanation(explanation, minimum)
     for kind in ("scores", "chance", "centred"):
-        shown = [getattr(part.methods[0], kind)["relevance_mass"].value is not None for part in released.classes]
-        assert shown == [n >= minimum for n in cases]
-        assert (getattr(released.methods[0], kind)["relevance_mass"].value is not None) == all(shown)
+        for part in released.classes:
+            n = cases[part.class_index - 1]
+            assert (getattr(part.methods[0], kind)["relevance_mass"].value is not None) == (n >= minimum)
+        together = getattr(released.methods[0], kind)["relevance_mass"].value
+        assert (together is not None) == all(n >= minimum for n in cases)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(1, 10))
+def test_in_how_few_cases_a_class_is_does_not_leave(cases, minimum):
+    """As in a confusion matrix, and with one class a second, or the counts over all of them tell it."""
+    classes = [ClassSummary(class_index=index, methods=[method_over(n)]) for index, n in enumerate(cases, start=1)]
+    together = [method_over(sum(cases))]
+    explanation = Explanation(split="test", cases=max(cases), methods=together, seconds=1, passes=1, classes=classes)
+    left = {part.class_index: part for part in released_explanation(explanation, minimum).classes}
+    few = {index for index, n in enumerate(cases, start=1) if 0 < n < minimum}
+    assert not few & left.keys()
+    held = len(cases) - len(left)
+    assert held == len(few) if len(few) != 1 else held == min(2, len(cases))
+    if len(few) == 1 and any(n >= minimum for n in cases):
+        assert all(index in left for index, n in enumerate(cases, start=1) if n == 0), "no case hides no case"
+
+
+def test_of_one_patients_cases_among_others_nothing_is_told():
+    """Ten slices with masks are one patient's; the others have none. Without a second patient there is no interval."""
+    alone, level = Figure(value=0.5, n=10), Figure(value=0.02, n=10)
+    method = MethodSummary(
+        method="saliency",
+        scored=10,
+        unscored=10,
+        undefined={},
+        scores={"relevance_mass": alone},
+        chance={"relevance_mass": alone},
+        trust=[TrustTest.decide("robustness", alone, threshold=0.3)],
+    )
+    told = Explanation(
+        split="test",
+        cases=20,
+        methods=[method],
+        seconds=1,
+        passes=1,
+        honesty=Honesty(cases=10, figures={"swap_kept": alone}),
+        places=[
+            PlaceSummary(class_index=0, n=20, patients=2, undefined=0, shares={"ring": alone}, chance={"ring": level})
+        ],
+        agreement=alone,
+    )
+    released = released_explanation(told, 5, Patients(together=2))
+    nothing = Figure(value=None, n=10)
+    assert released.methods[0].scores == released.methods[0].chance == {"relevance_mass": nothing}
+    assert (released.methods[0].trust[0].value, released.methods[0].trust[0].outcome) == (nothing, "undecided")
+    assert released.honesty is not None
+    assert released.honesty.figures == {"swap_kept": nothing}
+    assert released.places[0].shares == released.places[0].chance == {"ring": nothing}
+    assert released.agreement == nothing
+    assert released_explanation(told, 1) == told
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 20))
+def test_a_few_cases_without_a_region_cannot_be_worked_out_from_the_rest(with_region, without, minimum):
+    def over(n):
+        return Figure(value=0.5, n=n, low=0.4, high=0.6)
+
+    shares = {"border_0_1": over(with_region + without), "region": over(with_region), "rest": over(with_region)}
+    place = PlaceSummary(class_index=0, n=with_region + without, patients=9, undefined=0, shares=shares, chance=shares)
+    told = Explanation(split="test", cases=60, methods=[], seconds=1, passes=1, places=[place])
+    for left in released_explanation(told, minimum).places:
+        shown = with_region >= minimum and not 0 < without < minimum
+        assert (left.shares["rest"].value is not None) == (left.chance["rest"].value is not None) == shown
+        assert (left.shares["region"].value is not None) == (with_region >= minimum)
 
 
 def battery_over(n):

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image
 
-from fedxai.records import Comparison, Figure, TrustTest, TrustTestName
+from fedxai.records import Comparison, Figure, Honesty, TrustTest, TrustTestName
 from fedxai.report.comparison import write_comparison
 
 
@@ -111,3 +111,23 @@ def test_the_headline_methods_verdict_stands_beside_e_in_the_tables_and_the_figu
     sites = pd.read_csv(tmp_path / "tables" / "local_sites.csv")["trust"]
     assert list(sites) == ["✕ failed", "✓ passed", "✓ passed", "✓ passed"]
     assert [text[-1] for text in texts[-4:]] == ["✓", "✕", "d", "✓"]  # not measured
+
+
+def test_a_guided_e_stands_beside_the_battery_and_is_named_where_it_is_won_by_construction(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    battery = Honesty(cases=20, figures={"swap_kept": Figure(value=0.4, n=20, low=0.3, high=0.5)})
+    results = [
+        result.model_copy(update={"honesty": battery, "by_construction": result.seed == 1})
+        if result.system == "FedXAI-Med"
+        else result
+        for result in comparison.results
+    ]
+    page = write_comparison(comparison.model_copy(update={"results": results}), tmp_path).read_text(encoding="utf-8")
+    assert "FedXAI-Med's E is won by construction</strong> (seed 1)" in page.replace("&#39;", "'")
+    rows = pd.read_csv(tmp_path / "tables" / "honesty.csv")
+    assert set(rows["swap_kept"]) == {0.4}
+    assert list(rows["by_construction"]) == ["yes" if seed == 1 else "no" for seed in rows["seed"]]
+    plain = write_comparison(comparison, tmp_path).read_text(encoding="utf-8")
+    assert "won by construction" not in plain
+    assert not (tmp_path / "tables" / "honesty.csv").exists()

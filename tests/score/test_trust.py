@@ -110,6 +110,22 @@ def test_faithfulness_must_beat_both_rivals():
     assert (test.name, test.outcome, test.value.value) == ("faithfulness", "failed", -0.1)
 
 
+@pytest.mark.parametrize(
+    ("over_random", "over_mirrored", "outcome"),
+    [
+        ([0.10, 0.11, 0.10, 0.09], [0.6, -0.3, 0.5, -0.2], "undecided"),  # the mirrored map is beaten by the mean only
+        ([0.1, -0.13, 0.12, -0.11], [0.0, 0.0, 0.0, 0.0], "failed"),  # as of a centred Gaussian, which mirrors itself
+        ([0.10, 0.11, 0.10, 0.09], [0.2, 0.3, 0.2, 0.3], "passed"),
+    ],
+)
+def test_the_rival_that_is_not_surely_beaten_decides_whatever_its_mean(over_random, over_mirrored, outcome):
+    tally = Tally("m")
+    for name, values in (("gain_over_random", over_random), ("gain_over_mirrored", over_mirrored)):
+        column = {name: torch.tensor(values, dtype=torch.float64)}
+        tally.add(scores=column, chance=column, centred=column, groups=list("abcd"))
+    assert verdict(tally)[1].outcome == outcome
+
+
 @pytest.mark.parametrize(("centred", "chance", "wanted"), [(0.1, 0.3, 0.0), (0.4, 0.1, -0.1), (0.1, 0.2, 0.1)])
 def test_localisation_must_beat_the_blob_and_a_map_of_one_value(centred, chance, wanted):
     """Where regions lie at the edge of the image a blob in its middle is easily beaten."""

@@ -14,6 +14,7 @@ import torch
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
+from fedxai.explain import answering
 from fedxai.flare.preflight import fitting_cohorts
 from fedxai.flare.simulate import check_job, run_job
 from fedxai.intake.cohort import site_cohorts
@@ -181,7 +182,9 @@ class SystemsComparison:
         steps = sum(site.steps for round_ in summary.rounds for site in round_.sites)
         seconds = time.perf_counter() - start
         best = {name: tensor.numpy() for name, tensor in weights.items()}
-        return [self._result("FedXAI-Med", seed, best, steps, seconds, summary.bytes)]
+        result = self._result("FedXAI-Med", seed, best, steps, seconds, summary.bytes)
+        tested = next(model for model in summary.final if model.which == "best")  # the sites' own battery
+        return [result.model_copy(update={"honesty": tested.honesty, "by_construction": tested.by_construction})]
 
     def _train(self, trainers: Mapping[str, SiteTrainer], on_round: _Told) -> TrainingResult:
         return train_rounds(trainers, rounds=self.rounds, key_metric=self.key_metric, on_round=on_round)
@@ -201,14 +204,22 @@ class SystemsComparison:
         tester = self._trainer(POOLED, self._pooled(), seed)
         config, limits = self.bundle.explain, ExplainSettings()  # pyright: ignore[reportCallIssue]
         evaluation = tester.evaluate("test", weights)
+        network, background = tester.asked_network, tester.background(config.methods)
+        methods, _ = answering(
+            network,
+            next(tester.explanation_batches("test", limit=1, batch_size=1))["image"],
+            methods=config.methods,
+            target_layer=config.target_layer,
+            background=background,
+        )
         explanation = examine(
-            tester.network,
+            network,
             tester.explanation_batches("test", limit=limits.final_cases, batch_size=limits.batch_size),
             split="test",
-            methods=config.methods,
+            methods=methods,
             **self.bundle.question,
             trust_cases=limits.trust_cases,
-            background=tester.background(config.methods),
+            background=background,
         )
         return SystemResult(
             system=system,

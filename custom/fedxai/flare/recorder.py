@@ -175,7 +175,7 @@ class Recorder:
             e_floor: the floor on E.
         """
         last = len(self.rounds)
-        e = {summary.round: self.e_of(_explanations(summary)) for summary in self.rounds}
+        e = {summary.round: self.e_of(explanations_in(summary)) for summary in self.rounds}
         e[last] = self.e_of(explanations)
         self.choice = both_rules(
             {**self._metrics, last: metric},
@@ -223,8 +223,8 @@ class Recorder:
 
     def _shortcuts(self, explanations: Mapping[str, Explanation]) -> ShortcutSearch | None:
         """Sites and classes for which the model looks where it does not look elsewhere."""
-        places = {site: answer.places for site, answer in explanations.items() if answer.places}
-        return find_shortcuts(places, class_names=self.bundle.class_names) if places else None
+        places = {site: answer.places for site, answer in explanations.items()}
+        return find_shortcuts(places, class_names=self.bundle.class_names) if any(places.values()) else None
 
     def seconds_left(self, rounds: int) -> float:
         """A guess from the mean round so far."""
@@ -270,5 +270,6 @@ class Recorder:
         )
 
 
-def _explanations(summary: RoundSummary) -> dict[str, Explanation]:
+def explanations_in(summary: RoundSummary) -> dict[str, Explanation]:
+    """What the sites whose update was taken in this round said of the model, by site."""
     return {report.name: report.explanation for report in summary.sites if report.explanation is not None}

@@ -26,7 +26,7 @@ from fedxai.flare.home import PROGRESS
 from fedxai.flare.job_settings import shown_settings
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
-from fedxai.flare.recorder import Recorder
+from fedxai.flare.recorder import Recorder, explanations_in
 from fedxai.flare.selector import ModelSelector
 from fedxai.flare.study import Study
 from fedxai.flare.witness import set_head
@@ -215,8 +215,8 @@ class ExplainedScatterAndGather(AskingController):
         done = self._current_round + 1
         due = self._explain_every and (done == 1 or done % self._explain_every == 0) and done < self._num_rounds
         explanations = self._explain("round", done, self._weights(), fl_ctx) if due else {}
-        self._selector.e = self.recorder.e_of(explanations, before=self._selector.e)
         summary = self.recorder.finish_round(self._current_round, explanations)
+        self._selector.e = self.recorder.e_of(explanations_in(summary), before=self._selector.e)
         self._events.add_round(summary)
         line = round_line(summary, self._num_rounds, self.recorder.seconds_left(self._num_rounds))
         self.logger.info(line)

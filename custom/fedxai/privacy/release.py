@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedxai.errors import SettingsError
-from fedxai.records import ClassSummary, Evaluation, Explanation, Figure, Honesty, MethodSummary, TrustTest
+from fedxai.records import (
+    ClassSummary,
+    Evaluation,
+    Explanation,
+    Figure,
+    Honesty,
+    MethodSummary,
+    PlaceSummary,
+    TrustTest,
+)
 
-_PLACED = ("shares", "chance")
 _KINDS = ("scores", "chance", "centred")
 FEWEST_PATIENTS = 2  # many images of one patient are no crowd
 
@@ -37,6 +45,26 @@ def least_of_classes(minimum_cell: int, patients: Patients | None) -> tuple[int,
 def released_figure(figure: Figure, minimum_cell: int) -> Figure:
     """The figure, or one without value and interval when it is over fewer than ``minimum_cell`` cases."""
     return figure if figure.n >= minimum_cell else Figure(value=None, n=figure.n)
+
+
+def released_of_several(figure: Figure, minimum_cell: int) -> Figure:
+    """The same for a figure that comes with an interval: one without is over one patient's cases alone."""
+    alone = minimum_cell > 1 and figure.low is None
+    return Figure(value=None, n=figure.n) if alone else released_figure(figure, minimum_cell)
+
+
+def told_by_the_others(place: PlaceSummary, minimum_cell: int) -> bool:
+    """Whether ``rest``, which is over the cases with a region, would tell of fewer than so many without one.
+
+    Corners and border pieces are over all n cases, and the shares of a case add up to 1: from all the means together
+    those of the cases without a region could be worked out.
+    """
+    return 0 < place.n - place.shares["rest"].n < minimum_cell if "rest" in place.shares else False
+
+
+def too_few(part: ClassSummary, minimum_cell: int) -> bool:
+    """Whether a class of a segmentation is in so few cases that their number must not leave either."""
+    return any(0 < method.scored < minimum_cell for method in part.methods)
 
 
 def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Patients | None = None) -> Evaluation:
@@ -84,7 +112,7 @@ def released_explanation(explanation: Explanation, minimum_cell: int, patients: 
     """
     _check(minimum_cell)
     places = [
-        place.model_copy(update={kind: _released_figures(getattr(place, kind), minimum_cell) for kind in _PLACED})
+        _released_place(place, minimum_cell)
         for place in explanation.places
         if place.n >= least_cases(minimum_cell, Patients(together=place.patients))
     ]
@@ -100,16 +128,40 @@ def released_explanation(explanation: Explanation, minimum_cell: int, patients: 
     ]
     methods = [_no_more_than(method, classes) for method in _released_methods(explanation, minimum_cell)]
     batteries = [part.honesty.figures for part in classes if part.honesty is not None]
-    agreement = None if explanation.agreement is None else released_figure(explanation.agreement, minimum_cell)
+    agreement = None if explanation.agreement is None else released_of_several(explanation.agreement, minimum_cell)
     return explanation.model_copy(
         update={
             "methods": methods,
             "honesty": _released_honesty(explanation.honesty, minimum_cell, batteries),
             "places": places,
-            "classes": classes,
+            "classes": _of_enough(classes, minimum_cell),
             "agreement": agreement,
         }
     )
+
+
+def _released_place(place: PlaceSummary, minimum_cell: int) -> PlaceSummary:
+    """The places' chance levels leave with their shares, or not at all."""
+    shares = _released_figures(place.shares, minimum_cell)
+    if told_by_the_others(place, minimum_cell):
+        shares["rest"] = Figure(value=None, n=shares["rest"].n)
+    chance = {
+        name: level if shares[name].value is not None else Figure(value=None, n=level.n)
+        for name, level in place.chance.items()
+    }
+    return place.model_copy(update={"shares": shares, "chance": chance})
+
+
+def _of_enough(classes: Sequence[ClassSummary], minimum_cell: int) -> list[ClassSummary]:
+    """The classes that enough cases hold; with a single one left out a second, or the counts of all tell it."""
+    kept = [part for part in classes if not too_few(part, minimum_cell)]
+    if len(classes) - len(kept) == 1 and kept:
+        kept.remove(min(kept, key=lambda part: (_scored(part) == 0, _scored(part))))
+    return kept
+
+
+def _scored(part: ClassSummary) -> int:
+    return max((method.scored for method in part.methods), default=0)
 
 
 def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:
@@ -149,14 +201,14 @@ def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
 
 
 def _released_figures(figures: dict[str, Figure], minimum_cell: int) -> dict[str, Figure]:
-    return {name: released_figure(figure, minimum_cell) for name, figure in figures.items()}
+    return {name: released_of_several(figure, minimum_cell) for name, figure in figures.items()}
 
 
 def _released_test(test: TrustTest, minimum_cell: int) -> TrustTest:
     """The outcome speaks of the figure, so it is held back with it: undecided."""
-    if test.value.n >= minimum_cell:
+    value = released_of_several(test.value, minimum_cell)
+    if value == test.value:
         return test
-    value = released_figure(test.value, minimum_cell)
     return test.model_copy(update={"outcome": "undecided", "value": value})
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError
 from fedxai.figures import DECIMALS
-from fedxai.privacy.release import Patients, least_cases, least_of_classes
+from fedxai.privacy.release import Patients, least_cases, least_of_classes, told_by_the_others, too_few
 from fedxai.records import (
     CaseCounts,
     ClassSummary,
@@ -211,7 +211,7 @@ class _Bounds:
 
     def _honesty(self, honesty: Honesty) -> None:
         self._names(honesty.figures, self.words.honesty, "figures of the honesty battery")
-        self._count(honesty.cases, self.facts.total)
+        self._count(honesty.cases, self.facts.total * max(1, self.facts.classes))
 
     def _place(self, place: PlaceSummary) -> None:
         for names in (place.shares, place.chance):
@@ -221,12 +221,19 @@ class _Bounds:
         self._class(place)
         known = [split.by_class[place.class_index] for split in self.facts.patients.values() if split.by_class]
         patients = min(place.patients, sum(known)) if known else place.patients
-        self._over(least_cases(self.facts.minimum_cell, Patients(together=patients)), place.shares, place.chance)
+        minimum = self.facts.minimum_cell
+        self._over(least_cases(minimum, Patients(together=patients)), place.shares, place.chance)
+        self._with_interval(place.shares)
+        rest = place.shares.get("rest")
+        told = rest is not None and rest.value is not None and told_by_the_others(place, minimum)
+        _require(not told, "small_cell", "the rest must be held back where it tells of a few cases without a region")
 
     def _class(self, part: PlaceSummary | ClassSummary) -> None:
         _require(part.class_index < self.facts.classes, "counts", "a class must be one of the bundle's")
         if isinstance(part, ClassSummary):
             self._once([method.method for method in part.methods], "methods")
+            few = too_few(part, self.facts.minimum_cell)
+            _require(not few, "small_cell", "a class of few cases must be held back")
 
     def _explanation(self, explanation: Explanation) -> None:
         self._count(explanation.cases, self.facts.total)
@@ -238,6 +245,7 @@ class _Bounds:
         self._once([part.class_index for part in explanation.classes], "classes")
         told = (explanation.methods, explanation.honesty, explanation.classes, explanation.agreement)
         self._of_many(explanation.split, *told)
+        self._with_interval(*told)
 
     def _round(self, report: SiteRound) -> None:
         _require(report.name == self.facts.site, "names", "the site's name must be its own")
@@ -288,6 +296,11 @@ class _Bounds:
         figures = (part for part in _parts(told) if isinstance(part, Figure))
         shown = any(figure.value is not None and figure.n < least for figure in figures)
         _require(least == self.facts.minimum_cell or not shown, "small_cell", _ONE)
+
+    def _with_interval(self, *told: object) -> None:
+        """What is shown of an explanation has an interval; without one it is over one patient's cases alone."""
+        alone = any(part.value is not None and part.low is None for part in _parts(told) if isinstance(part, Figure))
+        _require(self.facts.minimum_cell <= 1 or not alone, "small_cell", _ONE)
 
     def _size(self, value: float | None) -> None:
         bounded = value is None or (math.isfinite(value) and abs(value) <= self.policy.largest)

@@ -17,6 +17,11 @@ def choice_sentence(choice: Choice) -> str:
     floor = f"floor of {number(choice.e_floor)}"
     if choice.e is not None and choice.e < choice.e_floor:
         start = f"The E of no model reached the {floor}, so the last one ({chosen}) was taken"
+    elif choice.e is None:
+        start = (
+            f"The best model is that of {chosen}, which has the highest validation {metric}; its E was not known, so "
+            f"the {floor} was not asked of it"
+        )
     else:
         start = (
             f"The best model is that of {chosen}, which has the highest validation {metric} where E reaches the {floor}"

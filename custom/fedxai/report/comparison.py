@@ -8,6 +8,7 @@ from fedxai.records import Comparison, SystemName
 from fedxai.report.class_table import system_class_table
 from fedxai.report.comparison_figures import comparison_figures
 from fedxai.report.files import strict_json, write_files
+from fedxai.report.honesty_table import system_honesty_table
 from fedxai.report.measures import comparison_measures, is_length
 from fedxai.report.page import data_address, render
 from fedxai.report.seeds import (
@@ -28,7 +29,7 @@ from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.verdict import marked
 from fedxai.report.words import readable_time, words
 
-_TABLES = ("systems", "local_sites", "differences", "classes", "results", "settings")
+_TABLES = ("systems", "local_sites", "differences", "honesty", "classes", "results", "settings")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
@@ -50,7 +51,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         RunError: when the disk refuses; an earlier comparison is then kept.
     """
     figures = comparison_figures(comparison) if comparison.results else {}
-    built = (_systems, _local_sites, _differences, system_class_table, _results, _settings)
+    built = (_systems, _local_sites, _differences, system_honesty_table, system_class_table, _results, _settings)
     tables = {table.name: table for table in (build(comparison) for build in built) if table.rows}
     page = render(
         "comparison.html.j2",
@@ -63,6 +64,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         seeds=len({result.seed for result in comparison.results}),
         steps=_steps(comparison),
         intervals=interval_in_words(comparison),
+        won=[result.seed for result in comparison.results if result.by_construction],
     )
     files = {f"figures/{name}.png": png for name, png in figures.items()}
     files |= {f"tables/{name}.csv": table.csv() for name, table in tables.items()}

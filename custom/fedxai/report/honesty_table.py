@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from fedxai.records import HEADLINE_METHOD, Honesty, ModelSummary, RunSummary
+from fedxai.records import HEADLINE_METHOD, Comparison, Honesty, ModelSummary, RunSummary
 from fedxai.report.reading import chance_of, method_named, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.words import words
@@ -26,6 +26,7 @@ _MEANINGS = {
     "soft_mass": "E when the network's gate lets gradients through: what opens it counts then too. A gate that opens "
     "at the region alone gives a high E whatever it is opened by.",
 }
+TITLE = "Does the model decide by the region?"
 _WON = {True: "yes", False: "no", None: "cannot be said"}
 
 
@@ -40,7 +41,29 @@ def honesty_table(summary: RunSummary) -> Table:
     columns += [Column(key=name, heading=words(name), kind="figure") for name in _asked_of(summary)]
     columns.append(Column(key="by_construction", heading="E won by construction"))
     rows = [_row(model, model.honesty) for model in summary.final if model.honesty is not None]
-    return Table(name="honesty", title="Does the model decide by the region?", columns=columns, rows=rows)
+    return Table(name="honesty", title=TITLE, columns=columns, rows=rows)
+
+
+def system_honesty_table(comparison: Comparison) -> Table:
+    """What the battery said of FedXAI-Med's models, a row a seed; the other systems' sites asked nothing."""
+    tested = [(result, result.honesty) for result in comparison.results if result.honesty is not None]
+    asked = figures_asked(honesty for _, honesty in tested)
+    rows: list[dict[str, Cell]] = [
+        {
+            "system": words(result.system),
+            "seed": result.seed,
+            **{name: honesty.figures.get(name) for name in asked},
+            "by_construction": _WON[result.by_construction],
+        }
+        for result, honesty in tested
+    ]
+    columns = [
+        Column(key="system", heading="System"),
+        Column(key="seed", heading="Seed", kind="count"),
+        *(Column(key=name, heading=words(name), kind="figure") for name in asked),
+        Column(key="by_construction", heading="E won by construction"),
+    ]
+    return Table(name="honesty", title=TITLE, columns=columns, rows=rows)
 
 
 def honesty_meanings(summary: RunSummary) -> dict[str, str]:

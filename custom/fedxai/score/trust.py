@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trust verdict: four tests that a method's maps can fail, on this network and these cases."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 from fedxai.records import E_SCORE, Figure, TrustTest
 from fedxai.score.tally import Tally
 
 RANDOMISATION = 0.5
 ROBUSTNESS = 0.5
 GAIN = 0.0
+_WORST = ("failed", "undecided", "passed")
 
 
 def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
@@ -18,9 +22,9 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
     - robustness, above .5: the lowest rank agreement with the maps of three images with noise that nobody sees.
       Measured .91 to .99; a map closer to unrelated than to itself is noise.
     - faithfulness, above 0: gap of insertion and deletion over the gap of a random map as smooth, and over that of
-      the mirrored map; the lower of the two counts, so a map must beat both.
+      the mirrored map; the worse of the two outcomes counts, so a map must beat both.
     - localisation, above 0: relevance mass over that of a centred Gaussian on the same regions, and over their area
-      fraction, which a map of one value reaches; the lower of the two counts. All scored cases.
+      fraction, which a map of one value reaches; the worse of the two outcomes counts. All scored cases.
 
     Each figure is a mean over cases, paired within a case where two maps are compared; undefined cases are left out.
     A test without two patients is undecided.
@@ -33,10 +37,16 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
     levels = [tally.above("centred", E_SCORE, seed=seed), tally.above("chance", E_SCORE, seed=seed)]
     return [
         TrustTest.decide("randomisation", tally.figure("randomisation", seed=seed), threshold=RANDOMISATION),
-        TrustTest.decide("faithfulness", min(gains, key=_value), threshold=GAIN),
+        _both("faithfulness", gains),
         TrustTest.decide("robustness", tally.figure("noise_agreement", seed=seed), threshold=ROBUSTNESS),
-        TrustTest.decide("localisation", min(levels, key=_value), threshold=GAIN),
+        _both("localisation", levels),
     ]
+
+
+def _both(name: Literal["faithfulness", "localisation"], gains: Sequence[Figure]) -> TrustTest:
+    """The worse of the tests whether each gain is above 0; of two alike the one with the lower gain."""
+    tests = [TrustTest.decide(name, gain, threshold=GAIN) for gain in gains]
+    return min(tests, key=lambda test: (_WORST.index(test.outcome), _value(test.value)))
 
 
 def _value(figure: Figure) -> float:

@@ -73,6 +73,22 @@ def test_grey_keeps_the_mean_and_nothing_else(batch):
     assert value(battery(Looks(8), batch), "drop_grey") == pytest.approx(0.0, abs=1e-6)
 
 
+def test_grey_keeps_the_mean_of_every_channel(batch):
+    """The model compares two channels, whose means over the region stay."""
+    channels = torch.cat([batch["image"], 0.5 * batch["image"]], dim=1)
+
+    class Compares(Looks):
+        def forward(self, image):
+            return super().forward(0.5 + image[:, :1] - image[:, 1:] - 0.2)
+
+    assert value(battery(Compares(8), {**batch, "image": channels}), "drop_grey") == pytest.approx(0.0, abs=1e-6)
+
+
+def test_cases_without_a_name_are_each_a_patient(batch):
+    result = battery(Looks(8), {**batch, "group": [""] * 12})
+    assert result.figures["swap_kept"].n == 11
+
+
 def test_an_input_range_from_minus_one_to_one_changes_no_answer(batch):
     """Of a model of the mark: occlusion, places of the body and blank surroundings all depend on what is black."""
 

@@ -115,7 +115,9 @@ def _labels_of(batch, site, cases):
     from fedxai.train.engine import _seed
 
     set_determinism(_seed(site.settings.seed, site.site, 0))
-    engine = site._parser("train", "training").get_parsed_content("train#trainer")
+    parser = site._parser()
+    site._feed(parser, "train", "training")
+    engine = parser.get_parsed_content("train#trainer")
     found = []
     engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, lambda e: found.append(e.state.output))
     engine.state.epoch_length = 1

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from monai.transforms import OneOf, RandFlipd, RandRotated, RandSmoothDeformd
 from torch import nn
 
 from fedxai.bundle import Bundle
@@ -12,7 +14,8 @@ from fedxai.errors import BundleError, SettingsError
 from fedxai.records import Case
 from fedxai.settings import GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer
-from fedxai.train.guidance import due, energy_loss, pseudo_region, relevance_loss
+from fedxai.train.guidance import Guidance, Progress, due, energy_loss, pseudo_region, relevance_loss
+from fedxai.train.prepare import with_regions as with_regions_beside
 
 
 def trainer(bundle, cases, *terms, pseudo_regions=False, **settings):
@@ -148,10 +151,16 @@ def changed(bundle, folder, change):
 
 
 @pytest.fixture
-def only_losses_differ(evidence_bundle, tmp_path, monkeypatch):
-    """Clipping is lifted and augmentation left out: MONAI draws once more for every key."""
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
+def as_they_are(evidence_bundle, tmp_path):
+    """Augmentation left out: MONAI draws once more for every key."""
     return changed(evidence_bundle, tmp_path, None)
+
+
+@pytest.fixture
+def only_losses_differ(as_they_are, monkeypatch):
+    """Clipping is lifted, too."""
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: None)
+    return as_they_are
 
 
 @pytest.mark.parametrize("term", ["relevance", "energy", "occlusion"])
@@ -161,11 +170,20 @@ def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, c
     assert share_that_differs(plain, guided) > 0.05
 
 
-def test_cases_without_regions_train_with_the_plain_loss(only_losses_differ, without_regions):
-    plain = first_update(only_losses_differ, without_regions)
-    guided = first_update(only_losses_differ, without_regions, "relevance", "energy", "occlusion")
+def test_cases_without_regions_train_plainly(as_they_are, without_regions, monkeypatch):
+    """With the plain loss, and no step is clipped either."""
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: pytest.fail("clipped"))
+    plain = first_update(as_they_are, without_regions)
+    guided = first_update(as_they_are, without_regions, "relevance", "energy", "occlusion")
     assert plain.loss == guided.loss
     assert not differ(plain, guided)
+
+
+def test_guided_steps_are_clipped(as_they_are, cases, monkeypatch):
+    norms = []
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda _, norm: norms.append(norm))
+    first_update(as_they_are, cases, "relevance")
+    assert norms == [1.0, 1.0]
 
 
 @pytest.fixture
@@ -250,7 +268,8 @@ def test_the_region_moves_with_the_image(evidence_bundle, cases):
     """What is bright in an image whose region is itself stays inside the region through every augmentation."""
     bright = [Case(image=case.region, region=case.region, label=case.label, group="p") for case in cases["training"]]
     site = trainer(evidence_bundle, {**cases, "training": bright}, "relevance")
-    parser = site._parser("train", "training")
+    parser = site._parser()
+    site._feed(parser, "train", "training")
     for batch in parser.get_parsed_content("train#dataloader"):
         image, region = torch.as_tensor(batch["image"]), torch.as_tensor(batch["region"]) > 0
         assert image[region].mean() > 0.8
@@ -274,3 +293,142 @@ def test_nothing_listens_to_the_network_afterwards(evidence_bundle, cases):
     site = trainer(evidence_bundle, cases, "relevance", local_steps=1)
     site.train(site.weights(), round_=0, rounds=1)
     assert not site.network.relevance._forward_hooks
+
+
+def asked(terms, network, regions, *, iteration=1, has_region=None, **settings):
+    """What guidance adds to one step over these regions ``(B, 1, 8, 8)``."""
+    images = torch.rand(len(regions), 1, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    state = SimpleNamespace(
+        batch={"region": regions, "has_region": torch.ones(len(regions)) if has_region is None else has_region},
+        iteration=iteration,
+        epoch=1,
+        output={"image": images},
+    )
+    late = {"energy_from": 0.0, "occlusion_from": 0.0}
+    guidance = Guidance(GuidanceSettings(terms=terms, **late, **settings), network=network, relevance_layer="0")
+    labels = torch.zeros(len(regions), dtype=torch.long)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if guidance._layer is not None:
+            guidance._layer.register_forward_hook(guidance._listen)
+        logits = network(images)
+        return guidance._terms(SimpleNamespace(state=state), logits, labels, Progress(done=0, epochs=1))
+
+
+def squares(number):
+    regions = torch.zeros(number, 1, 8, 8)
+    regions[..., 2:5, 2:5] = 1
+    return regions
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64, 2))
+
+
+@pytest.mark.parametrize("term", ["relevance", "energy"])
+def test_a_region_that_is_empty_is_not_averaged_in(tiny, term):
+    """Augmentation may have moved it out of the image."""
+    regions = squares(3)
+    [one] = asked((term,), tiny, regions[:1])
+    [both] = asked((term,), tiny, regions * torch.tensor([1, 0, 0]).view(-1, 1, 1, 1))
+    assert both.item() == pytest.approx(one.item(), rel=1e-5)
+    assert not asked((term,), tiny, 0 * regions)
+
+
+def test_the_late_terms_count_in_a_rounds_first_step_and_every_so_many_after_it(tiny):
+    counts = [len(asked(("energy",), tiny, squares(2), iteration=step, late_every=3)) for step in range(1, 8)]
+    assert counts == [1, 0, 0, 1, 0, 0, 1]
+
+
+class Moody(nn.Sequential):
+    """Reads the region alone, and in training mode answers by the batch and by chance too."""
+
+    def __init__(self):
+        body = (nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 2))
+        super().__init__(*body)
+        with torch.no_grad():
+            weight = self[4].weight.unflatten(1, (4, 8, 8))
+            weight[..., 5:], weight[..., :2], weight[..., 5:, :], weight[..., :2, :] = 0, 0, 0, 0
+
+
+@pytest.mark.parametrize("term", ["energy", "occlusion"])
+def test_the_late_terms_do_not_depend_on_the_batch_or_on_chance(term):
+    """A network that reads the region alone has the least loss, whatever its layers do in training mode."""
+    torch.manual_seed(0)
+    network = Moody()
+    [loss] = asked((term,), network.train(), squares(6))
+    assert loss.item() < 0.4
+    assert all(module.training for module in network.modules())
+
+
+def test_what_training_answers_is_taken_where_evaluation_answers_alike(tiny):
+    guidance = Guidance(GuidanceSettings(terms=("energy",)), network=tiny, relevance_layer=None)
+    images = torch.rand(2, 1, 8, 8)
+    logits = tiny(images)
+    assert guidance._in_evaluation(logits, images) is logits
+    moody = Moody().train()
+    guidance = Guidance(GuidanceSettings(terms=("energy",)), network=moody, relevance_layer=None)
+    answer = guidance._in_evaluation(moody(images), images)
+    torch.testing.assert_close(answer, moody.eval()(images))
+
+
+def test_a_layer_that_puts_out_no_relevance_is_named_with_its_shape():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(192, 2))
+    with pytest.raises(BundleError, match=r"relevance_layer '0' must put out \(B, 1, \*cells\), got \(2, 3, 8, 8\)"):
+        asked(("relevance",), network, squares(2))
+
+
+def test_the_whole_network_is_no_relevance_layer(tiny):
+    with pytest.raises(BundleError, match="a module of the network, got ''"):
+        Guidance(GuidanceSettings(terms=("relevance",)), network=tiny, relevance_layer="")
+
+
+def test_the_bundles_own_way_to_prepare_a_batch_is_kept(tiny):
+    guidance = Guidance(GuidanceSettings(terms=("energy",)), network=tiny, relevance_layer=None)
+    own = SimpleNamespace(
+        prepare_batch=lambda batch, *_, **__: (2 * batch["image"], batch["label"]),
+        add_event_handler=lambda *_: None,
+        loss_function=None,
+    )
+    guidance.attach(own, Progress(done=0, epochs=1))
+    image, _ = own.prepare_batch({"image": torch.ones(1), "label": torch.zeros(1)})
+    assert (image.item(), image.requires_grad) == (2.0, True)
+    own.prepare_batch = lambda *_, **__: (1, 2, (), {})
+    guidance.attach(own, Progress(done=0, epochs=1))
+    with pytest.raises(BundleError, match="an image and a label, prepare_batch gives 4"):
+        own.prepare_batch({})
+
+
+def test_a_background_made_before_training_leaves_training_its_own_data(as_they_are, with_regions):
+    """A site that comes back between rounds is asked to explain first."""
+    site = trainer(as_they_are, with_regions, "relevance", local_steps=1)
+    plain = site.train(site.weights(), round_=0, rounds=1)
+    other = trainer(as_they_are, with_regions, "relevance", local_steps=1)
+    assert other.background(["integrated_gradients_mean"]) is not None
+    other.evaluate("training", intervals=False)
+    assert not differ(plain, other.train(other.weights(), round_=0, rounds=1))
+
+
+def test_guidance_trains_in_float32_whatever_the_bundle_says(evidence_bundle, cases, tmp_path):
+    """Its gradients are clipped before MONAI would take the scale of float16 off them."""
+    bundle = changed(evidence_bundle, tmp_path, lambda step: step)
+    path = bundle.path / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["train"]["trainer"]["amp"] = True
+    path.write_text(json.dumps(config))
+    bundle = Bundle.open(bundle.path)
+    assert "cuda" in trainer(bundle, cases)._parser().get("train#trainer#amp")
+    assert trainer(bundle, cases, "energy")._parser().get("train#trainer#amp") is False
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [OneOf([RandFlipd("image"), RandRotated("image")]), RandSmoothDeformd("image", (8, 8), (3, 3))],
+    ids=["OneOf", "RandSmoothDeformd"],
+)
+def test_a_random_transform_inside_another_is_seen(inside):
+    with pytest.raises(BundleError, match="'region' among the keys of every random spatial transform"):
+        with_regions_beside([inside], None)
+    assert len(with_regions_beside([OneOf([RandFlipd(("image", "region"))])], None)) == 2

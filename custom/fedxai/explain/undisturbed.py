@@ -28,16 +28,24 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                 f"layer {name!r} normalises over the batch also in evaluation mode, so a map would depend on "
                 "its neighbours; use running statistics, group or instance normalisation"
             )
-    modes = [(module, module.training) for module in network.modules()]
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     try:
-        network.eval()
         for parameter in learning:
             parameter.requires_grad_(False)
-        with torch.inference_mode(False), torch.enable_grad():
+        with evaluating(network), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for parameter in learning:
             parameter.requires_grad_()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards each module has its own mode again."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
         for module, training in modes:
             module.training = training

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedxai.combine.intervals import case_mean
 from fedxai.explain import Question, explain_batch
+from fedxai.explain.body import body
 from fedxai.explain.hard_gate import softened
 from fedxai.explain.occlusion import Occlusion
 from fedxai.explain.one_batch import device_of
@@ -86,21 +87,25 @@ class HonestyBattery:
         for case in self._sample.cases:
             assert case.region is not None, "the sample is of cases with a region"
             image, region, group = case.image.float()[None], case.region[None], str(case.group)
-            body = _filled(image, region)
-            known = self._partner is not None and self._partner[1] != group and self._partner[0].shape == body.shape
-            partner = self._partner[0] if self._partner and known else None
+            filled, before = _filled(image, region), self._partner
+            another = before is not None and (not group or before[1] != group)  # without a name each is a patient
+            partner = before[0] if before and another and before[0].shape == filled.shape else None
             self.groups.append(group)
-            self._ask(image, region, body, partner, case.spacing)
-            self._partner = (body, group)
+            self._ask(image, region, filled, partner, case.spacing)
+            self._partner = (filled, group)
 
-    def _ask(self, image: Tensor, region: Tensor, body: Tensor, partner: Tensor | None, spacing: Tensor | None) -> None:
+    def _ask(
+        self, image: Tensor, region: Tensor, filled: Tensor, partner: Tensor | None, spacing: Tensor | None
+    ) -> None:
         around = Regions.of(region, spacing).grown(MARGIN).reshape(region.shape)
         moved = self._elsewhere(image, around, region)
         elsewhere = _filled(image, moved)
-        grey = torch.where(region, image[region.expand_as(image)].mean(), image)
+        axes = tuple(range(2, image.ndim))
+        own_mean = (image * region).sum(dim=axes, keepdim=True) / region.sum()  # of each channel
+        grey = torch.where(region, own_mean, image)
         swapped = image if partner is None else torch.where(around, image, partner)
         blank = torch.where(around, image, self._black)
-        questions = torch.cat([image, body, elsewhere, grey, swapped, blank])
+        questions = torch.cat([image, filled, elsewhere, grey, swapped, blank])
         answers = logits(self._network, questions.to(device_of(self._network))).cpu()
         question = Question.about(answers[:1], None if self._of_class is None else torch.tensor([self._of_class]))
         before, *after = question.of_case(0, 4).probability(answers[:4])
@@ -129,13 +134,13 @@ class HonestyBattery:
 
     def _elsewhere(self, image: Tensor, around: Tensor, region: Tensor) -> Tensor:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
-        body = (image.amax(dim=1, keepdim=True) > self._black + 0.05) & ~around
+        free = body(image, self._black) & ~around
         axes = tuple(range(2, image.ndim))
         best, overlap = torch.zeros_like(region), 0.5
         for _ in range(30):
             shifts = tuple(int(self._random.integers(0, length)) for length in image.shape[2:])
             moved = torch.roll(region, shifts, axes)
-            share = float(body[moved].float().mean())
+            share = float(free[moved].float().mean())
             if share > overlap and not bool((moved & around).any()):
                 best, overlap = moved, share
         return best

@@ -84,7 +84,7 @@ class SiteTrainer:
         self.settings = settings
         self.device = _device(device)
         self._optimizer_state = OptimizerState(state_file, self.device)
-        self._datasets: dict[str, Any] = {}
+        self._datasets: dict[tuple[str, Split], Any] = {}
         check_cases(self.cases, bundle)
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -130,7 +130,8 @@ class SiteTrainer:
         start = time.perf_counter()
         self.load(weights)
         set_determinism(_seed(self.settings.seed, self.site, round_))
-        parser = self._parser("train", "training", epochs=rounds * self.settings.local_epochs)
+        parser = self._parser(epochs=rounds * self.settings.local_epochs)
+        self._feed(parser, "train", "training")
         trainer = parser.get_parsed_content("train#trainer")
         optimizer = parser.get_parsed_content("optimizer")
         if self.settings.keep_optimizer:
@@ -162,7 +163,7 @@ class SiteTrainer:
         What is not cached is still to be read and prepared, and that may need an image's spacing and orientation.
         """
         before = get_track_meta()
-        cached = getattr(self._datasets["training"], "cache_num", 0)  # a plain Dataset prepares each case anew
+        cached = getattr(self._datasets["train", "training"], "cache_num", 0)  # a plain Dataset prepares each case anew
         set_track_meta(before and cached < self.training_cases)
         try:
             yield
@@ -223,7 +224,9 @@ class SiteTrainer:
             self.load(weights)
         if not self.cases[split]:
             raise CohortError(f"{self.site}: the {split} split must hold at least one case, got none")
-        evaluator = self._parser("validate", split).get_parsed_content("validate#evaluator")
+        parser = self._parser()
+        self._feed(parser, "validate", split)
+        evaluator = parser.get_parsed_content("validate#evaluator")
         evaluator.add_event_handler(IterationEvents.FORWARD_COMPLETED, lambda engine: collect(engine.state.output))
         evaluator.run()
 
@@ -241,7 +244,7 @@ class SiteTrainer:
             what :func:`fedxai.train.explained_cases.region_batches` yields.
         """
         chosen = evenly(self.cases[split], limit)
-        yield from region_batches(chosen, self._prepare(split), batch_size=batch_size)
+        yield from region_batches(chosen, self._prepare(), batch_size=batch_size)
 
     def background(self, methods: Sequence[str]) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
@@ -252,14 +255,14 @@ class SiteTrainer:
         """
         if not any(METHODS.make(name).needs_background for name in methods):
             return None
-        prepare = self._prepare("training")
+        prepare = self._prepare()
         images = [as_tensor(prepare(case)[0]["image"]) for case in evenly(self.cases["training"], _BACKGROUND)]
         [(commonest, _)] = Counter(image.shape for image in images).most_common(1)
         return torch.stack([image for image in images if image.shape == commonest])
 
-    def _prepare(self, split: Split) -> Callable[[Case], list[Item]]:
+    def _prepare(self) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""
-        parser = self._parser("validate", split)
+        parser = self._parser()
         image = parser.get_parsed_content("validate#preprocessing")
         if self.bundle.task == "segmentation":
             return lambda case: by_class(image(as_item(case)), len(self.bundle.class_names))
@@ -270,11 +273,8 @@ class SiteTrainer:
         parser.set(self.bundle.explain.region, "explained_region")
         return parser.get_parsed_content("explained_region")
 
-    def _parser(self, part: str, split: Split, *, epochs: int = 1) -> Any:
-        """The bundle's configuration with this network, and ``part``'s data set over this site's cases.
-
-        Prepared data is made once per split and held; how much of it, ``cache_cases`` bounds.
-        """
+    def _parser(self, *, epochs: int = 1) -> Any:
+        """The bundle's configuration with this network and these settings."""
         settings = self.settings
         overrides: dict[str, Any] = {
             "device": self.device,
@@ -294,8 +294,16 @@ class SiteTrainer:
         for key, value in (("batch_size", settings.batch_size), ("learning_rate", settings.learning_rate)):
             if value is not None:
                 overrides[key] = value
-        parser = self.bundle.parser(overrides)
-        if split not in self._datasets:
+        if self._guidance is not None:  # late terms need float32, and what is clipped must not be scaled
+            overrides["train#trainer#amp"] = False
+        return self.bundle.parser(overrides)
+
+    def _feed(self, parser: Any, part: str, split: Split) -> None:
+        """Give ``part``'s data set over this site's cases to the configuration.
+
+        Prepared data is made once for each part and split and held; how much of it, ``cache_cases`` bounds.
+        """
+        if (part, split) not in self._datasets:
             guided = part == "train" and self._guidance is not None
             # a tuple, because MONAI's parser walks into every item of a list
             parser.set(tuple(as_item(case, region=guided) for case in self.cases[split]), f"{part}#dataset#data")
@@ -304,10 +312,9 @@ class SiteTrainer:
                 beside = RegionBeside(self._region_transform(parser))
                 parser.set(Compose(with_regions(steps, beside)), "train#preprocessing")
             if "cache_num" in parser.get(f"{part}#dataset"):
-                parser.set(settings.cache_cases, f"{part}#dataset#cache_num")
-            self._datasets[split] = parser.get_parsed_content(f"{part}#dataset")
-        parser.set(self._datasets[split], f"{part}#dataset")
-        return parser
+                parser.set(self.settings.cache_cases, f"{part}#dataset#cache_num")
+            self._datasets[part, split] = parser.get_parsed_content(f"{part}#dataset")
+        parser.set(self._datasets[part, split], f"{part}#dataset")
 
 
 def _seed(seed: int, site: str, round_: int) -> int:

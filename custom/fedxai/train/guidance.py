@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError
 from fedxai.explain.grid import on_grid
+from fedxai.explain.undisturbed import evaluating
 from fedxai.settings import GuidanceSettings
 from fedxai.train.occlusion_loss import occlusion_loss
 
@@ -93,10 +94,11 @@ class Guidance:
     """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
-    weight of term t. Energy and occlusion come late: from ``energy_from`` and ``occlusion_from`` of all epochs on,
-    rising linearly over a quarter of what is left, every ``late_every``-th step. With ``pseudo_regions``, a case
-    without a region has in these two (and there alone) the one that the network itself finds relevant,
-    :func:`pseudo_region`.
+    weight of term t; a region that is empty, or that augmentation moved out of the image, is none. Energy and occlusion
+    come late: from ``energy_from`` and ``occlusion_from`` of all epochs on, rising linearly over a quarter of what is
+    left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
+    an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
+    alone) the one that the network itself finds relevant, :func:`pseudo_region`.
 
     Args:
         settings: which terms, how strong, from when.
@@ -105,7 +107,8 @@ class Guidance:
         black: the lower end of the network's input range, with which the occlusion term hides.
 
     Raises:
-        BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or a wrong one.
+        BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or, while training,
+            when the layer's output is no relevance, or a batch is not an image and a label.
     """
 
     def __init__(
@@ -115,8 +118,12 @@ class Guidance:
         self._network, self._black = network, black
         self._heard: list[Tensor] = []
         self._layer: nn.Module | None = None
+        self._layer_name = relevance_layer
+        self._prepare_batch: Callable[..., Any] = default_prepare_batch
+        self._steady: bool | None = None  # whether training mode answers as evaluation mode does
+        self._guided = False  # whether a term was added in this step
         if "relevance" in settings.terms:
-            layers = dict(network.named_modules())
+            layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
                 raise BundleError(
                     "guidance by relevance needs relevance_layer in explain.json, a module of the network, got "
@@ -145,11 +152,13 @@ class Guidance:
             What ends the listening to the network.
         """
         plain = trainer.loss_function
-        trainer.prepare_batch = self._prepare
+        self._prepare_batch, trainer.prepare_batch = trainer.prepare_batch, self._prepare
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            return plain(logits, labels).mean() + self._terms(trainer, logits, labels, progress)
+            terms = self._terms(trainer, logits, labels, progress)
+            self._guided = bool(terms)
+            return plain(logits, labels).mean() + sum(terms)
 
         trainer.loss_function = loss
         if self._layer is None:
@@ -158,43 +167,62 @@ class Guidance:
         return handle.remove
 
     def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in (4, 5) or output.shape[1] != 1:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise BundleError(f"relevance_layer {self._layer_name!r} must put out (B, 1, *cells), got {shape}")
         self._heard.append(output.float())
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
-        image, label = default_prepare_batch(batch, device, non_blocking, **kwargs)  # pyright: ignore
+        prepared = self._prepare_batch(batch, device, non_blocking, **kwargs)
+        if len(prepared) != 2:
+            raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
+        image, label = prepared
         self._heard.clear()
         return image.requires_grad_("energy" in self._settings.terms), label
 
     def _clip(self, trainer: SupervisedTrainer) -> None:
-        nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
+        if self._guided:
+            nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
 
-    def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> Tensor:
-        batch = trainer.state.batch
-        total = logits.new_zeros(())
-        guided = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
-        region = torch.as_tensor(batch["region"]).to(logits.device)
+    def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
+        """What this step adds to the plain loss; nothing where no case has a region."""
+        batch, terms = trainer.state.batch, []
+        given = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
+        region = torch.as_tensor(batch["region"]).to(logits.device) > 0
+        guided = given & region.flatten(1).any(dim=1)
         epoch = progress.done + trainer.state.epoch - 1
         if self._layer is not None and guided.any():
             values = relevance_loss(self._heard[-1], region)
-            total = total + self._settings.relevance_weight * values[guided].mean()
+            terms.append(self._settings.relevance_weight * values[guided].mean())
         late = due(self._settings, epoch=epoch, epochs=progress.epochs)
-        if not late or trainer.state.iteration % self._settings.late_every:
-            return total
+        if not late or (trainer.state.iteration - 1) % self._settings.late_every:
+            return terms
         if self._settings.pseudo_regions:
             own = pseudo_region(self._heard[-1], region.shape[2:])
-            region = torch.where(guided.reshape(-1, *[1] * (region.ndim - 1)), region > 0, own)
+            region = torch.where(given.reshape(-1, *[1] * (region.ndim - 1)), region, own)
             guided = region.flatten(1).any(dim=1)
         if not guided.any():
-            return total
+            return terms
         labels, image = labels.flatten().long(), trainer.state.output["image"]
+        logits = self._in_evaluation(logits, image)
         if "energy" in late:
             values = energy_loss(logits, labels, image, region)
-            total = total + late["energy"] * values[guided].mean()
+            terms.append(late["energy"] * values[guided].mean())
         if "occlusion" in late:
             asked = (part[guided] for part in (logits, labels, image, region))
             values = occlusion_loss(self._network, *asked, black=self._black)
-            total = total + late["occlusion"] * values.mean()
-        return total
+            terms.append(late["occlusion"] * values.mean())
+        return terms
+
+    def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
+        """The logits in evaluation mode: the step's own where the mode changes nothing, which is tried once."""
+        if self._steady is None:
+            with evaluating(self._network), torch.no_grad():
+                self._steady = torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
+        if self._steady:
+            return logits
+        with evaluating(self._network):
+            return self._network(image)
 
 
 def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:

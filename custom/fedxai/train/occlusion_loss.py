@@ -5,10 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, avg_pool3d, max_pool2d, max_pool3d
 
+from fedxai.explain.body import body
+from fedxai.explain.undisturbed import evaluating
+
 _SHARE = {2: avg_pool2d, 3: avg_pool3d}
 _MOST = {2: max_pool2d, 3: max_pool3d}
 _LARGEST = 12  # a window's sides are at most a 12th of the image's, and at least half of that
-_BODY = 0.05  # where an image is above black by more there is body
 _TINY = 1e-6
 
 
@@ -34,8 +36,8 @@ def occlusion_loss(
     no gradient of a gradient: one pass over ``1 + outside`` more images a case.
 
     Args:
-        network: maps images to logits.
-        logits: ``(B, K)``, of ``image``, with their graph.
+        network: maps images to logits; asked in evaluation mode, in which an answer depends on its image alone.
+        logits: ``(B, K)``, of ``image`` in evaluation mode, with their graph.
         labels: ``(B,)``.
         image: ``(B, C, *spatial)``.
         region: ``(B, 1, *spatial)``, not 0 inside.
@@ -51,12 +53,13 @@ def occlusion_loss(
     scale = float(torch.rand(())) / 2 + 0.5
     window = [max(1, round(scale * side / _LARGEST)) for side in spatial]
     inside = _SHARE[len(spatial)]((region > 0).float(), window, stride=1)
-    body = _MOST[len(spatial)]((image.amax(dim=1, keepdim=True) > black + _BODY).float(), window, stride=1)
-    here, there = inside.flatten(1), ((1 - inside).clamp(min=0) * body).flatten(1)
+    some_body = _MOST[len(spatial)](body(image, black).float(), window, stride=1)
+    here, there = inside.flatten(1), ((1 - inside).clamp(min=0) * some_body).flatten(1)
     places = torch.cat([_drawn(here, 1), _drawn(there, outside)], dim=1)
     hidden = _windows(places.flatten(), inside.shape[2:], window, spatial).unflatten(0, places.shape)
     without = torch.where(hidden[:, :, None], black, image[:, None])  # (B, windows, C, *spatial)
-    answers = network(without.flatten(0, 1)).unflatten(0, places.shape)
+    with evaluating(network):
+        answers = network(without.flatten(0, 1)).unflatten(0, places.shape)
     change = (logits[:, None] - answers).gather(2, labels[:, None, None].expand(*places.shape, 1))[..., 0].abs()
     within, around = here.sum(dim=1) * change[:, 0], there.sum(dim=1) * change[:, 1:].mean(dim=1)
     share = within / (within + around + _TINY)

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases on their way into the network: as items of MONAI's transforms, with the region beside the image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from monai.transforms import RandomizableTrait, Transform
+from monai.transforms import Compose, RandomizableTrait, RandSmoothDeformd, Transform
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, CohortError
 from fedxai.records import Case, Split
+
+_SPATIAL = ("monai.transforms.spatial", "monai.transforms.croppad")
 
 
 def check_cases(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
@@ -67,6 +69,15 @@ def as_tensor(value: Any) -> torch.Tensor:
     return torch.as_tensor(value.as_tensor() if hasattr(value, "as_tensor") else value)
 
 
+def _each(transforms: Sequence[Any]) -> Iterator[Any]:
+    """The transforms one by one, those inside a Compose, OneOf, SomeOf ... too."""
+    for step in transforms:
+        if isinstance(step, Compose):
+            yield from _each(step.transforms)
+        else:
+            yield step
+
+
 def with_regions(transforms: Sequence[Any], beside: Any) -> list[Any]:
     """``transforms`` with ``beside`` between the deterministic and the random ones, so that regions move along.
 
@@ -74,8 +85,8 @@ def with_regions(transforms: Sequence[Any], beside: Any) -> list[Any]:
         BundleError: when a random spatial transform moves the image and not the region.
     """
     first = next((i for i, step in enumerate(transforms) if isinstance(step, RandomizableTrait)), len(transforms))
-    for step in transforms[first:]:
-        spatial = type(step).__module__.startswith(("monai.transforms.spatial", "monai.transforms.croppad"))
+    for step in _each(transforms[first:]):
+        spatial = isinstance(step, RandSmoothDeformd) or type(step).__module__.startswith(_SPATIAL)
         if spatial and "region" not in getattr(step, "keys", ()):
             raise BundleError(
                 f"guidance needs 'region' among the keys of every random spatial transform in train.json, "

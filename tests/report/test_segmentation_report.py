@@ -124,3 +124,7 @@ def test_a_comparison_of_three_seeds_lets_hd95_exceed_one(make_comparison, tmp_p
     classes = pd.read_csv(tmp_path / "tables" / "classes.csv")
     assert set(classes["class"]) == {"anterior", "posterior"}
     assert not math.isnan(classes["e"].iloc[0])
+    systems = systems.set_index("system")["trust"]
+    for row in classes.itertuples():
+        if row.method == words("gradient_x_input"):
+            assert row.trust == systems[row.system] != "– not run"

@@ -3,11 +3,11 @@
 
 from collections.abc import Sequence
 
-from fedxai.records import E_SCORE, ClassSummary, Comparison, RunSummary, SystemName, SystemResult
-from fedxai.report.reading import explanations_of, headline_model, value_of
+from fedxai.records import E_SCORE, ClassSummary, Comparison, MethodSummary, RunSummary, SystemName, SystemResult
+from fedxai.report.reading import explanations_of, headline_model, method_named, value_of
 from fedxai.report.seeds import Read, system_figure
 from fedxai.report.tables import Cell, Column, Table
-from fedxai.report.verdict import verdict_of
+from fedxai.report.verdict import marked, verdict_of, verdict_over
 from fedxai.report.words import words
 
 _COLUMNS = (
@@ -18,8 +18,7 @@ _COLUMNS = (
     Column(key="e_centred", heading="Centred blob", kind="figure"),
     Column(key="pointing", heading="Pointing", kind="figure"),
 )
-
-
+_TRUST = Column(key="trust", heading="Trust")
 _KEYS = {
     "e": ("scores", E_SCORE),
     "e_chance": ("chance", E_SCORE),
@@ -37,7 +36,7 @@ def class_table(summary: RunSummary) -> Table:
         {"site": site, **row} for site, classes in answers.items() for row in _rows(classes, summary.bundle.class_names)
     ]
     counts = (
-        Column(key="trust", heading="Trust"),
+        _TRUST,
         Column(key="undefined", heading="Undefined", kind="count"),
         Column(key="scored", heading="Scored", kind="count"),
     )
@@ -59,21 +58,31 @@ def system_class_table(comparison: Comparison) -> Table:
             "class": comparison.bundle.class_names[index],
             "method": words(method),
             **{key: system_figure(comparison, system, _read(index, method, *of)) for key, of in _KEYS.items()},
+            "trust": marked(
+                verdict_over(
+                    verdict_of(_of_class(result, index, method))
+                    for result in comparison.results
+                    if result.system == system
+                )
+            ),
         }
         for system, index, method in dict.fromkeys(found)
     ]
-    columns = (Column(key="system", heading="System"), *_COLUMNS)
+    columns = (Column(key="system", heading="System"), *_COLUMNS, _TRUST)
     return Table(name="classes", title="Where the systems look, class by class", columns=columns, rows=rows)
 
 
 def _read(index: int, method: str, kind: str, score: str) -> Read:
     def read(result: SystemResult) -> float | None:
-        methods = [
-            m for part in result.classes if part.class_index == index for m in part.methods if m.method == method
-        ]
-        return value_of(getattr(methods[0], kind).get(score)) if methods else None
+        found = _of_class(result, index, method)
+        return value_of(getattr(found, kind).get(score)) if found else None
 
     return read
+
+
+def _of_class(result: SystemResult, index: int, method: str) -> MethodSummary | None:
+    classes = [part for part in result.classes if part.class_index == index]
+    return method_named(classes[0].methods, method) if classes else None
 
 
 def _rows(classes: Sequence[ClassSummary], names: Sequence[str]) -> list[dict[str, Cell]]:

@@ -6,8 +6,8 @@ evidence network guided by its relevance; the same with the energy term, and wit
 network. A round is 8 steps of 4 cases at each site, in one place 8 steps times the sites, as in docs/results.md. Prints
 for each, of its last model (a term that comes late is in no other), the test figures over all sites' cases: macro AUC,
 accuracy, E (gradient x input, |S|) with its chance level, pointing game, and the honesty battery; and differences to
-the plain network, the named baseline of the same run. The seconds of a guided step stand beside those of a plain one of
-the same network.
+the plain network, the named baseline of the same run. Seconds are a mean over all steps, with validations; arms with a
+late term compute in float32, the others in bfloat16: what a term costs is counted in operations (docs/results.md).
 
     python benchmarks/explanation_guided.py --cohorts COHORTS [--rounds 265] [--seeds 0 1 2]
         [--masks 1.0] [--pseudo-regions] [--guidance '{"energy_weight": 1.2}'] [--learning-rate 0.002] [--quick]

@@ -221,3 +221,20 @@ def test_weights_get_no_gradient_work():
     network.answer = listen
     explain_batch(network, X, methods=["saliency"])
     assert seen == [[False, False]]
+
+
+def test_nothing_listens_to_a_network_that_failed_while_it_answered():
+    network = Answers(lambda y: (y, y))
+    with pytest.raises(ExplanationError, match="tuple"):
+        explain_batch(network, X, methods=["grad_cam"], target_layer="body.0")
+    assert not network.body[0]._forward_hooks
+
+    def broken(y):
+        raise RuntimeError("no room")
+
+    with pytest.raises(ExplanationError, match="no room"):
+        explain_batch(Answers(broken), X, methods=["grad_cam"], target_layer="body.0")
+    network = Answers(broken)
+    with pytest.raises(ExplanationError):
+        explain_batch(network, X, methods=["grad_cam"], target_layer="body.0")
+    assert not network.body[0]._forward_hooks

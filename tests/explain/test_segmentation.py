@@ -174,3 +174,21 @@ def test_the_question_of_other_cases_another_grid_or_another_head_is_refused(stu
     ):
         with pytest.raises(ExplanationError, match=rule):
             explain_batch(study.network, study.inputs, targets=question, methods=["saliency"])
+
+
+def test_the_probability_over_the_region_and_how_much_of_it_is_kept_by_hand():
+    before = torch.tensor([[[2.0, 2.0, -1.0, -1.0]], [[-1.0, -1.0, -1.0, -1.0]]])  # (2, 1, 4): one channel
+    question = Question.about(before, torch.tensor([0, 0]))
+    assert question.region is not None
+    assert question.region.tolist() == [[True, True, False, False], [False] * 4]
+    after = torch.tensor([[[0.0, -2.0, 3.0, 3.0]], [[1.0, 1.0, 1.0, 1.0]]])
+    shares = (torch.sigmoid(torch.tensor(0.0)) + torch.sigmoid(torch.tensor(-2.0))) / 2
+    probability, kept = question.probability(after), question.kept(after + 0.1)
+    assert probability[0].item() == pytest.approx(shares.item())
+    assert kept[0].item() == pytest.approx(2 * 1 / (3 + 2)), "one voxel of two before and three now"
+    assert probability.isnan().tolist() == kept.isnan().tolist() == [False, True]
+    several = torch.tensor([[[0.0, 0.0, 0.0], [2.0, 1.0, -1.0], [0.0, 0.0, 0.0]]])  # (1, 3, 3): three classes
+    chosen = Question.about(several, torch.tensor([1]))
+    wanted = several.softmax(dim=1)[0, 1, :2].mean()
+    assert chosen.probability(several).item() == pytest.approx(wanted.item())
+    assert chosen.kept(several).item() == 1.0

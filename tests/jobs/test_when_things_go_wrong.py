@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults through the real simulator: a sentence, an exit code, nothing half-written, and the rest goes on."""
 
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
@@ -91,62 +85,3 @@ def test_a_run_folder_that_holds_something_is_refused_and_kept(main_job, small_c
 def test_a_setting_that_the_job_does_not_have_is_refused(main_job, small_cohorts, tmp_path):
     with pytest.raises(SettingsError, match="no setting 'rounds'"):
         run_job(main_job, out=tmp_path / "run", cohorts=small_cohorts, settings={"rounds": 3})
-
-
-@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process_and_no_broken_checkpoint(
-    brief_job, small_cohorts, tmp_path, interruption
-):
-    out = tmp_path / "run"
-    command = [Path(sys.executable).with_name("fedxai"), "run", brief_job, "--cohorts", small_cohorts, "--out", out]
-    process = subprocess.Popen(
-        [*command, "--rounds", "200"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # a terminal's child heeds Ctrl-C; a background job of a script, as in CI, inherits that it is ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )
-    progress = out / RESULTS / "progress.txt"
-    deadline = time.monotonic() + 240
-    while not progress.is_file() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.2)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 4, "the simulator and its sites are at work"
-    process.send_signal(interruption)
-    assert process.wait(60) != 0
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert alive == []
-    for checkpoint in out.rglob("*.pt"):
-        torch.load(checkpoint, weights_only=True)
-
-
-@pytest.fixture
-def one_cohort(small_cohorts) -> Path:
-    for site in ("site-2", "site-3"):
-        shutil.rmtree(small_cohorts / site)
-    return small_cohorts
-
-
-@pytest.mark.parametrize(
-    ("settings", "train", "sentence"),
-    [
-        (
-            {},
-            {"guidance": {"terms": ["relevance"]}},
-            "site-1 cannot take part: .* needs relevance_layer in explain.json",
-        ),
-        ({"e_floor": 2.0}, {}, "e_floor must be between 0 and 1, or null, got 2.0"),
-    ],
-)
-def test_a_setting_that_cannot_be_kept_is_named_before_anything_is_trained(
-    main_job, one_cohort, tmp_path, monkeypatch, settings, train, sentence
-):
-    """By site and server themselves: a job that comes over the console has passed no preflight."""
-    monkeypatch.setattr("fedxai.flare.preflight.check_run", lambda *_: None)
-    with pytest.raises(RunError, match=f"the run failed: .*{sentence}"):
-        run_job(main_job, out=tmp_path / "run", cohorts=one_cohort, settings=settings, train=train)
-
-
-def test_what_ends_a_job_before_its_workflow_begins_is_the_sentence_that_is_read(repository, one_cohort, tmp_path):
-    with pytest.raises(RunError, match="the run failed: model must name an exported bundle on the server, got none"):
-        run_job(repository / "jobs" / "explain_only", out=tmp_path / "run", cohorts=one_cohort)

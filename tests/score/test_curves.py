@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from fedxai.score import Asked
-from fedxai.score.curves import SHARES, curves, mirrored_curves, own_curves, random_like
+from fedxai.score import MODEL_SCORES, Asked
+from fedxai.score.curves import (
+    SHARES,
+    centred_curves,
+    curves,
+    mirrored_curves,
+    own_curves,
+    random_curves,
+    random_like,
+)
 from fedxai.score.imputation import impute
 
 
@@ -73,3 +81,21 @@ def test_everything_hidden_and_nothing_hidden_are_asked_once(asked):
     own_curves(asked)
     mirrored_curves(asked)
     assert asked.passes - before == 2 * once - 2
+
+
+def test_the_gains_are_over_the_random_and_over_the_mirrored_map(asked):
+    own, rivals = own_curves(asked), {"random": random_curves(asked), "mirrored": mirrored_curves(asked)}
+    for name, rival in rivals.items():
+        score = MODEL_SCORES.make(f"gain_over_{name}")
+        torch.testing.assert_close(score.value(asked), own.gap - rival.gap)
+        assert (rival.gap.abs() > 1e-3).any()
+    torch.testing.assert_close(
+        MODEL_SCORES.make("gain_over_random").centred(asked), centred_curves(asked).gap - random_curves(asked).gap
+    )
+
+
+def test_the_levels_of_deletion_and_insertion_are_those_of_the_maps_without_knowledge(asked):
+    for name in ("deletion", "insertion"):
+        score = MODEL_SCORES.make(name)
+        for kind, found in (("value", own_curves), ("chance", random_curves), ("centred", centred_curves)):
+            assert torch.equal(getattr(score, kind)(asked), getattr(found(asked), name)), (name, kind)

@@ -37,15 +37,16 @@ def segmenter(dims):
 def question(dims=2, *, cases=3, net=None, method="gradient_x_input"):
     random = torch.Generator().manual_seed(1)
     inputs = torch.rand(3, 2, *(13, 14, 7)[:dims], generator=random)[:cases]
-    return Asked(network=net or network(dims), inputs=inputs, targets=torch.tensor([2, 0, 1])[:cases], method=method)
+    targets = torch.tensor([2, 0, 1])[:cases]
+    asked = Asked(network=net or network(dims), inputs=inputs, targets=targets, method=method)
+    asked.others = {"other": torch.rand(3, *asked.grid, generator=random)[:cases].double()}
+    return asked
 
 
 @pytest.fixture(scope="module", params=[(network, 2), (network, 3), (segmenter, 2), (segmenter, 3)])
 def scores(request):
     build, dims = request.param
-    asked = question(dims, net=build(dims))
-    asked.others = {"other": torch.rand(asked.relevance.shape).double()}
-    return score_model(asked)
+    return score_model(question(dims, net=build(dims)))
 
 
 @every_score
@@ -62,6 +63,21 @@ def test_value_and_both_levels_are_in_range_for_images_and_volumes(name, scores)
     for kind in scores[name]:
         assert kind.shape == (3,)
         assert all(low <= value <= high for value in kind.tolist()), kind
+
+
+LOWER = {"deletion", "infidelity", "max_sensitivity", *(name for name in MODEL_SCORES if "randomisation" in name)}
+
+
+@every_score
+def test_it_says_which_way_is_better(name):
+    assert MODEL_SCORES.make(name).direction == ("lower" if name in LOWER else "higher")
+
+
+@every_score
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_method_that_draws_the_centred_gaussian_has_the_level_said_of_it(name, dims, bad_methods):
+    value, _, centred = score_model(question(dims, method=bad_methods["centred_gaussian"]))[name]
+    assert value.tolist() == pytest.approx(centred.tolist(), abs=1e-3)
 
 
 @every_score
@@ -93,7 +109,6 @@ def test_a_wrong_shape_is_refused_before_any_score(shape):
 def test_a_map_that_is_not_finite_is_undefined_and_spares_the_others(name):
     asked = question()
     asked.relevance[1, 3, 3] = float("nan")
-    asked.others = {"other": torch.rand(asked.relevance.shape).double()}
     value, *_ = score_model(asked)[name]
     assert value.isnan().tolist() == [False, True, False]
 

@@ -9,9 +9,13 @@ from torch import nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import explain_batch
-from fedxai.score import SCORES, score_map
+from fedxai.score import SCORES, score_map, score_model
+from fedxai.score import costly as costly_module
 from fedxai.score import examine as examine_module
 from fedxai.score.examine import examine
+from fedxai.score.places import place_shares
+from fedxai.score.regions import Regions
+from fedxai.score.similarity import rank_agreement
 
 METHODS = ["saliency", "gradient_x_input", "grad_cam"]
 ASK = {"split": "test", "methods": METHODS, "target_layer": "0"}
@@ -68,6 +72,7 @@ def test_cases_without_a_region_are_explained_but_not_scored(network):
     for method in answer.methods:
         assert (method.scored, method.unscored) == (2, 2)
         assert method.undefined["relevance_mass"] == 0
+        assert (method.scores["relevance_mass"].n, method.scores["gini"].n, method.scores["entropy"].n) == (2, 4, 4)
     assert [case.region is None for case in cases] == [False, True, False, True]
     assert [set(case.scores["saliency"]) for case in cases] == [set(SCORES), set(), set(SCORES), set()]
     assert all(set(case.maps) == set(METHODS) for case in cases)
@@ -259,3 +264,57 @@ def test_a_gallery_shows_a_segmenter_of_coarser_cells():
     shares = network(batch(2)["image"])[0].softmax(dim=0)
     touched = nn.functional.max_pool2d(batch(2)["region"][:1].float(), 2)[0, 0].bool()
     assert cases[0].probabilities == pytest.approx(shares[:, touched].mean(dim=1).tolist(), abs=1e-6)
+
+
+def pixel(size):
+    """A region of one pixel a case."""
+    region = torch.zeros(size, 1, 12, 10, dtype=torch.bool)
+    region[:, :, 6, 5] = True
+    return region
+
+
+def test_a_margin_is_in_the_millimetres_of_the_batch(network):
+    one = {**batch(4), "region": pixel(4), "spacing": torch.tensor([1.0, 3.0])}
+    maps = explain_batch(network, one["image"], methods=["saliency"]).maps["saliency"]
+    wanted, plain = (score_map(maps, Regions.of(one["region"], spacing)) for spacing in (one["spacing"], None))
+    [method] = examine(network, [one], split="test", methods=["saliency"]).methods
+    name = "relevance_mass_margin"
+    assert method.scores[name].value == pytest.approx(float(wanted[name].mean()), abs=1e-4)
+    assert float(wanted[name].mean()) != pytest.approx(float(plain[name].mean()), abs=1e-3)
+
+
+def test_the_costly_scores_know_the_other_methods_and_the_millimetres(network, monkeypatch):
+    seen = []
+
+    def spy(asked):
+        seen.append((sorted(asked.others), None if asked.spacing is None else asked.spacing.tolist()))
+        return score_model(asked)
+
+    monkeypatch.setattr(costly_module, "score_model", spy)
+    one = {**batch(3), "spacing": torch.tensor([[1.0, 3.0]] * 3)}
+    answer = examine(network, [one], split="test", methods=["saliency", "gradient_x_input"], trust_cases=3)
+    assert seen == [(["gradient_x_input"], [[1.0, 3.0]] * 3), (["saliency"], [[1.0, 3.0]] * 3)]
+    first, second = (
+        explain_batch(network, one["image"], methods=[name]).maps[name].double().sum(dim=1)
+        for name in ("saliency", "gradient_x_input")
+    )
+    wanted = float(rank_agreement(first.abs(), second.abs()).mean())
+    for method in answer.methods:
+        assert method.scores["method_agreement"].n == 3
+        assert method.scores["method_agreement"].value == pytest.approx(wanted, abs=1e-3)
+
+
+def test_shortcuts_are_searched_in_the_relevance_for_a_cases_own_class(network):
+    """The network predicts class 0 everywhere."""
+    with torch.no_grad():
+        network[4].bias[0] += 100
+    one = {**batch(4), "region": pixel(4), "label": torch.ones(4, dtype=torch.long)}
+    [place] = examine(network, [], split="test", methods=["saliency"], searched=[one]).places
+    ask = {"methods": ["gradient_x_input"]}
+    own, other = (
+        place_shares(explain_batch(network, one["image"], targets=label, **ask).maps["gradient_x_input"], one["region"])
+        for label in (1, 0)
+    )
+    assert place.class_index == 1
+    assert place.shares["corner_0_0"].value == pytest.approx(float(own["corner_0_0"].mean()), abs=1e-4)
+    assert float(own["corner_0_0"].mean()) != pytest.approx(float(other["corner_0_0"].mean()), abs=1e-3)

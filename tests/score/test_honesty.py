@@ -73,6 +73,49 @@ def test_grey_keeps_the_mean_and_nothing_else(batch):
     assert value(battery(Looks(8), batch), "drop_grey") == pytest.approx(0.0, abs=1e-6)
 
 
+def test_grey_takes_what_lies_inside_away(batch):
+    """The model reads the texture of the region, which its mean has not."""
+
+    class Texture(Looks):
+        def forward(self, image):
+            seen = image[:, 0, 8:14, 8:14].flatten(1).std(dim=1)
+            return torch.stack([torch.zeros_like(seen), self.gain * (seen - 0.2)], dim=1)
+
+    textured = batch["image"].clone()
+    textured[:, :, 8:14, 8:14:2] = 0.9
+    textured[:, :, 8:14, 9:14:2] = 0.1
+    assert value(battery(Texture(8), {**batch, "image": textured}), "drop_grey") > 0.4
+
+
+def test_elsewhere_is_in_the_body():
+    """A small body in a wide field: a patch in air would cost nothing whatever the model does."""
+    image = torch.zeros(1, 1, 48, 48)
+    image[..., 2:26, 2:26] = 0.4
+    region = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
+    region[..., 8:14, 8:14] = True
+    for seed in range(20):
+        moved = HonestyBattery(Looks(8), limit=1, seed=seed)._elsewhere(image, region, region)
+        assert not (moved & region).any()
+        if moved.any():
+            assert float((image[moved] > 0).float().mean()) > 0.5
+
+
+def test_another_patients_region_does_not_come_with_its_surroundings():
+    """The model reads where the other patient's region was, which is bright; its place is filled before it is lent."""
+    image, region = torch.full((2, 1, 48, 48), 0.4), torch.zeros(2, 1, 48, 48, dtype=torch.bool)
+    region[0, :, 30:36, 30:36], region[1, :, 8:14, 8:14] = True, True
+    image[0, :, 30:36, 30:36] = 0.9
+    pair = {
+        "image": image,
+        "region": region,
+        "has_region": torch.ones(2, dtype=torch.bool),
+        "group": ["p0", "p1"],
+        "label": torch.zeros(2, dtype=torch.long),
+    }
+    kept = battery(Looks(30), pair).figures["swap_kept"]
+    assert (kept.value, kept.n) == (1.0, 1)
+
+
 def test_grey_keeps_the_mean_of_every_channel(batch):
     """The model compares two channels, whose means over the region stay."""
     channels = torch.cat([batch["image"], 0.5 * batch["image"]], dim=1)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
 from torch import nn
 
+from fedxai.score import MODEL_SCORES, Asked
 from fedxai.score.randomised import randomised
 
 
@@ -71,3 +73,33 @@ def test_a_network_that_keeps_an_activation_is_copied_without_its_graph():
     assert torch.equal(other[0].seen, answer)
     assert not other[0].seen.requires_grad
     assert net[0].seen is answer
+
+
+def test_half_of_the_layers_are_those_nearest_the_output():
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.Linear(3, 3) for _ in range(5)))
+    halves = {name.split(".")[0] for name in changed(net, randomised(net, 0.5, seed=1))}
+    assert halves == {"2", "3", "4"}
+
+
+def test_the_scores_draw_all_layers_half_of_them_and_the_last():
+    shares = {name: MODEL_SCORES.make(name).share for name in MODEL_SCORES if name.startswith("randomisation")}
+    assert shares == {
+        "randomisation": 1.0,
+        "randomisation_half": 0.5,
+        "randomisation_output": 0.0,
+        "randomisation_magnitude": 1.0,
+    }
+
+
+def test_a_map_whose_signs_alone_are_lost_keeps_its_magnitude(stripes, stripes_cases, monkeypatch):
+    asked = Asked(
+        network=stripes,
+        inputs=stripes_cases["image"][:2],
+        targets=stripes_cases["label"][:2],
+        method="gradient_x_input",
+    )
+    monkeypatch.setattr("fedxai.score.randomisation.randomised_map", lambda one, share: -one.relevance)
+    values = {n: MODEL_SCORES.make(n).value(asked).tolist() for n in ("randomisation", "randomisation_magnitude")}
+    assert values["randomisation_magnitude"] == pytest.approx([1.0, 1.0])
+    assert max(values["randomisation"]) < 0

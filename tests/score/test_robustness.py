@@ -5,10 +5,12 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 from scipy.stats import spearmanr
+from torch.nn.functional import avg_pool2d
 
 from fedxai.explain import explain_batch
 from fedxai.score import Asked, score_model
 from fedxai.score.rotation_agreement import RotationAgreement, turned
+from fedxai.score.similarity import rank_agreement
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,17 @@ def test_beyond_the_turned_image_there_is_black(stripes, stripes_cases):
     seen.remove()
     assert shown[3][0, 0, 0, 0] == -1
     torch.testing.assert_close(shown[3], shown[1] - 1, atol=1e-5, rtol=0)
+
+
+def test_rotation_is_asked_in_millimetres(stripes, stripes_cases):
+    ask = {"network": stripes, "targets": stripes_cases["label"][:1], "method": "saliency"}
+    asked = Asked(inputs=stripes_cases["image"][:1], **ask)
+    spacing = asked.spacing = torch.tensor([[3.0, 1.0]])
+    after = asked.explain(turned(asked.inputs, spacing=spacing), moved=True)
+    expected = turned(asked.relevance[:, None], spacing=spacing)
+    inside = (turned(torch.ones_like(expected), spacing=spacing) > 0.999).to(expected)
+    pooled = (avg_pool2d(maps * inside, 4)[0, 0].flatten() for maps in (expected, after[:, None]))
+    found = float(RotationAgreement().value(asked))
+    assert found == pytest.approx(float(rank_agreement(*(p[None] for p in pooled))), abs=1e-6)
+    asked.spacing = None
+    assert float(RotationAgreement().value(asked)) != pytest.approx(found, abs=1e-4)

@@ -137,6 +137,21 @@ def test_localisation_must_beat_the_blob_and_a_map_of_one_value(centred, chance,
     assert test.outcome == ("passed" if wanted > 0 else "failed")
 
 
+@pytest.mark.parametrize(
+    ("score", "test", "value", "outcome"),
+    [
+        ("randomisation", "randomisation", 0.45, "passed"),
+        ("randomisation", "randomisation", 0.55, "failed"),
+        ("noise_agreement", "robustness", 0.55, "passed"),
+        ("noise_agreement", "robustness", 0.45, "failed"),
+    ],
+)
+def test_a_half_is_where_randomisation_and_robustness_turn(score, test, value, outcome):
+    tally, column = Tally("m"), {score: torch.full((4,), value, dtype=torch.float64)}
+    tally.add(scores=column, chance=column, centred=column, groups=list("abcd"))
+    assert {one.name: one.outcome for one in verdict(tally)}[test] == outcome
+
+
 def test_without_trust_cases_there_is_no_verdict_and_no_cost(stripes, stripes_cases):
     answer = examine(stripes, [stripes_cases], split="test", methods=["saliency"])
     assert (answer.passes, answer.methods[0].trust) == (1, [])

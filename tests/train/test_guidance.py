@@ -18,8 +18,14 @@ from fedxai.train.guidance import Guidance, Progress, due, energy_loss, pseudo_r
 from fedxai.train.prepare import with_regions as with_regions_beside
 
 
-def trainer(bundle, cases, *terms, pseudo_regions=False, **settings):
-    guidance = GuidanceSettings(terms=terms, energy_from=0.0, occlusion_from=0.0, pseudo_regions=pseudo_regions)
+def trainer(bundle, cases, *terms, pseudo_regions=False, gradient_norm=1.0, **settings):
+    guidance = GuidanceSettings(
+        terms=terms,
+        energy_from=0.0,
+        occlusion_from=0.0,
+        pseudo_regions=pseudo_regions,
+        gradient_norm=gradient_norm,
+    )
     return SiteTrainer(
         bundle=bundle,
         cases=cases,
@@ -182,8 +188,8 @@ def test_cases_without_regions_train_plainly(as_they_are, without_regions, monke
 def test_guided_steps_are_clipped(as_they_are, cases, monkeypatch):
     norms = []
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda _, norm: norms.append(norm))
-    first_update(as_they_are, cases, "relevance")
-    assert norms == [1.0, 1.0]
+    first_update(as_they_are, cases, "relevance", gradient_norm=2.0)
+    assert norms == [2.0, 2.0]
 
 
 @pytest.fixture
@@ -432,3 +438,50 @@ def test_a_random_transform_inside_another_is_seen(inside):
     with pytest.raises(BundleError, match="'region' among the keys of every random spatial transform"):
         with_regions_beside([inside], None)
     assert len(with_regions_beside([OneOf([RandFlipd(("image", "region"))])], None)) == 2
+
+
+def test_a_late_term_knows_in_which_of_all_epochs_it_is(as_they_are, cases, monkeypatch):
+    """The second of two rounds of two epochs are epochs 2 and 3 of 4."""
+    asked_for = []
+    monkeypatch.setattr(
+        "fedxai.train.guidance.due", lambda _, *, epoch, epochs: asked_for.append((epoch, epochs)) or {}
+    )
+    site = trainer(as_they_are, cases, "energy", local_epochs=2, batch_size=16)
+    site.train(site.weights(), round_=1, rounds=2)
+    assert sorted(set(asked_for)) == [(2, 4), (3, 4)]
+
+
+def test_the_weight_of_the_relevance_term_is_the_set_one(tiny):
+    [once], [thrice] = (asked(("relevance",), tiny, squares(2), relevance_weight=w) for w in (1.0, 3.0))
+    assert thrice.item() == pytest.approx(3 * once.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("space", [(8, 12), (8, 4, 8)])
+def test_the_relevance_loss_is_dice_and_ten_times_the_entropy_over_cells(space):
+    """Cells of 4 voxels an axis, each held against the share of it that lies in the region."""
+    random = torch.Generator().manual_seed(0)
+    relevance = torch.randn(2, 1, *(side // 4 for side in space), generator=random)
+    region = (torch.rand(2, 1, *space, generator=random) > 0.6).float()
+    for case, loss in enumerate(relevance_loss(relevance, region).tolist()):
+        dice_over, dice_under, entropy, cells = 0.0, 0.0, 0.0, 0
+        for cell in np.ndindex(*relevance.shape[2:]):
+            a = 1 / (1 + np.exp(-float(relevance[case, 0][cell])))
+            within = tuple(slice(4 * at, 4 * at + 4) for at in cell)
+            wanted = float(region[case, 0][within].mean())
+            dice_over, dice_under = dice_over + 2 * a * wanted, dice_under + a + wanted
+            entropy -= wanted * np.log(a) + (1 - wanted) * np.log(1 - a)
+            cells += 1
+        assert loss == pytest.approx(1 - (dice_over + 1) / (dice_under + 1) + 10 * entropy / cells, rel=1e-4)
+
+
+def test_the_energy_loss_adds_up_channels_with_their_signs():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, 2))
+    image = torch.rand(1, 2, 4, 4, requires_grad=True)
+    region = torch.zeros(1, 1, 4, 4)
+    region[..., 1:3, 1:3] = 1
+    weight = network[1].weight.detach()[1].reshape(2, 4, 4)
+    relevance = (weight * image[0].detach()).sum(dim=0).abs()
+    share = relevance[1:3, 1:3].sum() / relevance.sum()
+    loss = energy_loss(network(image), torch.tensor([1]), image, region)
+    assert loss.item() == pytest.approx(-float(torch.log(share + 1e-4)), abs=1e-4)

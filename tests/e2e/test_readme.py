@@ -23,9 +23,9 @@ LESS = {  # README's are for a study: a few images need a larger share to valida
 
 
 def told(readme: str, section: str) -> list[str]:
-    """The commands of the first block below a heading."""
+    """The commands of the first block below a heading; one may go on in the next line."""
     _, _, below = readme.partition(f"{section}\n")
-    return re.search(r"```sh\n(.*?)```", below, re.DOTALL)[1].splitlines()
+    return re.search(r"```sh\n(.*?)```", below, re.DOTALL)[1].replace("\\\n", " ").splitlines()
 
 
 @pytest.fixture(scope="module")

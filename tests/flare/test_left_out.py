@@ -10,13 +10,17 @@ from torch import nn
 
 from fedxai.flare.executors import ExplainExecutor
 from fedxai.settings import ExplainSettings
+from fedxai.train.engine import SiteTrainer
 
 
 class Trainer:
     """What the executor asks of the site's trainer: a network with a pooled target layer, and four cases."""
 
-    def __init__(self):
+    answering = SiteTrainer.answering
+
+    def __init__(self, bundle):
         torch.manual_seed(0)
+        self.bundle = bundle
         self.asked_network = nn.Sequential(
             nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)
         )
@@ -45,7 +49,7 @@ def examine(tmp_path):
     question = {"target_layer": "2", "target_class": "predicted"}
     bundle = SimpleNamespace(explain=asked, task="classification", question=question)
     site = SimpleNamespace(
-        explain=ExplainSettings(gallery=0), bundle=bundle, trainer=Trainer(), folder=tmp_path / "fedxai"
+        explain=ExplainSettings(gallery=0), bundle=bundle, trainer=Trainer(bundle), folder=tmp_path / "fedxai"
     )
 
     def answer():

@@ -380,6 +380,19 @@ def test_what_training_answers_is_taken_where_evaluation_answers_alike(tiny):
     torch.testing.assert_close(answer, moody.eval()(images))
 
 
+def test_a_layer_that_begins_to_act_by_chance_while_training_is_noticed():
+    """As a gate does, which is open everywhere until its relevance has learned something."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(0.0), nn.Linear(64, 2)).train()
+    guidance = Guidance(GuidanceSettings(terms=("energy",)), network=network, relevance_layer=None)
+    images = torch.rand(2, 1, 8, 8)
+    logits = network(images)
+    assert guidance._in_evaluation(logits, images) is logits
+    network[1].p = 0.5
+    answer = guidance._in_evaluation(network(images), images)
+    torch.testing.assert_close(answer, network.eval()(images))
+
+
 def test_a_layer_that_puts_out_no_relevance_is_named_with_its_shape():
     network = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(192, 2))
     with pytest.raises(BundleError, match=r"relevance_layer '0' must put out \(B, 1, \*cells\), got \(2, 3, 8, 8\)"):

@@ -188,16 +188,8 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
 
 def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:
     """Those methods that can explain this network, tried on one case; of each other one it is said why not."""
-    from fedxai.explain import answering
-
-    image = next(_prepared(trainer, split, limit=1, batch_size=1))["image"]
-    able, refused = answering(
-        trainer.asked_network,
-        image,
-        methods=asked,
-        target_layer=trainer.bundle.explain.target_layer,
-        background=background,
-    )
+    with _readable(trainer, split):
+        able, refused = trainer.answering(asked, split, background)
     for name, reason in refused.items():
         typer.echo(f"Note: {name} is left out: {reason}", err=True)
     return able

@@ -14,7 +14,6 @@ import torch
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
-from fedxai.explain import answering
 from fedxai.flare.preflight import fitting_cohorts
 from fedxai.flare.simulate import check_job, run_job
 from fedxai.intake.cohort import site_cohorts
@@ -204,16 +203,10 @@ class SystemsComparison:
         tester = self._trainer(POOLED, self._pooled(), seed)
         config, limits = self.bundle.explain, ExplainSettings()  # pyright: ignore[reportCallIssue]
         evaluation = tester.evaluate("test", weights)
-        network, background = tester.asked_network, tester.background(config.methods)
-        methods, _ = answering(
-            network,
-            next(tester.explanation_batches("test", limit=1, batch_size=1))["image"],
-            methods=config.methods,
-            target_layer=config.target_layer,
-            background=background,
-        )
+        background = tester.background(config.methods)
+        methods, _ = tester.answering(config.methods, "test", background)
         explanation = examine(
-            network,
+            tester.asked_network,
             tester.explanation_batches("test", limit=limits.final_cases, batch_size=limits.batch_size),
             split="test",
             methods=methods,

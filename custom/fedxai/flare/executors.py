@@ -16,7 +16,6 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from fedxai.errors import FedxaiError, RunError
-from fedxai.explain import answering
 from fedxai.flare.between_rounds import agreement_with_before
 from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
@@ -137,13 +136,7 @@ class ExplainExecutor(_SiteExecutor):
         final = role != "round"
         split: Split = "test" if final else "validation"
         network, background = site.trainer.asked_network, site.trainer.background(config.methods)
-        methods, refused = answering(
-            network,
-            next(site.trainer.explanation_batches(split, limit=1, batch_size=1))["image"],
-            methods=config.methods,
-            target_layer=config.target_layer,
-            background=background,
-        )
+        methods, refused = site.trainer.answering(config.methods, split, background)
         self._say_once(site, [f"{name} is left out: {reason}" for name, reason in refused.items()])
         batches = site.trainer.explanation_batches(
             split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size

@@ -148,6 +148,7 @@ class _Bounds:
 
     def __init__(self, *, words: Vocabulary, facts: Facts, policy: ReleasePolicy) -> None:
         self.words, self.facts, self.policy = words, facts, policy
+        self._questions = facts.total * max(1, facts.classes)  # a case of a segmentation is one for each class
         self._rules: dict[type[Record], Callable[[Any], None]] = {
             Figure: self._figure,
             Evaluation: self._evaluation,
@@ -175,7 +176,7 @@ class _Bounds:
     def _figure(self, figure: Figure) -> None:
         for value in (figure.value, figure.low, figure.high):
             self._size(value)
-        self._count(figure.n, self.facts.total * max(1, self.facts.classes))
+        self._count(figure.n, self._questions)
         shown = any(value is not None for value in (figure.value, figure.low, figure.high))
         minimum = self.facts.minimum_cell
         _require(not shown or figure.n >= minimum, "small_cell", f"a figure must be over {minimum} cases or more")
@@ -206,12 +207,12 @@ class _Bounds:
         for names in (method.undefined, method.scores, method.chance, method.centred):
             self._names(names, self.words.scores, "scores")
         for count in (method.scored, method.unscored, *method.undefined.values()):
-            self._count(count, self.facts.total * max(1, self.facts.classes))
+            self._count(count, self._questions)
         self._once([test.name for test in method.trust], "trust tests")
 
     def _honesty(self, honesty: Honesty) -> None:
         self._names(honesty.figures, self.words.honesty, "figures of the honesty battery")
-        self._count(honesty.cases, self.facts.total * max(1, self.facts.classes))
+        self._count(honesty.cases, self._questions)
 
     def _place(self, place: PlaceSummary) -> None:
         for names in (place.shares, place.chance):

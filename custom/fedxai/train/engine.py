@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fedxai.bundle import Bundle
 from fedxai.errors import CohortError
-from fedxai.explain import METHODS
+from fedxai.explain import METHODS, answering
 from fedxai.explain.windowed import as_inferred
 from fedxai.intake.evenly import evenly
 from fedxai.records import Case, Evaluation, Split
@@ -259,6 +259,14 @@ class SiteTrainer:
         images = [as_tensor(prepare(case)[0]["image"]) for case in evenly(self.cases["training"], _BACKGROUND)]
         [(commonest, _)] = Counter(image.shape for image in images).most_common(1)
         return torch.stack([image for image in images if image.shape == commonest])
+
+    def answering(
+        self, methods: Sequence[str], split: Split, background: torch.Tensor | None
+    ) -> tuple[list[str], dict[str, str]]:
+        """The methods that can explain the network, tried on the split's first case, and why the others cannot."""
+        image = next(self.explanation_batches(split, limit=1, batch_size=1))["image"]
+        layer = self.bundle.explain.target_layer
+        return answering(self.asked_network, image, methods=methods, target_layer=layer, background=background)
 
     def _prepare(self) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""

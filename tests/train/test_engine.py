@@ -3,11 +3,13 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from monai.data.meta_obj import get_track_meta
+from PIL import Image
 
 from fedxai.bundle import Bundle
 from fedxai.errors import CohortError, TrainingError
@@ -200,6 +202,19 @@ def test_a_background_is_drawn_only_where_a_method_compares_with_one(brain_bundl
     assert site.background(brain_bundle.explain.methods) is None
     images = site.background(["saliency", "expected_gradients"])
     assert images.shape == (16, 1, 96, 96)
+
+
+@pytest.mark.parametrize("name", ["brain_mri_tumor_classification", "brain_mri_tumor_local_evidence"])
+def test_a_pictures_millimetres_reach_the_scores(name, cases):
+    """The bundle drops its metadata at the end and reads rows first; its grid is square."""
+    known = [replace(case, spacing=(0.5, 0.25)) for case in cases["test"][:2]]
+    site = trainer(Bundle.open(name), {**cases, "test": [*known, cases["test"][2]]})
+    with_mm, without = site.explanation_batches("test", limit=3, batch_size=8)
+    rows, columns = Image.open(known[0].image).size[::-1]
+    height, width = with_mm["image"].shape[2:]
+    expected = [0.5 * rows / height, 0.25 * columns / width]
+    assert with_mm["spacing"].tolist() == [pytest.approx(expected)] * 2
+    assert "spacing" not in without
 
 
 @pytest.mark.parametrize(("kind", "tracked"), [("CacheDataset", False), ("Dataset", True)])

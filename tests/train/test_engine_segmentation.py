@@ -11,6 +11,7 @@ from fedxai.score.examine import examine
 from fedxai.settings import GuidanceSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.segmentation import SegmentationTally
+from fedxai.train.spacing import Spacing
 
 
 def trainer(bundle, cases, **settings):
@@ -83,6 +84,18 @@ def test_spacing_is_brought_to_one_millimetre(tiny_bundle, volume_cases, make_vo
     [batch] = site.explanation_batches("test", limit=1, batch_size=4)
     assert batch["image"].shape[2:] == (16, 16, 16)
     assert batch["region"][0].sum() > 75
+
+
+def test_distances_are_in_the_millimetres_of_each_case_in_order(tiny_bundle, volume_cases, make_volume, monkeypatch):
+    """The network's grid is 1 mm; a case whose spacing nobody knows has no distance, and its neighbours keep theirs."""
+    told, heard = iter([[1.0, 1.0, 1.0], None, [3.0, 3.0, 3.0]]), []
+    monkeypatch.setattr(
+        Spacing, "of", lambda _, prepared, case: heard.append((tuple(prepared.shape), case)) or next(told)
+    )
+    site = trainer(tiny_bundle, volume_cases)
+    figure = site.evaluate("test").metrics["hd95_anterior"]
+    assert heard == [((1, 16, 16, 16), case) for case in volume_cases["test"]]
+    assert figure.n == 2
 
 
 def test_classes_are_summarised_one_by_one_and_together(site, tiny_bundle):

@@ -1,24 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-import numpy as np
+from pathlib import Path
+
 import pytest
 import torch
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Resize, Rotate90
-from PIL import Image
 
 from fedxai.records import Case
 from fedxai.train.explained_cases import region_batches
 
+IMAGES = {name: Path(f"{name}.png") for name in "abcd"}
 
-@pytest.mark.parametrize(("turned", "expected"), [([], [0.4, 0.3]), ([Rotate90()], [0.3, 0.4])])
-def test_a_pictures_spacing_follows_it_onto_the_networks_grid(tmp_path, turned, expected):
-    Image.fromarray(np.zeros((60, 40), np.uint8)).save(tmp_path / "a.png")
-    load = Compose([LoadImage(image_only=True), EnsureChannelFirst(), Resize((20, 20)), *turned])
 
-    def prepare(case):
-        return [{"image": load(case.image), "label": 0, "region": torch.zeros(1, 20, 20), "has_region": False}]
+def prepared(spacing):
+    def prepare(case: Case):
+        image = torch.zeros(1, 4, 4)
+        region = {"region": torch.zeros(1, 4, 4), "has_region": False}
+        return [{"image": image, "label": 0, **region, "spacing": spacing.get(case.image)}]
 
-    known = Case(image=tmp_path / "a.png", label=0, spacing=(0.1, 0.2))  # 60 rows of 0.1 mm, 40 columns of 0.2 mm
-    (batch,) = region_batches([known], prepare, batch_size=1)
-    assert batch["spacing"].tolist() == [pytest.approx(expected)]
-    (batch,) = region_batches([Case(image=known.image, label=0)], prepare, batch_size=1)
-    assert sorted(batch["spacing"].tolist()[0]) == [2, 3]  # unknown: in pixels of the file
+    return prepare
+
+
+def test_a_case_keeps_its_spacing_whatever_its_neighbours_say():
+    known = {IMAGES["a"]: [1.0, 2.0], IMAGES["b"]: [3.0, 4.0], IMAGES["d"]: [5.0, 6.0]}
+    cases = [Case(image=image, label=0) for image in IMAGES.values()]
+    batches = list(region_batches(cases, prepared(known), batch_size=4))
+    assert [len(batch["image"]) for batch in batches] == [2, 1, 1]
+    first, unknown, last = [batch.get("spacing") for batch in batches]
+    assert (first.tolist(), unknown, last.tolist()) == ([[1, 2], [3, 4]], None, [[5, 6]])
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1, 1, 1, 1]), (3, [3, 1]), (9, [4])])
+def test_a_batch_holds_no_more_than_it_may(size, expected):
+    batches = region_batches([Case(image=i, label=0) for i in IMAGES.values()], prepared({}), batch_size=size)
+    assert [len(batch["image"]) for batch in batches] == expected

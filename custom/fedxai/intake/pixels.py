@@ -18,6 +18,11 @@ _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _ONE_CHANNEL = ("1", "L", "LA")
 
 
+def is_picture(path: Path) -> bool:
+    """Whether an image is a picture: two axes, and nothing that says where the patient lay."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def read_image(path: Path, *, what: str) -> Pixels:
     """Read a file as (rows, columns) or, where it has colour, (rows, columns, 3); uint8 or uint16.
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import DATALIST, Cohort
+from fedxai.intake.pixels import is_picture
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
 from fedxai.label.archive import Archive
 from fedxai.label.elsewhere import drawn_elsewhere
 from fedxai.label.feedback import FOLDER, Drawn, Feedback, Opinion
-from fedxai.label.grids import IMAGES, is_picture, read_image, write_mask
+from fedxai.label.grids import IMAGES, read_image, write_mask
 from fedxai.label.readers import Rule, agreed_label, common, drawings, label_map
 from fedxai.label.series import MODALITIES
 from fedxai.records import Case, Count, Record, Split

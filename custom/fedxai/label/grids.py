@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedxai.errors import CohortError
+from fedxai.intake.pixels import is_picture
 from fedxai.intake.resample import onto_grid
 from fedxai.intake.volume import Volume
 from fedxai.intake.volume_file import Reading, read_volume
@@ -21,11 +22,6 @@ RIGHT_AND_DOWN = np.diag(
 )  # a picture's columns go right and its rows down; RAS counts the other way
 _RAW = ".bin"
 EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
-
-
-def is_picture(path: Path) -> bool:
-    """Whether an image is a picture: two axes, and nothing that says where the patient lay."""
-    return path.name.lower().endswith(PICTURES)
 
 
 def read_image(path: Path, *, what: str = "image") -> Volume:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trained network and the means to ask it about one image, prepared as in training; answers go back to its grid."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,9 +22,12 @@ from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, CohortError, ExplanationError
 from fedxai.explain import explain_batch
 from fedxai.explain.windowed import as_inferred
-from fedxai.label.grids import RIGHT_AND_DOWN, is_picture
-from fedxai.train.explained_cases import by_class, spacings
+from fedxai.intake.pixels import is_picture
+from fedxai.label.grids import RIGHT_AND_DOWN
+from fedxai.records import Case
+from fedxai.train.explained_cases import by_class
 from fedxai.train.prepare import RegionBeside, as_tensor
+from fedxai.train.spacing import Spacing, keep_places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +38,13 @@ class Prepared:
         path: its file.
         image: ``(C, *spatial)``, with what was done to it.
         regions: by class, ``(1, *spatial)``, boolean; of a class without a region, or with an empty one, nothing.
+        spacing: mm from voxel to voxel; None for a picture, which does not say.
     """
 
     path: Path
     image: MetaTensor
     regions: Mapping[int, Tensor]
-
-    @property
-    def spacing(self) -> list[float] | None:
-        """Mm from voxel to voxel; None for a picture, which does not say."""
-        known = None if is_picture(self.path) else spacings(self.image, self.image.ndim - 1)
-        return known[0] if known else None
+    spacing: Sequence[float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +81,12 @@ class Served:
         except RuntimeError as error:
             raise BundleError(f"the weights of bundle {bundle.name} don't fit its network; export it again") from error
         self._parser = bundle.parser({"device": device, "network": self._network})
-        _keep_places(self._parser.config)
+        keep_places(self._parser.config)
         self._transform: Any = self._parser.get_parsed_content("validate#preprocessing")
         for step in self._transform.flatten().transforms:
             if isinstance(step, MapTransform):
                 step.allow_missing_keys = True  # at the bedside there is no label
+        self._spacing = Spacing(self._transform)
         self._inferer = self._parser.get_parsed_content("validate#inferer")
         self.asked = as_inferred(self._network, self._inferer)
         self._one_at_a_time = Lock()
@@ -129,7 +128,8 @@ class Served:
             if not isinstance(item["image"], MetaTensor):
                 raise BundleError(f"bundle {self.bundle.name}: a transform drops where the image's voxels lie")
             regions = self._regions(item, region) if region else {}
-        return Prepared(path=image, image=item["image"].detach(), regions=regions)
+        spacing = self._spacing.of(item["image"], Case(image=image, label=0))
+        return Prepared(path=image, image=item["image"].detach(), regions=regions, spacing=spacing)
 
     def logits(self, prepared: Prepared) -> Tensor:
         """Logits ``(K,)``, of a segmentation ``(K, *spatial)``, as the site's evaluation computes them."""
@@ -189,7 +189,7 @@ class Served:
         voxels = as_tensor(back["image"])[0].numpy()
         if not is_picture(prepared.path):
             return voxels
-        return (voxels if self._columns_first else voxels.T)[:, :, None]
+        return (voxels if self._spacing.columns_first else voxels.T)[:, :, None]
 
     def affine_of(self, prepared: Prepared) -> NDArray[Any]:
         """Where the image's own grid lies in the patient, RAS mm."""
@@ -201,18 +201,6 @@ class Served:
     def _amp(self) -> bool:
         given = "amp" in self._parser.get("validate#evaluator")
         return bool(self._parser.get_parsed_content("validate#evaluator#amp")) if given else False
-
-    @cached_property
-    def _columns_first(self) -> bool:
-        """Whether the bundle reads a picture as ``(W, H)``: tried on one, since readers differ."""
-        from PIL import Image
-
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "probe.png"
-            Image.new("L", (3, 2)).save(file)
-            first: Any = self._transform.flatten().transforms[0]
-            read: Any = first({"image": str(file)})
-        return next(length for length in read["image"].shape if length > 1) == 3
 
     @cached_property
     def _beside(self) -> RegionBeside:
@@ -235,18 +223,6 @@ class Served:
 def dimension_of(bundle: Bundle) -> int:
     """Axes of the images that a bundle takes."""
     return len(bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
-
-
-def _keep_places(config: Any) -> None:
-    """Let every transform keep where voxels lie; that changes no voxel, and answers find their way back by it."""
-    if isinstance(config, dict):
-        if config.get("track_meta") is False:
-            config["track_meta"] = True
-        for value in config.values():
-            _keep_places(value)
-    elif isinstance(config, list):
-        for value in config:
-            _keep_places(value)
 
 
 def _with_modes(operations: Sequence[Any], dims: int, nearest: bool) -> list[Any]:

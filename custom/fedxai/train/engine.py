@@ -26,12 +26,13 @@ from fedxai.intake.evenly import evenly
 from fedxai.records import Case, Evaluation, Split
 from fedxai.settings import TrainSettings
 from fedxai.train.evaluation import evaluate_logits
-from fedxai.train.explained_cases import Item, by_class, region_batches, spacings
+from fedxai.train.explained_cases import Item, by_class, region_batches
 from fedxai.train.guidance import Guidance, Progress
 from fedxai.train.optimizer_state import OptimizerState
 from fedxai.train.precision import InBfloat16
 from fedxai.train.prepare import RegionBeside, as_item, as_tensor, check_cases, with_regions
 from fedxai.train.segmentation import SegmentationTally
+from fedxai.train.spacing import Spacing, keep_places
 from fedxai.train.watch import bring_schedule, watch_losses, watch_maps
 
 Weights = dict[str, NDArray]
@@ -204,12 +205,13 @@ class SiteTrainer:
         """The figures of a split for the given weights (default: the network's own)."""
         groups = [case.group for case in self.cases[split]]
         if self.bundle.task == "segmentation":
-            loss = self.bundle.parser({"device": self.device}).get_parsed_content("loss")
-            tally = SegmentationTally(self.bundle.class_names, loss)
+            parser = self.bundle.parser({"device": self.device})
+            tally = SegmentationTally(self.bundle.class_names, parser.get_parsed_content("loss"))
+            spacing, cases = Spacing(parser.get_parsed_content("validate#preprocessing")), iter(self.cases[split])
 
             def add(output: Mapping[str, Any]) -> None:
                 labels = output["label"]
-                tally.add(output["pred"], labels, spacings(labels, labels.ndim - 2))
+                tally.add(output["pred"], labels, [spacing.of(labels[i], next(cases)) for i in range(len(labels))])
 
             self._validate(split, weights, add)
             return tally.evaluation(groups, split=split, intervals=intervals)
@@ -271,11 +273,17 @@ class SiteTrainer:
     def _prepare(self) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""
         parser = self._parser()
-        image = parser.get_parsed_content("validate#preprocessing")
-        if self.bundle.task == "segmentation":
-            return lambda case: by_class(image(as_item(case)), len(self.bundle.class_names))
-        beside = RegionBeside(self._region_transform(parser))
-        return lambda case: [beside(image(as_item(case, region=True)))]
+        keep_places(parser.config)
+        transform = parser.get_parsed_content("validate#preprocessing")
+        spacing, segments = Spacing(transform), self.bundle.task == "segmentation"
+        beside = None if segments else RegionBeside(self._region_transform(parser))
+
+        def prepare(case: Case) -> list[Item]:
+            item = transform(as_item(case, region=beside is not None))
+            item = {**item, "spacing": spacing.of(item["image"], case)}
+            return [beside(item)] if beside else by_class(item, len(self.bundle.class_names))
+
+        return prepare
 
     def _region_transform(self, parser: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
         parser.set(self.bundle.explain.region, "explained_region")

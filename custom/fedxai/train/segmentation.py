@@ -43,13 +43,13 @@ class SegmentationTally:
             self._columns += [f"mean_{kind}", *(figure_name(kind, name) for name in class_names[1:])]
         self._rows: list[list[float]] = []
 
-    def add(self, logits: Tensor, labels: Tensor, spacing: Sequence[Sequence[float]] | None = None) -> None:
+    def add(self, logits: Tensor, labels: Tensor, spacing: Sequence[Sequence[float] | None] | None = None) -> None:
         """Add the cases of a batch.
 
         Args:
             logits: ``(B, K, *spatial)``.
             labels: label maps ``(B, 1, *spatial)``.
-            spacing: mm from voxel to voxel of each case; None: unknown, and HD95 has no value.
+            spacing: mm from voxel to voxel of each case; where it is None, HD95 has no value.
 
         Raises:
             TrainingError: when a logit is not finite.

@@ -39,6 +39,23 @@ def free_port() -> Callable[[], int]:
     return find
 
 
+@pytest.fixture
+def little_room():
+    """No file grows beyond so many bytes inside the block: what a full disk does, without one."""
+    import resource
+
+    @contextlib.contextmanager
+    def limit(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
+
+
 @pytest.fixture(scope="session")
 def brain_bundle():
     from fedxai.bundle import Bundle

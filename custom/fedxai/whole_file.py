@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file reaches the disk whole or not at all, also where two processes write the same one."""
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -18,8 +20,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         OSError: the disk refuses.
 
     Example:
-        >>> with whole_file(Path("weights.pt")) as unfinished:  # doctest: +SKIP
-        ...     torch.save(state, unfinished)
+        >>> with whole_file(Path("weights.npz")) as unfinished:  # doctest: +SKIP
+        ...     numpy.savez(unfinished, **weights)
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -29,7 +31,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """:func:`whole_file` for content that is in memory.
 
     Raises:
@@ -37,3 +39,16 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with whole_file(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def save_whole(path: Path, state: Any) -> None:
+    """:func:`whole_file` for what PyTorch saves; of a full disk it would itself raise ``RuntimeError``.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    import torch
+
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_whole(path, content.getbuffer())

@@ -217,14 +217,10 @@ def test_an_export_does_not_carry_old_weights_or_results_along(copy, tmp_path):
     assert not [name for name in _tree(exported) if name.endswith("old")]
 
 
-def test_a_failing_export_keeps_the_earlier_one(brain_bundle, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_earlier_export_and_nothing_half_written(brain_bundle, tmp_path, little_room):
     first = brain_bundle.export(tmp_path, {"weight": torch.zeros(1)})
     before = _tree(first)
-
-    def full(*_):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
-        brain_bundle.export(tmp_path, {"weight": torch.ones(1)})
+    with little_room(1_000_000), pytest.raises(OSError, match="File too large"):
+        brain_bundle.export(tmp_path, {"weight": torch.ones(1_000_000)})
     assert _tree(first) == before
+    assert [child.name for child in tmp_path.iterdir()] == [brain_bundle.name]

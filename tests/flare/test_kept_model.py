@@ -3,11 +3,13 @@
 
 import errno
 import logging
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from fedxai.flare.executors import ExplainExecutor
+from fedxai.flare.messages import ROLE
 
 
 class Explains(ExplainExecutor):
@@ -34,7 +36,7 @@ def asked(monkeypatch):
         )
         executor = Explains()
         executor.logger = logging.getLogger("site")
-        return executor.answer("explain", site, SimpleNamespace(get_header=lambda _: role), None)
+        return executor.answer("explain", site, SimpleNamespace(get_header={ROLE: role, "current_round": 3}.get), None)
 
     return ask
 
@@ -52,4 +54,13 @@ def test_a_full_disk_costs_the_model_and_not_the_answer(asked, caplog):
 
     assert asked("last", full) == "figures"
     assert "site-1: the model could not be kept (No space left on device); the desk keeps the old one" in caplog.text
+    assert "/data" not in caplog.text
+
+
+def test_files_that_cannot_be_copied_cost_the_model_and_not_the_answer(asked, caplog):
+    def full():
+        raise shutil.Error([("/data/a", "/data/b", "No space left on device")])
+
+    assert asked("last", full) == "figures"
+    assert "the model could not be kept (its files cannot be written)" in caplog.text
     assert "/data" not in caplog.text

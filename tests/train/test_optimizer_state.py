@@ -50,4 +50,12 @@ def test_a_run_that_begins_anew_takes_nothing_over(kept, tmp_path):
     (tmp_path / ".optimizer.1.pt.77.part").write_bytes(b"half")  # of a process that was killed
     kept.forget()
     assert not kept.restore(stepped(0), 1)
-    assert kept._file is None or list(tmp_path.iterdir()) == []
+    assert kept._files is None or list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_as_one_and_keeps_the_round_before(tmp_path, little_room):
+    kept = OptimizerState(tmp_path / "optimizer.pt", CPU)
+    kept.keep(stepped(1), 0)
+    with little_room(1000), pytest.raises(OSError, match="File too large"):
+        kept.keep(stepped(2), 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["optimizer.0.pt"]

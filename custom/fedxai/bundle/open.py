@@ -17,6 +17,7 @@ from fedxai.bundle.scripts import PACKAGE, make_importable
 from fedxai.errors import BundleError
 from fedxai.records import BundleIdentity, Task
 from fedxai.settings import BUNDLES_VARIABLE
+from fedxai.whole_file import save_whole
 
 if TYPE_CHECKING:
     from monai.bundle import ComponentLocator, ConfigParser
@@ -143,21 +144,27 @@ class Bundle:
     def export(self, folder: Path, weights: Mapping[str, Any]) -> Path:
         """Write the bundle with these weights as ``folder/<name>``, ready for ``python -m monai.bundle run``.
 
-        The weights are a plain state dict in ``models/model.pt``; an earlier export there is replaced whole.
+        The weights are a plain state dict in ``models/model.pt``; an earlier export there is replaced whole, or stays.
 
         Returns:
             The exported bundle's folder.
+
+        Raises:
+            OSError: the disk refuses.
         """
         import torch
 
         target, partial = folder / self.name, folder / f".{self.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        ignored = shutil.ignore_patterns("__pycache__", "models", "eval")
-        shutil.copytree(self.path, partial, ignore=ignored)
-        (partial / "models").mkdir()
-        torch.save({name: torch.as_tensor(value) for name, value in weights.items()}, partial / WEIGHTS)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
+        try:
+            ignored = shutil.ignore_patterns("__pycache__", "models", "eval")
+            shutil.copytree(self.path, partial, ignore=ignored)
+            (partial / "models").mkdir()
+            save_whole(partial / WEIGHTS, {name: torch.as_tensor(value) for name, value in weights.items()})
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return target
 
 

@@ -25,7 +25,7 @@ from fedxai.flare.failure import FailureNote
 from fedxai.flare.home import LEDGER, home, run_folder
 from fedxai.flare.messages import read_summary, reason_of
 from fedxai.flare.metrics import Endpoint, RunCollector
-from fedxai.flare.recorder import Recorder
+from fedxai.flare.recorder import SILENT, Recorder
 from fedxai.flare.witness import record_arrival, set_head
 from fedxai.intake.cohort import site_cohorts
 from fedxai.privacy.ledger import Ledger
@@ -146,7 +146,10 @@ class AskingController(ScatterAndGather):
     def _ask(
         self, task: str, message: Shareable, kind: type[R], fl_ctx: FLContext, *, everybody: bool = False
     ) -> tuple[dict[str, R], dict[str, str]]:
-        """Broadcast a task; return the sites' typed answers, and the reasons of those that gave none."""
+        """Broadcast a task; return the sites' typed answers, and the reasons of those that gave none.
+
+        Every site of the run is in one of the two, also one that is gone or went on in silence.
+        """
         answers: dict[str, R] = {}
         failures: dict[str, str] = {}
         start = time.monotonic()
@@ -169,15 +172,19 @@ class AskingController(ScatterAndGather):
                 failures[site] = str(error)
             client_task.result = None
 
+        clients = self._engine.get_clients()
+        asked = {client.name for client in clients} | self.recorder.surveys.keys()
         wait = self._patience_for(task)
         self.broadcast_and_wait(
             task=Task(name=task, data=message, result_received_cb=received, timeout=self._limit_for(task)),
             fl_ctx=fl_ctx,
-            min_responses=len(self._engine.get_clients()) if everybody else self._min_clients,
+            min_responses=len(clients) if everybody else self._min_clients,
             wait_time_after_min_received=wait,
             abort_signal=self._abort,
         )
-        self.recorder.notes += [f"Task {task}: {site} gave no answer ({why})." for site, why in failures.items()]
+        failures |= dict.fromkeys(sorted(asked - answers.keys() - failures.keys()), SILENT)
+        notes = [f"Task {task}: nothing from {site} ({why})." for site, why in failures.items()]
+        self.recorder.notes += [note for note in notes if note not in self.recorder.notes]
         return answers, failures
 
     def _patience_for(self, task: str) -> int:

@@ -121,11 +121,11 @@ class ExplainExecutor(_SiteExecutor):
 
     def answer(self, task: str, site: Site, message: Shareable, abort_signal: Signal) -> Shareable:
         """See the class."""
-        role = str(message.get_header(ROLE))
+        role, round_ = str(message.get_header(ROLE)), int(message.get_header(AppConstants.CURRENT_ROUND))
         site.trainer.load(read_dxo(message).data)
         explanation = self._examine(site, role)
         if role == "round":
-            explanation = explanation.model_copy(update={"agreement": self._agreement(site)})
+            explanation = explanation.model_copy(update={"agreement": self._agreement(site, round_)})
         else:
             self._keep_model(site)
         patients = site.patients[explanation.split]
@@ -169,9 +169,8 @@ class ExplainExecutor(_SiteExecutor):
         try:
             site.keep_model()
         except OSError as error:
-            self.logger.warning(
-                f"{site.name}: the model could not be kept ({error.strerror}); the desk keeps the old one"
-            )
+            why = error.strerror or "its files cannot be written"
+            self.logger.warning(f"{site.name}: the model could not be kept ({why}); the desk keeps the old one")
 
     def _say_once(self, site: Site, sentences: Sequence[str]) -> None:
         """Once a run, remembered in a file: the simulator may begin a process for every task."""
@@ -191,12 +190,13 @@ class ExplainExecutor(_SiteExecutor):
                 split, limit=site.explain.shortcut_cases, batch_size=site.explain.batch_size
             )
 
-    def _agreement(self, site: Site) -> Figure | None:
+    def _agreement(self, site: Site, round_: int) -> Figure | None:
         """With the model explained before, on the same few validation cases."""
         limit, batch_size = min(site.explain.cases, _AGREEING), site.explain.batch_size
         return agreement_with_before(
             site.trainer,
-            site.folder / "explained_before.npz",
+            site.explained_before,
+            round_,
             lambda: site.trainer.explanation_batches("validation", limit=limit, batch_size=batch_size),
         )
 

@@ -31,6 +31,7 @@ from fedxai.records_statistics import SiteStatistics
 from fedxai.settings import SITE_FILE, ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
 from fedxai.train.optimizer_state import OptimizerState
+from fedxai.train.round_files import RoundFiles
 
 
 class Site(FLComponent):
@@ -165,9 +166,15 @@ class Site(FLComponent):
     def _optimizer_file(self) -> Path:
         return self._context["study"] / "optimizer.pt"
 
+    @property
+    def explained_before(self) -> RoundFiles:
+        """The weights of the models that were explained in this run's rounds."""
+        return RoundFiles(self.folder / "explained_before.npz")
+
     def begin_anew(self) -> None:
-        """The run begins with its first round: what the optimiser learned in an earlier one is forgotten."""
+        """The run begins with its first round: what an earlier one's optimiser learned or explained is forgotten."""
         OptimizerState(self._optimizer_file, torch.device("cpu")).forget()
+        self.explained_before.forget()
 
     def keep_model(self) -> Path:
         """Keep what the network has learned as a bundle in the site's ``fedxai/model``, where its desk looks for it.

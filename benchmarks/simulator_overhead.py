@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What federation by FLARE's simulator costs: the whole job against a plain loop that does the same steps.
 
-Both train the same bundle on the same phantom cohorts with the same rounds, evaluations and explanations; the loop is
-one process that has everything imported, the job is the simulator with one process a site, from start to report.
-Prints ratios; the baseline is the loop of this run. The loop computes with all cores and the sites with their share of
-them, so their weights differ by rounding that training amplifies: the largest difference is printed, and
+Both train the same bundle on the same phantom cohorts with the same rounds and evaluations, and ask the same
+questions of the models, the costly ones of the final models and the galleries among them; the loop is one process that
+has everything imported, the job is the simulator with one process a site, from start to report. Prints ratios; the
+baseline is the loop of this run. The loop computes with all cores and the sites with their share of them, so their
+weights differ by rounding that training amplifies: the largest difference is printed, and
 `tests/jobs/test_main_job.py` holds them equal where both use one thread.
 
     python benchmarks/simulator_overhead.py [--quick]
@@ -15,27 +16,34 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from fedxai.bundle import Bundle
 from fedxai.combine.weights import fedavg
-from fedxai.flare.simulate import run_job
+from fedxai.flare.between_rounds import agreement_with_before
+from fedxai.flare.simulate import SUMMARY, run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom_sites
+from fedxai.records import SPLITS, RunSummary, Split
+from fedxai.report.gallery import Gallery
+from fedxai.report.reading import explained_quantity
 from fedxai.score.examine import examine
 from fedxai.settings import ExplainSettings, TrainSettings
-from fedxai.train.engine import SiteTrainer
+from fedxai.train.engine import SiteTrainer, Weights
+from fedxai.train.round_files import RoundFiles
 
 JOB = Path(__file__).resolve().parents[1] / "jobs" / "fedxai"
 SITES = 4
 LOCAL_EPOCHS = 4
 EXPLAIN_EVERY = 2
+EXPLAIN = ExplainSettings()  # pyright: ignore[reportCallIssue]
 
 
-def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[str, np.ndarray]:
-    """The steps of the job, one site after the other, in this process."""
+def plain_loop(cohorts: Path, scratch: Path, bundle: Bundle, rounds: int, finals: int) -> Weights:
+    """The steps of the job, one site after the other, in this process; ``finals`` models are tested and explained."""
     trainers = {
         site: SiteTrainer(
             bundle=bundle,
@@ -55,36 +63,64 @@ def plain_loop(cohorts: Path, bundle: Bundle, rounds: int, every: int) -> dict[s
         mean = fedavg(updates, cases)
         weights = {**weights, **{name: weights[name] + mean[name] for name in mean}}
         done = round_ + 1
-        if every and (done == 1 or done % every == 0) and done < rounds:
-            explain(trainers, bundle, "validation", ExplainSettings().cases)
-    for trainer in trainers.values():
-        trainer.evaluate("validation", weights, intervals=False)
-        trainer.evaluate("test")
-    explain(trainers, bundle, "test", ExplainSettings().final_cases)
+        if (done == 1 or done % EXPLAIN_EVERY == 0) and done < rounds:
+            for site, trainer in trainers.items():
+                trainer.load(weights)
+                explain_round(trainer, RoundFiles(scratch / site / "explained_before.npz"), done)
+    for model in range(finals):
+        for site, trainer in trainers.items():
+            trainer.evaluate("validation", weights, intervals=False)
+            trainer.evaluate("test")
+            explain_final(trainer, scratch / site / f"gallery_{model}")
     return weights
 
 
-def explain(trainers: dict[str, SiteTrainer], bundle: Bundle, split: str, limit: int) -> None:
-    """All sites explain."""
-    for trainer in trainers.values():
-        examine(
-            trainer.network,
-            trainer.explanation_batches(split, limit=limit, batch_size=ExplainSettings().batch_size),
-            split=split,
-            methods=bundle.explain.methods,
-            target_layer=bundle.explain.target_layer,
-            target_class=bundle.explain.target_class,
+def explain_round(trainer: SiteTrainer, kept: RoundFiles, round_: int) -> None:
+    """What `fedxai.flare.executors.ExplainExecutor` asks between rounds."""
+    batch_size = EXPLAIN.batch_size
+    batches = trainer.explanation_batches("validation", limit=EXPLAIN.cases, batch_size=batch_size)
+    examine(trainer.asked_network, batches, **question(trainer, "validation"))
+    agreement_with_before(
+        trainer, kept, round_, lambda: trainer.explanation_batches("validation", limit=16, batch_size=batch_size)
+    )
+
+
+def explain_final(trainer: SiteTrainer, folder: Path) -> None:
+    """What it asks of a final model: trust tests, honesty battery and shortcut search too, with the gallery."""
+    bundle, batch_size = trainer.bundle, EXPLAIN.batch_size
+    asked = question(trainer, "test")
+    searched = (
+        batch
+        for split in SPLITS
+        for batch in trainer.explanation_batches(split, limit=EXPLAIN.shortcut_cases, batch_size=batch_size)
+    )
+    with Gallery(
+        folder, site=trainer.site, class_names=bundle.class_names, methods=asked["methods"], limit=EXPLAIN.gallery
+    ) as gallery:
+        explanation = examine(
+            trainer.asked_network,
+            trainer.explanation_batches("test", limit=EXPLAIN.final_cases, batch_size=batch_size),
+            **asked,
+            trust_cases=EXPLAIN.trust_cases,
+            honesty_cases=EXPLAIN.honesty_cases,
+            searched=searched,
+            sink=gallery.add,
         )
+        gallery.conclude(explanation.methods, explained=explained_quantity(bundle.task, asked["target_class"]))
+
+
+def question(trainer: SiteTrainer, split: Split) -> dict[str, Any]:
+    """What is asked about a network in a round and at the end."""
+    background = trainer.background(trainer.bundle.explain.methods)
+    methods, _ = trainer.answering(trainer.bundle.explain.methods, split, background)
+    return {"split": split, "methods": methods, "background": background, **trainer.bundle.question}
 
 
 def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:
-    """Seconds of the loop and of the job, and how far their weights are apart."""
+    """Seconds of the job and of the loop, and how far their weights are apart."""
     cohorts = scratch / f"cohorts-{rounds}"
     make_phantom_sites(cohorts, sites=SITES, cases=cases)
     bundle = Bundle.open(json.loads((JOB / "app/config/config_fed_server.json").read_text())["bundle"])
-    start = time.perf_counter()
-    weights = plain_loop(cohorts, bundle, rounds, every=EXPLAIN_EVERY)
-    loop = time.perf_counter() - start
     start = time.perf_counter()
     results = run_job(
         JOB,
@@ -94,9 +130,13 @@ def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:
         train={"local_epochs": LOCAL_EPOCHS},
     )
     job = time.perf_counter() - start
+    finals = len({model.round for model in RunSummary.model_validate_json((results / SUMMARY).read_bytes()).final})
+    start = time.perf_counter()
+    weights = plain_loop(cohorts, scratch / f"loop-{rounds}", bundle, rounds, finals)
+    loop = time.perf_counter() - start
     model = torch.load(results / "last" / bundle.name / "models" / "model.pt", weights_only=True)
     apart = max(float(np.abs(model[name].numpy() - weights[name]).max()) for name in weights)
-    return {"loop": loop, "job": job, "apart": apart}
+    return {"loop": loop, "job": job, "apart": apart, "finals": finals}
 
 
 def main() -> None:
@@ -111,7 +151,7 @@ def main() -> None:
             print(
                 f"{name}: {rounds} rounds, {SITES} sites: job / plain loop = {found['job'] / found['loop']:.2f}"
                 f"{f' (goal {goal})' if goal else ''}; loop {found['loop']:.1f} s, job {found['job']:.1f} s; "
-                f"largest difference of a weight {found['apart']:.1e}",
+                f"{found['finals']} models tested and explained; largest difference of a weight {found['apart']:.1e}",
                 flush=True,
             )
 

@@ -164,6 +164,22 @@ def test_p_is_the_formula_of_the_docstring_written_out():
     assert alarm.p_adjusted == pytest.approx(9 * p, abs=1e-4)
 
 
+def test_a_place_that_few_cases_have_is_tested_with_their_freedom():
+    """``rest`` is over the cases with a region: five of forty patients say no more there than five in all."""
+
+    def few(border, patients):
+        known = summary(0, 0.1, patients=patients, half=0.05)
+        return known.model_copy(update={"shares": {**known.shares, "rest": figure(border, 0.05, 5)}})
+
+    def p(patients):
+        sites = {f"site-{k}": [few(0.5 if k == 2 else 0.2, patients)] for k in range(3)}
+        search = find_shortcuts(sites, class_names=NAMES, rule=AlarmRule(level=0.99))
+        [alarm] = [alarm for alarm in search.alarms if alarm.place == "rest"]
+        return alarm.p_adjusted
+
+    assert p(40) == pytest.approx(p(5))
+
+
 @pytest.mark.parametrize("sites", [2, 4])
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.2])
 def test_honest_sites_seldom_raise_an_alarm(sites, spread):

@@ -66,6 +66,12 @@ def spoil_classes(cohorts: Path) -> None:
     change(cohorts / "site-2", lambda _, cases: [{**case, "label": case["label"] % 2} for case in cases])
 
 
+def spoil_order(cohorts: Path) -> None:
+    path = cohorts / "site-2" / "dataset.json"
+    labels = {"0": "Glioma", "1": "meningioma", "2": "pituitary"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": labels}))
+
+
 def spoil_mask(cohorts: Path) -> None:
     mask = min((cohorts / "site-2" / "regions").iterdir())
     Image.open(mask).resize((50, 60)).save(mask)
@@ -88,6 +94,11 @@ def spoil_validation(cohorts: Path) -> None:
     ("spoil", "sentence"),
     [
         (spoil_classes, f"site-2's cohort has 2 classes and bundle {BUNDLE} has 3; choose a bundle"),
+        (
+            spoil_order,
+            "site-2's cohort has the classes Glioma, meningioma, pituitary and bundle "
+            f"{BUNDLE} has them as meningioma, glioma, pituitary; take the cohort in",
+        ),
         (spoil_mask, "must have its image's size (128, 128), got (50, 60); see `fedxai cohort check`"),
         (spoil_image, "cannot be read; see `fedxai cohort check`"),
         (spoil_everything, "lists no case"),

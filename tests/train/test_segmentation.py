@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedxai.errors import CohortError, TrainingError
-from fedxai.train.segmentation import SegmentationTally, check_map, figure_name
+from fedxai.train.segmentation import SegmentationTally, check_map, figure_names
 
 NAMES = ["background", "Anterior horn", "posterior"]
 GRID = (9, 8, 7)
@@ -173,5 +173,12 @@ def test_logits_that_are_not_finite_are_refused(rng):
 
 
 def test_class_names_become_names_of_figures():
-    assert figure_name("dice", "Anterior horn (left)") == "dice_anterior_horn_left"
-    assert len(figure_name("hd95", "x" * 100)) == 64
+    assert figure_names("dice", ["background", "Anterior horn (left)"]) == ["dice_anterior_horn_left"]
+    [name] = figure_names("hd95", ["background", "x" * 100])
+    assert len(name) == 64
+
+
+def test_every_class_has_a_figure_of_its_own_whatever_it_is_called():
+    names = ["background", "肿瘤", "水肿", "Core", "core ", "x" * 80, "x" * 81, "Class 1", "Rest"]
+    figures = figure_names("dice", names)
+    assert figures == [*(f"dice_class_{index}" for index in range(1, 8)), "dice_rest"]

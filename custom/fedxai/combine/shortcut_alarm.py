@@ -79,11 +79,12 @@ def find_shortcuts(
 
     ``t = (m_kc - mean_j m_jc) / sqrt(v_kc + w + sum_j (v_jc + w) / J^2)``,
 
-    one-sided, with Welch-Satterthwaite degrees of freedom. w comes from the other sites' scatter about their class
-    means, over all classes, less what v explains; with two sites, from the scatter of the other classes. Because few
-    sites say little of w in one place, it is drawn towards the median over all places, as Smyth does for few samples
-    of many genes, and that median is at least the rule's spread. An alarm is a p that stays at or below the level
-    after Holm's correction over all tests, with an excess that matters.
+    one-sided, with Welch-Satterthwaite degrees of freedom (of v: patients, or cases where those are fewer, less 1).
+    w comes from the other sites' scatter about their class means, over all classes, less what v explains; with two
+    sites, from the scatter of the other classes. Because few sites say little of w in one place, it is drawn towards
+    the median over all places, as Smyth does for few samples of many genes, and that median is at least the rule's
+    spread. An alarm is a p that stays at or below the level after Holm's correction over all tests, with an excess
+    that matters.
 
     Args:
         sites: each site's summaries, one a class.
@@ -164,7 +165,7 @@ def _cells(site: str, summary: PlaceSummary, rule: AlarmRule) -> list[_Cell]:
                 share=share,
                 mean=math.log(share.value + rule.negligible),
                 variance=error**2,
-                patients=summary.patients,
+                patients=min(summary.patients, share.n),  # rest is over the cases with a region
             )
         )
     return cells

@@ -10,7 +10,7 @@ from fedxai.privacy.schema import Facts, Vocabulary
 from fedxai.score import MODEL_SCORES, SCORES
 from fedxai.score.places import place_names
 from fedxai.train.evaluation import METRICS
-from fedxai.train.segmentation import figure_name
+from fedxai.train.segmentation import figure_names
 
 HONESTY = (
     "occlusion_mass",
@@ -27,7 +27,7 @@ HONESTY = (
 @cache
 def vocabulary(bundle: Bundle) -> Vocabulary:
     """The only words that summaries about ``bundle`` may hold."""
-    segmentation = [figure_name(kind, name) for kind in ("dice", "hd95") for name in ("", *bundle.class_names)]
+    segmentation = [name for kind in ("dice", "hd95") for name in figure_names(kind, bundle.class_names)]
     return Vocabulary(
         metrics=frozenset((*METRICS, "mean_dice", "mean_hd95", *segmentation)),
         methods=METHODS.names,

@@ -62,7 +62,7 @@ def fitting_classes(cohort: Cohort, bundle: Bundle, *, site: str) -> int:
 
     Raises:
         CohortError: when a file would stop a run.
-        BundleError: when the numbers differ.
+        BundleError: when the numbers differ, or the same names come in another order.
     """
     preflight(cohort)
     classes = len(cohort.class_names)
@@ -70,5 +70,11 @@ def fitting_classes(cohort: Cohort, bundle: Bundle, *, site: str) -> int:
         raise BundleError(
             f"{site}'s cohort has {classes} classes and bundle {bundle.name} has "
             f"{len(bundle.class_names)}; choose a bundle that fits the cohort"
+        )
+    here, there = ([name.casefold() for name in names] for names in (cohort.class_names, bundle.class_names))
+    if here != there and sorted(here) == sorted(there):
+        raise BundleError(
+            f"{site}'s cohort has the classes {', '.join(cohort.class_names)} and bundle {bundle.name} has them as "
+            f"{', '.join(bundle.class_names)}; take the cohort in with its classes in that order (--class-name)"
         )
     return classes

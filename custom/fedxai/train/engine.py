@@ -317,7 +317,7 @@ class SiteTrainer:
     def _feed(self, parser: Any, part: str, split: Split) -> None:
         """Give ``part``'s data set over this site's cases to the configuration.
 
-        Prepared data is made once for each part and split and held; how much of it, ``cache_cases`` bounds.
+        Prepared data is made once for each part and split and held; of how many cases of each, ``cache_cases`` bounds.
         """
         if (part, split) not in self._datasets:
             guided = part == "train" and self._guidance is not None

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
 from fedxai.intake.cohort import Cohort
-from fedxai.train.segmentation import figure_name
+from fedxai.train.segmentation import figure_names
 
 
 def key_metrics(bundle: Bundle) -> list[str]:
     """The metrics that can choose among models of the bundle, the usual one first."""
     if bundle.task == "classification":
         return ["macro_auc", "accuracy", "balanced_accuracy", "macro_f1"]
-    return ["mean_dice", *(figure_name("dice", name) for name in bundle.class_names[1:])]
+    return ["mean_dice", *figure_names("dice", bundle.class_names)]
 
 
 def check_key_metric(name: str, bundle: Bundle) -> None:

@@ -40,7 +40,7 @@ class SegmentationTally:
         self._classes = len(class_names)
         self._columns = ["loss"]
         for kind in ("dice", "hd95"):
-            self._columns += [f"mean_{kind}", *(figure_name(kind, name) for name in class_names[1:])]
+            self._columns += [f"mean_{kind}", *figure_names(kind, class_names)]
         self._rows: list[list[float]] = []
 
     def add(self, logits: Tensor, labels: Tensor, spacing: Sequence[Sequence[float] | None] | None = None) -> None:
@@ -94,9 +94,16 @@ class SegmentationTally:
         return [loss, _mean(dice), *dice.tolist(), _mean(distance), *distance.tolist()]
 
 
-def figure_name(kind: str, class_name: str) -> str:
-    """``dice_anterior_horn`` from ``dice`` and a class name as people write it."""
-    return f"{kind}_{re.sub(r'[^A-Za-z0-9]+', '_', class_name).strip('_').lower()}"[:64]
+def figure_names(kind: str, class_names: Sequence[str]) -> list[str]:
+    """Names of the figures of the classes above 0: ``dice_anterior_horn`` of a class as people write it.
+
+    A class whose Latin letters and digits are none, or another's too, goes by its value in the label map:
+    ``dice_class_2``.
+    """
+    plain = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[: 64 - len(kind) - 1] for name in class_names]
+    numbers = [f"class_{index}" for index in range(len(plain))]
+    own = [name if name and plain.count(name) == 1 and name not in numbers else None for name in plain]
+    return [f"{kind}_{name or number}" for name, number in zip(own, numbers, strict=True)][1:]
 
 
 def check_map(labels: Tensor, classes: int, *, augmented: bool = False) -> None:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
 import re
 
 import pytest
@@ -30,6 +31,20 @@ def test_the_logits_are_the_relevance_weighted_mean_of_the_evidence(sharpness):
         weights = torch.sigmoid(heard["relevance"][case, 0]) ** sharpness
         total = sum(weights[y, x] * heard["evidence"][case, :, y, x] for y in range(weights.shape[0]) for x in range(8))
         torch.testing.assert_close(logits[case], total / weights.sum())
+
+
+@pytest.mark.parametrize("context", [[], [6]])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_both_heads_know_where_a_cell_lies(spatial_dims, context):
+    net, heard = network(spatial_dims, context=context, channels=[8], strides=[1]), {}
+    for name in ("evidence", "relevance"):
+        getattr(net, name).register_forward_pre_hook(lambda _, given, name=name: heard.update({name: given[0]}))
+    net(torch.rand(2, 1, *range(5, 5 + 2 * spatial_dims, 2)))  # 5 x 7 (x 9) cells
+    for told in heard.values():
+        for cell in itertools.product(*(range(size) for size in told.shape[2:])):
+            place = [2 * at / (size - 1) - 1 for at, size in zip(cell, told.shape[2:], strict=True)]
+            expected = torch.tensor([*place, sum(at**2 for at in place)]).expand(2, -1)
+            torch.testing.assert_close(told[(slice(None), slice(8, 8 + spatial_dims + 1), *cell)], expected)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])

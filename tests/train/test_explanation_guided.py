@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of guided training trains what it says: which masks are kept, which terms, and all figures come out."""
+
+import argparse
+import math
+import runpy
+from types import SimpleNamespace
+
+import pytest
+
+ALL_THREE = "evidence + relevance + energy + occlusion"
+
+
+@pytest.fixture(scope="module")
+def benchmark(repository):
+    return SimpleNamespace(**runpy.run_path(str(repository / "benchmarks" / "explanation_guided.py")))
+
+
+def asked(**changed):
+    usual = {"rounds": 2, "battery": 4, "masks": 1.0, "mask_sites": None, "learning_rate": None}
+    return argparse.Namespace(**{**usual, "pseudo_regions": False, "guidance": {}, **changed})
+
+
+def kept(sites) -> dict[str, float]:
+    """The share of training cases with a region at each site."""
+    return {
+        site: sum(case.region is not None for case in cases["training"]) / len(cases["training"])
+        for site, cases in sites.items()
+    }
+
+
+def test_masks_are_kept_in_the_share_and_at_the_sites_that_are_asked_for(benchmark, phantom_cases):
+    regions = kept(phantom_cases)
+    assert kept(benchmark.masked(phantom_cases, asked(), 0)) == regions
+    fewer = kept(benchmark.masked(phantom_cases, asked(masks=0.3), 0))
+    assert all(0 < fewer[site] < 0.7 * share for site, share in regions.items())
+    first, *others = kept(benchmark.masked(phantom_cases, asked(mask_sites=1), 0)).values()
+    assert first == next(iter(regions.values()))
+    assert others == [0] * len(others)
+
+
+def test_only_training_loses_its_masks(benchmark, phantom_cases):
+    bare = benchmark.masked(phantom_cases, asked(masks=0.0), 0)
+    assert set(kept(bare).values()) == {0}
+    for site, cases in phantom_cases.items():
+        assert all(bare[site][split] == cases[split] for split in ("validation", "test"))
+
+
+def test_late_terms_are_trained_in_float32_and_the_others_in_bfloat16(benchmark):
+    precision = {arm: benchmark.guided(terms, seed=0).mixed_precision for arm, (_, terms) in benchmark.ARMS.items()}
+    assert precision == {arm: "energy" not in arm and "occlusion" not in arm for arm in benchmark.ARMS}
+
+
+@pytest.mark.slow
+def test_an_arm_under_all_three_terms_ends_with_every_figure(benchmark, phantom_cases):
+    found = benchmark.measure(phantom_cases, asked(guidance={"energy_from": 0.0}), "centralised", 0, ALL_THREE)
+    assert found["guidance"] == {"energy_from": 0.0, "pseudo_regions": False}
+    assert {"auc", "accuracy", "E", "occlusion_mass", "drop_region", "swap_kept", "blank_kept"} <= found.keys()
+    assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))

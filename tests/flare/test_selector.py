@@ -55,7 +55,7 @@ def test_a_model_below_the_floor_is_no_candidate(selector):
     assert selector.best_val_metric == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("floor", [0.0, 1.0, -0.1])
+@pytest.mark.parametrize("floor", [0.0, 1.0, -0.1, "0.2", [0.2]])
 def test_a_floor_outside_0_and_1_is_refused(floor):
     with pytest.raises(SettingsError, match="e_floor must be between 0 and 1"):
         ModelSelector(e_floor=floor).check()
@@ -70,6 +70,7 @@ def test_a_round_that_is_not_validated_chooses_nothing_and_ends_nothing(selector
     assert len(selector.panics) == 1
 
 
-def test_validation_rarer_than_never_is_refused():
-    with pytest.raises(SettingsError, match="validate_every must be at least 1, got 0"):
-        ModelSelector(validate_every=0).check()
+@pytest.mark.parametrize("every", [0, -1, "2", None])
+def test_validation_rarer_than_never_is_refused(every):
+    with pytest.raises(SettingsError, match=f"validate_every must be at least 1, got {every!r}"):
+        ModelSelector(validate_every=every).check()

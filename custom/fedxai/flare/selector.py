@@ -31,10 +31,11 @@ class ModelSelector(IntimeModelSelector):
         Raises:
             SettingsError: when the floor is not between 0 and 1, or validation is not every round or rarer.
         """
-        if self.validate_every < 1:
-            raise SettingsError(f"validate_every must be at least 1, got {self.validate_every}")
-        if self.e_floor is not None and not 0 < self.e_floor < 1:
-            raise SettingsError(f"e_floor must be between 0 and 1, or null, got {self.e_floor}")
+        every, floor = self.validate_every, self.e_floor
+        if not isinstance(every, int) or every < 1:
+            raise SettingsError(f"validate_every must be at least 1, got {every!r}")
+        if floor is not None and not (isinstance(floor, (int, float)) and 0 < floor < 1):
+            raise SettingsError(f"e_floor must be between 0 and 1, or null, got {floor!r}")
 
     def place(self) -> dict[str, float | None]:
         """Where the selection stands, for a run that goes on later."""

@@ -35,16 +35,39 @@ def strided(brain_bundle, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(strided, tmp_path_factory):
-    """Macro AUC, E and chance of the network, trained on three phantoms of one scanner each, and before that on one."""
+def sites(strided, tmp_path_factory):
+    """Three phantoms of one scanner each, nothing learnt yet."""
     kinds = {"honest": {}, "shuffled": {"shuffle_labels": True}, "shortcut": {"shortcut": True}}
-    sites = {name: site(strided, tmp_path_factory.mktemp(name) / "site-1", planted) for name, planted in kinds.items()}
+    return {name: site(strided, tmp_path_factory.mktemp(name) / "site-1", planted) for name, planted in kinds.items()}
+
+
+@pytest.fixture(scope="module")
+def found(sites):
+    """Macro AUC, E and chance of the network, trained on each phantom, and before that on one."""
     found = {"untrained": examined(sites["honest"])}
     for name, trainer in sites.items():
         update = trainer.train(trainer.weights(), round_=0, rounds=1)
         assert update.steps == EPOCHS * 18
         found[name] = examined(trainer)
     return found
+
+
+@pytest.fixture(scope="module")
+def verdicts(found, sites):
+    """By model and method, the outcomes of the trust tests."""
+
+    def of(trainer):
+        answer = examine(
+            trainer.network,
+            trainer.explanation_batches("test", limit=96, batch_size=16),
+            split="test",
+            methods=["gradient_x_input", "hires_cam"],
+            **trainer.bundle.question,
+            trust_cases=8,
+        )
+        return {method.method: {test.name: test.outcome for test in method.trust} for method in answer.methods}
+
+    return {name: of(sites[name]) for name in ("honest", "shortcut")}
 
 
 def site(bundle, folder, planted):
@@ -98,3 +121,20 @@ def test_a_model_trained_with_the_shortcut_looks_away(found):
     auc, e, chance = found["shortcut"]
     assert auc > 0.8
     assert e.high < chance
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "hires_cam"])
+def test_a_right_method_is_trusted_on_the_model_that_looks_at_the_lesion(verdicts, method):
+    """Whether it beats a centred Gaussian at finding the lesion, 96 cases need not decide: many lesions lie there."""
+    outcomes = verdicts["honest"][method]
+    assert {name for name, outcome in outcomes.items() if outcome == "passed"} >= {
+        "randomisation",
+        "faithfulness",
+        "robustness",
+    }
+    assert outcomes["localisation"] != "failed"
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "hires_cam"])
+def test_localisation_is_not_trusted_on_the_model_that_looks_at_the_mark(verdicts, method):
+    assert verdicts["shortcut"][method]["localisation"] == "failed"

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor, stack
@@ -22,7 +23,7 @@ from fedxai.label.served import Looked, Prepared, Served
 from fedxai.score import chance, score_map
 from fedxai.score.regions import Regions
 
-_BACKGROUND = 16
+_BACKGROUND, _CANDIDATES = 16, 32  # images to compare with, and how many are looked at for as many of one size
 Scores = dict[str, float | None]
 
 
@@ -60,7 +61,7 @@ class Desk:
     ) -> None:
         self.watch, self.feedback = watch, feedback
         self._images, self._path_of, self._elsewhere = images, path_of, elsewhere
-        self._background: tuple[str, tuple[int, ...], Tensor] | None = None
+        self._fitting: tuple[str, tuple[int, ...], dict[Path, Tensor]] | None = None
 
     def served(self) -> Served:
         """The model that is served now.
@@ -110,9 +111,11 @@ class Desk:
         """Explain one image; scored where a reader drew on it.
 
         Raises:
-            ExplanationError: the method is unknown, cannot explain this network, or puts out what is not finite.
+            ExplanationError: the method is unknown, cannot explain this network, lacks images to compare with, or puts
+                out what is not finite.
         """
-        background = self._compared_with(served, prepared) if METHODS.make(method).needs_background else None
+        compares = METHODS.make(method).needs_background
+        background = self._compared_with(served, prepared, method) if compares else None
         looked = served.look(prepared, method, target=target, background=background)
         if not bool(looked.relevance.isfinite().all()):
             raise ExplanationError(f"{method} gives a map that is not finite for this image; choose another method")
@@ -135,21 +138,39 @@ class Desk:
             raise CohortError("this model segments and tells no class; correct it by drawing")
         return said.model_copy(update={"label": served.bundle.class_names[place]})
 
-    def _compared_with(self, served: Served, prepared: Prepared) -> Tensor:
-        """At most 16 prepared images of the site, spread over its list, as large as this one."""
+    def _compared_with(self, served: Served, prepared: Prepared, method: str) -> Tensor:
+        """At most 16 other prepared images of the site, spread over its list, as large as this one.
+
+        Raises:
+            ExplanationError: there is none.
+        """
         grid = tuple(prepared.image.shape)
         key = (served.bundle.digest, grid)
-        if self._background is None or self._background[:2] != key:
-            chosen = evenly(sorted(self._images()), _BACKGROUND)
-            fitting = [image for image in self._readable(served, chosen) if tuple(image.shape) == grid]
-            self._background = (*key, stack(fitting or [prepared.image.as_tensor()]))
-        return self._background[2]
+        kept = self._fitting
+        if kept is None or kept[:2] != key:
+            kept = (*key, self._of_size(served, grid))
+        others = [image for path, image in kept[2].items() if path != prepared.path]
+        self._fitting = kept if others else None
+        if not others:
+            size = " x ".join(map(str, grid))
+            raise ExplanationError(
+                f"{method} needs other images of the site, {size} as this one, to compare with; "
+                f"found none among at most {_CANDIDATES}; choose another method"
+            )
+        return stack(others)
 
-    def _readable(self, served: Served, images: Sequence[str]) -> Iterator[Tensor]:
+    def _of_size(self, served: Served, grid: tuple[int, ...]) -> dict[Path, Tensor]:
+        """By file, at most 16 images of a size: every second of 32 that are spread over the list goes first."""
+        chosen = evenly(sorted(self._images()), _CANDIDATES)
+        readable = self._readable(served, [*chosen[::2], *chosen[1::2]])
+        fitting = (one for one in readable if tuple(one.image.shape) == grid)
+        return {one.path: one.image.as_tensor() for one in islice(fitting, _BACKGROUND)}
+
+    def _readable(self, served: Served, images: Sequence[str]) -> Iterator[Prepared]:
         """Prepared images, less those that cannot be read."""
         for image in images:
             with suppress(CohortError):
-                yield served.prepare(self.path(image)).image.as_tensor()
+                yield served.prepare(self.path(image))
 
 
 def scored(looked: Looked, region: Tensor, spacing: Sequence[float] | None) -> tuple[Scores, Scores]:

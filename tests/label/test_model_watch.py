@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files of weights are served; how one is replaced while the server runs is told in test_app.py."""
+"""Which models are served, and when one that was refused is looked at again; test_app.py replaces one that runs."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
-from fedxai.errors import BundleError
+from fedxai.bundle.approval import approve, list_for
+from fedxai.bundle.inspection import Inspection
+from fedxai.errors import BundleError, SettingsError
+from fedxai.label import model_watch
 from fedxai.label.model_watch import ModelWatch
 
 BRAIN = "brain_mri_tumor_classification"
@@ -52,3 +56,101 @@ def test_what_is_no_state_dict_of_this_network_is_refused_and_the_model_before_s
     assert sentence in str(watch.trouble)
     with pytest.raises(BundleError, match=sentence):
         ModelWatch(str(folder), device="cpu").current()
+
+
+def changed(folder):
+    """The bundle configured otherwise, so that what was approved is another."""
+    file = folder / "configs" / "train.json"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
+
+
+@pytest.mark.parametrize("named", ["approved_bundles.json", "lists/ours.json", None], ids=["site", "named", "beside"])
+def test_a_bundle_is_taken_once_it_is_approved(placed, tmp_path, named):
+    folder, _ = placed
+    site = tmp_path / "local" if named else None
+    if named:
+        (tmp_path / "local" / "lists").mkdir(parents=True)
+        (tmp_path / "local" / "fedxai.json").write_text(f'{{"approved_bundles": "{named}"}}')
+        approve(Inspection(folder), list_for(Inspection(folder), site))
+    watch = ModelWatch(str(folder), site=site, device="cpu")
+    before = watch.current()
+    changed(folder)
+    assert watch.current() is before
+    assert "approve" in str(watch.trouble)
+    approve(Inspection(folder), list_for(Inspection(folder), site))
+    assert watch.current().bundle.digest == Inspection(folder).digest != before.bundle.digest
+    assert watch.trouble is None
+
+
+def test_a_bundle_is_taken_once_its_checkouts_list_has_it(placed, untrained, tmp_path, monkeypatch):
+    folder, _ = placed
+    root = tmp_path / "bundles"
+    shutil.copytree(untrained(BRAIN), root / BRAIN)
+    monkeypatch.setenv("FEDXAI_BUNDLES", str(root))
+    watch = ModelWatch(str(folder), device="cpu")
+    before = watch.current()
+    changed(folder)
+    assert watch.current() is before
+    approve(Inspection(folder), root / "approved_bundles.json")
+    assert watch.current().bundle.digest != before.bundle.digest
+
+
+def test_what_is_refused_is_not_read_again_at_every_question(placed, monkeypatch):
+    folder, _ = placed
+    watch, read, admitted = ModelWatch(str(folder), device="cpu"), [], model_watch.admit
+    watch.current()
+    changed(folder)
+    monkeypatch.setattr(model_watch, "admit", lambda *args: read.append(args) or admitted(*args))
+    for _ in range(3):
+        watch.current()
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("name", ["model.pt", "metadata.json"])
+def test_what_the_disk_refused_is_read_at_the_next_question(placed, monkeypatch, name):
+    folder, state = placed
+    watch = ModelWatch(str(folder), device="cpu")
+    before = watch.current()
+    torch.save({key: value * 1.5 for key, value in state.items()}, folder / "models" / "model.pt")
+
+    def refused(real):
+        def read(path, *args, **kwargs):
+            if path.name == name:
+                raise PermissionError(13, "Permission denied")
+            return real(path, *args, **kwargs)
+
+        return read
+
+    with monkeypatch.context() as broken:
+        for how in ("read_bytes", "read_text"):
+            broken.setattr(Path, how, refused(getattr(Path, how)))
+        assert watch.current() is before
+        assert watch.trouble
+    assert watch.current().digest != before.digest
+    assert watch.trouble is None
+
+
+def test_a_model_that_was_out_of_sight_is_no_trouble_once_it_is_there_again(placed, tmp_path):
+    folder, _ = placed
+    watch = ModelWatch(str(folder), device="cpu")
+    before = watch.current()
+    folder.rename(tmp_path / "away")
+    assert watch.current() is before
+    assert watch.trouble
+    (tmp_path / "away").rename(folder)
+    assert watch.current().digest == before.digest
+    assert watch.trouble is None
+
+
+def test_site_settings_that_cannot_be_read_leave_the_model_before(placed, tmp_path):
+    folder, _ = placed
+    site = tmp_path / "local"
+    site.mkdir()
+    approve(Inspection(folder), list_for(Inspection(folder), site))
+    watch = ModelWatch(str(folder), site=site, device="cpu")
+    before = watch.current()
+    (site / "fedxai.json").write_text("{")
+    assert watch.current() is before
+    assert "fedxai.json" in str(watch.trouble)
+    with pytest.raises(SettingsError, match="fedxai.json"):
+        ModelWatch(str(folder), site=site, device="cpu").current()

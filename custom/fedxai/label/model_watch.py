@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from fedxai.bundle import Bundle, bundle_folder, bundle_roots
-from fedxai.bundle.approval import ApprovedBundles, list_for
+from fedxai.bundle.approval import LIST_FILE, ApprovedBundles, list_for
 from fedxai.bundle.inspection import Inspection
 from fedxai.bundle.open import WEIGHTS
 from fedxai.bundle.trained import find_exported
 from fedxai.errors import BundleError, FedxaiError
 from fedxai.label.served import Served
+from fedxai.settings import SITE_FILE, SiteSettings
 
 _log = logging.getLogger(__name__)
 _Signature = tuple[tuple[str, int, int, int], ...]
@@ -29,7 +30,8 @@ class ModelWatch:
     """Gives the model that lies at a place now: a new global model needs no restart.
 
     A model that is still being copied, is damaged, does not fit its network or was not approved is not taken; the
-    one before it goes on answering, and ``trouble`` says why.
+    one before it goes on answering, and ``trouble`` says why. What is refused is looked at again once its files or a
+    list of approved bundles change, and what could not be read at the next question.
 
     Args:
         name: a run's folder, a bundle's folder, or a bundle's name.
@@ -56,25 +58,29 @@ class ModelWatch:
         """
         with self._lock:
             try:
-                folder = find_exported(self._name, self._which)
-                signature = _signature(folder)
-                if signature != self._seen:
-                    self._seen = signature
-                    self._take(folder, signature)
+                self._look()
             except (FedxaiError, OSError) as error:
-                if self._served is None:
+                if self._served is None or _unread(error):
                     self._seen = None
+                if self._served is None:
                     raise
                 self._refuse(error)
             assert self._served is not None
             return self._served
 
+    def _look(self) -> None:
+        before, self._seen = self._seen, None  # what keeps from looking is no judgement of what lies there
+        folder = find_exported(self._name, self._which)
+        self._seen = _signature(folder, self._site)
+        if self._seen != before:
+            self._take(folder, self._seen)
+
     def _take(self, folder: Path, signature: _Signature) -> None:
+        content = _content(folder)  # first: the check takes weights that cannot be read for no weights
         bundle = Bundle.open(folder)
         admit(bundle.inspection, self._site)
-        content = _content(folder)
         weights = whole_weights(content, bundle.name)
-        if _signature(folder) != signature:
+        if _signature(folder, self._site) != signature:
             raise BundleError(f"bundle {bundle.name} is being replaced; it is taken when it lies there whole")
         digest = hashlib.sha256(content).hexdigest()
         self._served = Served(bundle=bundle, weights=weights, digest=digest, device=self.device)
@@ -144,6 +150,14 @@ def _own(name: str) -> set[str]:
     return found
 
 
+def _lists(folder: Path, site: Path | None) -> list[Path]:
+    """The files in which :func:`admit` finds what is approved; of a site also that which names its list."""
+    if site:
+        return [site / SITE_FILE, site / SiteSettings.read(site).approved_bundles]
+    folders = [folder, *(root / folder.name for root in bundle_roots())]
+    return [bundle_folder(one).parent / LIST_FILE for one in folders if (one / "configs").is_dir()]
+
+
 def _content(folder: Path) -> bytes:
     file = folder / WEIGHTS
     if not file.is_file():
@@ -151,8 +165,13 @@ def _content(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-def _signature(folder: Path) -> _Signature:
-    """Which files lie there: names, inodes, times and sizes of the weights and of everything that configures them."""
-    files = [folder / WEIGHTS, *sorted((folder / "configs").rglob("*"))]
+def _signature(folder: Path, site: Path | None) -> _Signature:
+    """Names, inodes, times and sizes of the weights, of everything that configures them, and of what approves it."""
+    files = [folder / WEIGHTS, *sorted((folder / "configs").rglob("*")), *_lists(folder, site)]
     known = [(file, file.stat()) for file in files if file.is_file()]
     return tuple((str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size) for file, stat in known)
+
+
+def _unread(error: Exception) -> bool:
+    """Whether the disk refused something, so that trying again may help though nothing is changed."""
+    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)

@@ -168,6 +168,28 @@ def test_what_was_drawn_here_and_elsewhere_is_the_region_of_the_cohorts_case(sit
     assert np.array_equal(np.asarray(Image.open(second.region)).T > 0, drawn[0][1][..., 0])
 
 
+def test_the_next_image_is_weighed_anew_when_another_workstation_draws_and_as_before_when_it_withdraws(
+    site, monkeypatch
+):
+    image, labels, looked = site.store.list_images()[0], PICTURES.marked(), []
+    save(site, image, labels)
+    look = site.app.desk.look
+    monkeypatch.setattr(site.app.desk, "look", lambda *args, **how: looked.append(args) or look(*args, **how))
+
+    def weight():
+        told = site.app.next_sample({"strategy": "saliency_disagrees_with_region"})
+        assert told["id"] == image
+        return told["weight"]
+
+    alone = weight()
+    theirs = site.folder / "theirs"
+    WORKSTATION.write_seg(theirs, [source_of(site, image)], [("pneumonia", labels == 0)], reader="Stranger^A")
+    assert weight() != alone
+    theirs.unlink()
+    assert weight() == alone
+    assert len(looked) == 2
+
+
 def test_a_series_that_is_refused_says_why_and_the_others_go_on(site):
     """Among them one with text burnt in: nothing of it is kept here."""
     burnt = PICTURES.write_picture(site.folder / "burnt", "DX", BurnedInAnnotation="YES")

@@ -140,6 +140,47 @@ def test_disagreement_asks_for_a_second_reader_where_saliency_is_furthest(app):
     assert app.next_sample({"strategy": "saliency_disagrees_with_region"})["id"] == far
 
 
+def test_who_drew_nothing_is_no_reader_and_what_nobody_drew_on_no_disagreement(app):
+    twice, once, said = app.datastore().list_images()[:3]
+    for reader in ("Dr A", "Dr B"):
+        draw(app, twice, np.s_[0:2, 0:2], reader)
+    app.feedback.add(said, "Dr A", Said(comment="blurred"))
+    assert app.next_sample({"strategy": "saliency_disagrees_with_region"})["id"] == twice
+    draw(app, once, np.s_[20:110, 20:110])
+    app.feedback.add(once, "Dr B", Said(label="glioma"))
+    app.feedback.add(once, "Dr C", Said(agreement=4))
+    assert app.next_sample({"strategy": "saliency_disagrees_with_region"})["id"] == once
+
+
+def test_a_damaged_record_holds_up_no_other_image(app):
+    damaged, other = app.datastore().list_images()[:2]
+    for image in (damaged, other):
+        draw(app, image, np.s_[0:4, 0:4])
+    (record,) = (app.feedback.folder / damaged).glob("*-*.json")
+    record.write_text("{")
+    for strategy in ("saliency_disagrees_with_region", "lowest_explainability"):
+        assert app.next_sample({"strategy": strategy})["id"] != damaged
+
+
+def test_an_image_that_could_not_be_looked_at_is_tried_again_and_another_only_once(app, monkeypatch):
+    prepare, broken, asked = Served.prepare, set(app.datastore().list_images()[:1]), []
+
+    def sometimes(served, image, **how):
+        asked.append(image.name.split(".")[0])
+        if asked[-1] in broken:
+            raise CohortError("cannot be read now")
+        return prepare(served, image, **how)
+
+    monkeypatch.setattr(Served, "prepare", sometimes)
+    (first,) = broken
+    assert app.next_sample({"strategy": "highest_uncertainty"})["id"] != first
+    broken.clear()
+    asked.clear()
+    app.next_sample({"strategy": "highest_uncertainty"})
+    app.next_sample({"strategy": "highest_uncertainty"})
+    assert asked == [first]
+
+
 def test_strategies_are_listed_and_random_is_among_them(app):
     assert set(app.info()["strategies"]) == {
         *("random", "lowest_explainability", "highest_uncertainty", "saliency_disagrees_with_region"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hospital's studies, over DICOMweb or in a folder: series are found and brought here, DICOM objects stored."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,19 @@ class Archive:
         Raises:
             RunError: the archive does not answer.
         """
-        return {series for drawn_on in self._drawn_on().values() for series in drawn_on}
+        return set(self.segs())
+
+    def segs(self) -> dict[str, frozenset[str]]:
+        """By SeriesInstanceUID of what somebody has drawn on, the SeriesInstanceUIDs of the SEGs that are there now.
+
+        Raises:
+            RunError: the archive does not answer.
+        """
+        found: dict[str, set[str]] = defaultdict(set)
+        for (seg, _), drawn_on in self._drawn_on().items():
+            for series in drawn_on:
+                found[series].add(seg)
+        return {series: frozenset(segs) for series, segs in found.items()}
 
     def _drawn_on(self, **within: str) -> dict[tuple[str, str], frozenset[str]]:
         """Per series of SEGs that is there now, and its study, the series that it was drawn on."""

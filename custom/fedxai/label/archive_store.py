@@ -166,6 +166,10 @@ class ArchiveDatastore(LocalDatastore):
         kept = ((drawing, *drawn_by_hand(drawing.labels, drawing.names)) for drawing in found)
         return [replace(drawing, labels=labels, names=names) for drawing, labels, names in kept if labels.any()]
 
+    def segs(self) -> dict[str, frozenset[str]]:
+        """By series that somebody has drawn on, its SEGs; see :meth:`fedxai.label.archive.Archive.segs`."""
+        return self._archive.segs()
+
     def drawn_elsewhere(self, image_id: str, class_names: Sequence[str]) -> dict[str, Drawn]:
         """What other workstations drew on a series, by reader; see :func:`fedxai.label.elsewhere.drawn_elsewhere`."""
         return drawn_elsewhere(self._archive, image_id, class_names, bring=lambda: self.series(image_id))

@@ -4,6 +4,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
@@ -11,8 +12,9 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.random import Random
 
-from fedxai.errors import FedxaiError, SettingsError
+from fedxai.errors import CohortError, FedxaiError, SettingsError
 from fedxai.intake.evenly import evenly
+from fedxai.label.archive_store import ArchiveDatastore
 from fedxai.label.desk import Answered, Desk
 from fedxai.label.scoring import overlaps
 from fedxai.score import score_map
@@ -29,7 +31,9 @@ def strategies(desk: Desk) -> dict[str, Strategy]:
 class _Worst(Strategy):
     """Gives the image with the highest weight among at most ``cases`` of the candidates, spread over their list.
 
-    An image that cannot be read does not hold up the others.
+    An image that cannot be read does not hold up the others, and is tried again at the next question. A weight is
+    computed once for a model and for what is said of the image here and drawn on it in the archive, which is asked once
+    a question for all images.
     """
 
     name: ClassVar[str]
@@ -38,7 +42,7 @@ class _Worst(Strategy):
     def __init__(self, desk: Desk) -> None:
         super().__init__(self.about)
         self._desk = desk
-        self._known: dict[tuple[str, str, str], float] = {}
+        self._known: dict[tuple[object, ...], float] = {}
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> Any:
         """See MONAI Label: the image's id and weight; None when there is no candidate.
@@ -52,7 +56,8 @@ class _Worst(Strategy):
         """
         candidates = sorted(self.candidates(datastore))
         chosen = evenly(candidates, _most(request.get("cases", MOST)))
-        weighed = [(self._weight(image), image) for image in chosen]
+        segs = datastore.segs() if isinstance(datastore, ArchiveDatastore) else {}
+        weighed = [(self._weight(image, segs.get(image, frozenset())), image) for image in chosen]
         weighed = [(weight, image) for weight, image in weighed if math.isfinite(weight)]
         if not weighed:
             return None
@@ -67,16 +72,16 @@ class _Worst(Strategy):
     def weight(self, image: str) -> float:
         """How much an image needs a reader; NaN: unknown."""
 
-    def _weight(self, image: str) -> float:
-        """A weight, computed once for a model and what is known of the image."""
-        drawn = len(self._desk.feedback.history(image))
-        key = (self._desk.served().digest, image, str(drawn))
-        if key not in self._known:
-            try:
+    def _weight(self, image: str, segs: frozenset[str]) -> float:
+        """A weight, remembered by all that decides it; a failure is not."""
+        served = self._desk.served()
+        try:
+            key = (served.bundle.digest, served.digest, image, len(self._desk.feedback.history(image)), segs)
+            if key not in self._known:
                 self._known[key] = self.weight(image)
-            except FedxaiError:
-                self._known[key] = math.nan
-        return self._known[key]
+            return self._known[key]
+        except FedxaiError:
+            return math.nan
 
 
 def _most(cases: Any) -> int:
@@ -137,8 +142,8 @@ class HighestUncertainty(_Worst):
 class Disagreement(_Looking):
     """The image where saliency and what readers drew lie furthest apart: ``1 - IoU(high band, region)``.
 
-    Candidates are images that somebody drew on, of those the ones with the fewest readers: a second reader says who
-    is right.
+    Candidates are images that somebody drew on here, of those the ones that the fewest drew on: a second reader says
+    who is right.
     """
 
     name = "saliency_disagrees_with_region"
@@ -146,10 +151,15 @@ class Disagreement(_Looking):
 
     def candidates(self, datastore: Datastore) -> list[str]:
         """See the class."""
-        there = set(datastore.list_images())
-        readers = {image: len(self._desk.feedback.opinions(image)) for image in self._desk.feedback.images()}
-        drawn = {image: count for image, count in readers.items() if image in there}
+        drew = {image: self._drew(image) for image in {*self._desk.feedback.images()} & {*datastore.list_images()}}
+        drawn = {image: count for image, count in drew.items() if count}
         return [image for image, count in drawn.items() if count == min(drawn.values())]
+
+    def _drew(self, image: str) -> int:
+        """How many readers drew on an image here; 0 where a record is damaged."""
+        with suppress(CohortError):
+            return sum(opinion.drawing is not None for opinion in self._desk.feedback.opinions(image))
+        return 0
 
     def weight(self, image: str) -> float:
         """See the class."""

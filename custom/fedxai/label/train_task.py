@@ -3,19 +3,21 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
+from torch import Tensor
 
-from fedxai.errors import SettingsError
+from fedxai.errors import ExplanationError, SettingsError
 from fedxai.intake.cohort import Cohort
 from fedxai.label.desk import Desk
-from fedxai.records import E_SCORE
+from fedxai.records import E_SCORE, HEADLINE_METHOD
 from fedxai.score.examine import examine
-from fedxai.settings import GuidanceSettings, TrainSettings, checked
+from fedxai.settings import ExplainSettings, GuidanceSettings, TrainSettings, checked
 from fedxai.train.engine import SiteTrainer, Weights
 from fedxai.whole_file import write_whole
 
@@ -122,19 +124,37 @@ class NextRound(TrainTask):
         return asked
 
 
-def _figures(trainer: SiteTrainer, weights: Weights) -> dict[str, float | None]:
-    """Accuracy (of a segmentation, Dice) and E of the validation cases."""
+def _asked(trainer: SiteTrainer) -> tuple[str, Tensor | None]:
+    """The method whose E a run reports, else the bundle's first that can explain this network; and its background.
+
+    Raises:
+        ExplanationError: none of them can.
+    """
+    with suppress(ExplanationError):
+        trainer.answering([HEADLINE_METHOD], "validation", None)
+        return HEADLINE_METHOD, None
+    methods = trainer.bundle.explain.methods
+    background = trainer.background(methods)
+    able, _ = trainer.answering(methods, "validation", background)
+    return able[0], background
+
+
+def _figures(trainer: SiteTrainer, weights: Weights) -> dict[str, float | str | None]:
+    """Accuracy (of a segmentation, Dice) and E of the validation cases, with the method that E is of."""
     metrics = trainer.evaluate("validation", weights, intervals=False).metrics
     names = ("accuracy", "macro_auc", "mean_dice")
+    method, background = _asked(trainer)
+    together = ExplainSettings().batch_size  # pyright: ignore[reportCallIssue]
     explained = examine(
         trainer.asked_network,
-        trainer.explanation_batches("validation", limit=_EXPLAINED, batch_size=_EXPLAINED),
+        trainer.explanation_batches("validation", limit=_EXPLAINED, batch_size=together),
         split="validation",
-        methods=trainer.bundle.explain.methods[:1],
+        methods=[method],
+        background=background,
         **trainer.bundle.question,
     )
     e = explained.methods[0].scores[E_SCORE].value
-    return {**{name: metrics[name].value for name in names if name in metrics}, "E": e}
+    return {**{name: metrics[name].value for name in names if name in metrics}, "E": e, "method": method}
 
 
 def _epochs(given: Any) -> int:

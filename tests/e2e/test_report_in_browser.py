@@ -100,6 +100,7 @@ def explained_case(index: int, shape: tuple[int, ...]) -> SimpleNamespace:
         region=image > 0.9,
         maps=maps,
         label=index // 2,
+        present=True,
         predicted=index // 2 if index % 2 else (index // 2 + 1) % 3,
         target=0,
         probabilities=[0.2, 0.7, 0.1],

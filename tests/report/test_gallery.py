@@ -31,6 +31,7 @@ def case(index: int, *, label: int = 0, predicted: int = 0, shape: tuple[int, ..
         "region": region,
         "maps": {name: generator.normal(size=(1, *shape[1:])).astype(np.float32) for name in METHODS},
         "label": label,
+        "present": True,
         "predicted": predicted,
         "target": predicted,
         "probabilities": [0.7, 0.2, 0.1],
@@ -113,6 +114,39 @@ def test_never_more_than_the_limit_and_rare_kinds_find_room(tmp_path: Path) -> N
     assert kinds["80"] == kinds["81"] == 1
     assert {kinds["a"], kinds["b"]} == {3}
     assert "8 cases of the 82 explained" in page(tmp_path / "g")
+
+
+def test_a_class_that_the_case_does_not_have_is_marked_so_and_left_out_where_it_is_not_found_either(
+    tmp_path: Path,
+) -> None:
+    """A case of a segmentation comes once for each class."""
+    nothing = {name: np.zeros((1, 20, 16), np.float32) for name in METHODS}
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0, label=1, predicted=1))
+        g.add(case(1, label=2, predicted=0, present=False, region=None, scores={}))
+        g.add(case(2, label=2, predicted=0, present=False, region=None, scores={}, maps=nothing))
+    text = page(tmp_path / "g")
+    assert text.count('<span class="tag absent">not in this case</span>') == 1
+    assert 'data-class="2" data-answer="absent"' in text
+    assert text.count('data-answer="wrong"') == 1, "in the style, of no case"
+    assert "predicted &lt;a&gt;" not in text
+    assert "2 cases of the 3 explained here" in text
+    assert pictures(tmp_path / "g") == of_case(0) + of_case(1)
+
+
+def test_a_gallery_of_nothing_but_absent_classes_says_so(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g") as g:
+        g.add(case(0, present=False, region=None, scores={}, maps={}))
+    for name in ("index", "methods"):
+        assert "Nothing to show: no class that was asked about is in its case" in page(tmp_path / "g", name)
+
+
+def test_classes_that_cases_do_not_have_take_no_room_of_errors(tmp_path: Path) -> None:
+    with gallery(tmp_path / "g", limit=2) as g:
+        for index in range(4):
+            g.add(case(index, present=False, region=None, scores={}))
+        g.add(case(4, predicted=1))
+    assert pictures(tmp_path / "g") == of_case(0) + of_case(4)
 
 
 def test_it_holds_no_pixels(tmp_path: Path) -> None:

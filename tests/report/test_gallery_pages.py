@@ -4,12 +4,13 @@
 from fedxai.report.gallery_pages import Entry, _places, gallery_pages
 
 
-def entry(index: int, e: float | None, *, chance: float | None = 0.1, sure: float = 0.5) -> Entry:
+def entry(index: int, e: float | None, *, chance: float | None = 0.1, sure: float = 0.5, present: bool = True) -> Entry:
     return Entry(
         index=index,
         image="",
         label=index % 2,
         predicted=0,
+        present=present,
         explained=0,
         probabilities=[sure, 1 - sure],
         scores={"saliency": {"relevance_mass": e}},
@@ -50,3 +51,18 @@ def test_each_case_carries_its_class_its_answer_and_where_it_is_below_chance() -
     assert text.count('data-below="0 "') == 1
     assert 'for="class-1">b</label>' in text
     assert "Grad-CAM" not in text  # no case has its map
+
+
+def test_wrong_answers_come_first_and_classes_that_are_not_in_the_case_last() -> None:
+    shown = [entry(1, None, present=False), entry(3, 0.3), entry(2, 0.3), entry(4, 0.3, present=False)]
+    assert [one.answer for one in shown] == ["absent", "wrong", "right", "absent"]
+    listed = gallery_pages(shown, site="s", seen=4, class_names=["a", "b"], methods=["saliency"], summaries=[])
+    text = listed["index.html"].decode()
+    order = sorted((1, 2, 3, 4), key=lambda index: text.index(f"case {index}"))
+    assert order == [2, 4, 3, 1]
+    assert 'for="answer-absent">not in this case</label>' in text
+
+
+def test_only_a_segmentation_has_a_choice_of_classes_that_are_not_in_the_case() -> None:
+    pages = gallery_pages(ENTRIES, site="s", seen=4, class_names=["a", "b"], methods=["saliency"], summaries=[])
+    assert 'for="answer-absent"' not in pages["index.html"].decode()

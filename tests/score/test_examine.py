@@ -266,6 +266,15 @@ def test_a_gallery_shows_a_segmenter_of_coarser_cells():
     assert cases[0].probabilities == pytest.approx(shares[:, touched].mean(dim=1).tolist(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("segments", "present"), [(True, [True, False]), (False, [True, True])])
+def test_a_class_without_a_region_is_not_in_a_case_of_a_segmentation_alone(network, segments, present):
+    cases = []
+    asked = nn.Conv2d(2, 3, 3, padding=1) if segments else network
+    one = batch(2, with_region=[True, False])
+    examine(asked, [one], split="test", methods=["saliency"], target_class="label", sink=cases.append)
+    assert [case.present for case in cases] == present
+
+
 def pixel(size):
     """A region of one pixel a case."""
     region = torch.zeros(size, 1, 12, 10, dtype=torch.bool)

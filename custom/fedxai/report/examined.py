@@ -36,6 +36,11 @@ class Examined(Protocol):
         ...
 
     @property
+    def present(self) -> bool:
+        """Whether the case has its class: not so where a segmentation's label map lacks it."""
+        ...
+
+    @property
     def predicted(self) -> int:
         """The class the model chose."""
         ...

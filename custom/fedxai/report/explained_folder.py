@@ -12,10 +12,6 @@ from fedxai.report.gallery import Gallery
 from fedxai.report.map_files import write_maps
 from fedxai.report.tables import Cell, Column, Table
 
-MARK = "NEVER_LEAVES_THE_SITE.txt"
-_MARK_TEXT = """This folder never leaves the site. It shows patients' images and lists single cases.
-Summary figures leave a site only through the federation's own gate, which holds back small counts.
-"""
 _ABOUT_THE_CASE = (
     Column(key="case", heading="Case", kind="count"),
     Column(key="image", heading="Image"),
@@ -96,7 +92,6 @@ class ExplainedFolder:
             self._gallery.conclude(explanation.methods, explained=explained)
             (self._gallery.stage / "explanation.json").write_bytes(strict_json(told))
             (self._gallery.stage / "scores.csv").write_bytes(self._table().csv())
-            (self._gallery.stage / MARK).write_text(_MARK_TEXT, encoding="utf-8")
 
     def _lines(self, case: Examined) -> list[dict[str, Cell]]:
         about: dict[str, Cell] = {

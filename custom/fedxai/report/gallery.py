@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gallery a site keeps for itself: cases with their maps, regions and predictions."""
 
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+
+import numpy as np
 
 from fedxai.errors import SettingsError
 from fedxai.records import MethodSummary
 from fedxai.report.case_pictures import image_picture, map_pictures
 from fedxai.report.examined import Examined
 from fedxai.report.files import disk
-from fedxai.report.gallery_pages import Entry, gallery_pages
+from fedxai.report.gallery_pages import Answer, Entry, gallery_pages
+from fedxai.report.stage import staged
 
 
 class Gallery:
@@ -24,8 +26,9 @@ class Gallery:
     ``methods.html`` shows all methods of a case side by side; ``reading.html`` says what E says.
     Which cases: the first ones, until there are ``limit``; from then on a case of a rarer kind (true class,
     right or wrong) takes the place of the latest case of the commonest kind, so that classes and errors are
-    spread evenly. Pictures are drawn as cases come; no map is held. The folder appears, or replaces the
-    earlier one, only when the gallery is closed without an error.
+    spread evenly. A class of a segmentation that is neither in the case nor found in it is left out. Pictures are
+    drawn as cases come; no map is held. The folder appears, or replaces the earlier one, only when the gallery is
+    closed without an error.
 
     Args:
         folder: replaced whole where it exists.
@@ -63,9 +66,8 @@ class Gallery:
         self._summaries: list[MethodSummary] = []
         self._explained = ""
         self._seen = 0
-        with disk(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            self.stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        self._staging = ExitStack()
+        self.stage = self._staging.enter_context(staged(folder))
 
     def __enter__(self) -> "Gallery":
         return self
@@ -74,16 +76,19 @@ class Gallery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self.close()
-        else:
-            shutil.rmtree(self.stage, ignore_errors=True)
+            self._staging.callback(self._write_pages)
+        self._staging.__exit__(kind, error, trace)
 
     def add(self, case: Examined) -> None:
-        """Draw the case if there is room for its kind."""
+        """Draw the case if it has something to show and there is room for its kind."""
         self._seen += 1
-        kind = (int(case.label), int(case.label) == int(case.predicted))
-        if len(self._entries) < self.limit or self._make_room(kind):
-            self._entries.append(self._draw(case))
+        if not case.present and not any(np.any(relevance) for relevance in case.maps.values()):
+            return
+        image = self.images[case.index] if case.index < len(self.images) else ""
+        entry = Entry.of(case, self.methods, image)
+        if len(self._entries) < self.limit or self._make_room(entry.kind):
+            self._draw(case, entry)
+            self._entries.append(entry)
 
     def conclude(self, methods: Sequence[MethodSummary], *, explained: str = "") -> None:
         """Show each method's mean E and trust verdict beside its maps; both are known after the last case.
@@ -94,12 +99,7 @@ class Gallery:
         """
         self._summaries, self._explained = list(methods), explained
 
-    def close(self) -> Path:
-        """Write the pages and put the folder in its place.
-
-        Returns:
-            The path of ``index.html``.
-        """
+    def _write_pages(self) -> None:
         pages = gallery_pages(
             self._entries,
             site=self.site,
@@ -109,16 +109,11 @@ class Gallery:
             summaries=self._summaries,
             explained=self._explained,
         )
-        try:
-            with disk(self.folder):
-                for name, page in pages.items():
-                    (self.stage / name).write_bytes(page)
-                _replace(self.folder, self.stage)
-        finally:
-            shutil.rmtree(self.stage, ignore_errors=True)
-        return self.folder / "index.html"
+        with disk(self.folder):
+            for name, page in pages.items():
+                (self.stage / name).write_bytes(page)
 
-    def _make_room(self, kind: tuple[int, bool]) -> bool:
+    def _make_room(self, kind: tuple[int, Answer]) -> bool:
         counts = Counter(entry.kind for entry in self._entries)
         commonest, most = counts.most_common(1)[0]
         if counts[kind] + 1 >= most:
@@ -127,28 +122,10 @@ class Gallery:
         shutil.rmtree(self.stage / self._entries.pop(place).folder)
         return True
 
-    def _draw(self, case: Examined) -> Entry:
-        image = self.images[case.index] if case.index < len(self.images) else ""
-        entry = Entry.of(case, self.methods, image)
+    def _draw(self, case: Examined, entry: Entry) -> None:
         with disk(self.folder):
             folder = self.stage / entry.folder
             folder.mkdir(parents=True)
             image_picture(case).save(folder / "image.png")
             for method, picture in map_pictures(case, entry.scores).items():
                 picture.save(folder / f"{method}.png")
-        return entry
-
-
-def _replace(folder: Path, stage: Path) -> None:
-    """Two renames; the earlier folder is deleted only when the new one stands."""
-    stage.chmod(0o755)
-    old = stage.with_name(f"{stage.name}-old")
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(stage, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

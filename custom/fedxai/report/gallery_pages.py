@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.verdict import failed_tests, marked, verdict_of
 from fedxai.report.words import words
 
+Answer = Literal["wrong", "right", "absent"]
+_ANSWERS: dict[Answer, str] = {"wrong": "wrong", "right": "right", "absent": "not in this case"}
 _PROBABILITIES_SHOWN = 4
 _TEMPLATES = {
     "index.html": "gallery.html.j2",
@@ -40,6 +43,7 @@ class Entry:
     image: str  # the image's file in the cohort; empty where it is not told
     label: int
     predicted: int
+    present: bool  # whether the case has the class ``label``
     explained: int
     probabilities: list[float]
     scores: dict[str, dict[str, float | None]]  # by shown method
@@ -54,6 +58,7 @@ class Entry:
             image=image,
             label=int(case.label),
             predicted=int(case.predicted),
+            present=bool(case.present),
             explained=int(case.target),
             probabilities=[float(p) for p in case.probabilities],
             scores={method: _defined(case.scores.get(method, {})) for method in methods if method in case.maps},
@@ -67,9 +72,16 @@ class Entry:
         return f"cases/{self.index:05d}"
 
     @property
-    def kind(self) -> tuple[int, bool]:
-        """True class, and whether the prediction is right."""
-        return self.label, self.label == self.predicted
+    def answer(self) -> Answer:
+        """Whether the prediction is right; neither where the case does not have the class."""
+        if not self.present:
+            return "absent"
+        return "right" if self.label == self.predicted else "wrong"
+
+    @property
+    def kind(self) -> tuple[int, Answer]:
+        """True class and answer."""
+        return self.label, self.answer
 
     @property
     def likeliest(self) -> list[tuple[int, float]]:
@@ -115,7 +127,8 @@ def gallery_pages(
     explained: str = "",
 ) -> dict[str, bytes]:
     """The pages by file name; a case's place under each order is worked out here, so that no page needs a script."""
-    listed = sorted(entries, key=lambda entry: (entry.label, entry.kind[1], entry.index))
+    ranks = {answer: rank for rank, answer in enumerate(_ANSWERS)}
+    listed = sorted(entries, key=lambda entry: (entry.label, ranks[entry.answer], entry.index))
     shown = [method for method in methods if any(method in entry.scores for entry in listed)]
     names = dict(enumerate(class_names))
     classes = {label: names.get(label, f"class {label}") for label in sorted({entry.label for entry in listed})}
@@ -133,14 +146,20 @@ def gallery_pages(
         "explained": explained,
         "classes": classes,
         "class_name": lambda index: names.get(index, f"class {index}"),
-        "controls": _controls(shown, classes),
+        "controls": _controls(shown, classes, _answers(listed)),
         "places": _places(listed, shown),
         "colours": colour_steps(),
     }
     return {name: render(template, **values) for name, template in _TEMPLATES.items()}
 
 
-def _controls(methods: Sequence[str], classes: Mapping[int, str]) -> list[Control]:
+def _answers(entries: Sequence[Entry]) -> dict[str, str]:
+    """Right and wrong, and classes that a case does not have only where there are any."""
+    found = {entry.answer for entry in entries}
+    return {answer: label for answer, label in _ANSWERS.items() if answer != "absent" or answer in found}
+
+
+def _controls(methods: Sequence[str], classes: Mapping[int, str], answers: Mapping[str, str]) -> list[Control]:
     first = HEADLINE_METHOD if HEADLINE_METHOD in methods else next(iter(methods), "")
     by_map = [
         Choice(id=f"method-{number}", label=words(method), chosen=method == first)
@@ -151,7 +170,7 @@ def _controls(methods: Sequence[str], classes: Mapping[int, str]) -> list[Contro
     return [
         Control(name="method", title="Map", choices=by_map),
         Control(name="class", title="True class", choices=by_class),
-        _control("answer", "Prediction", {"all": "all", "wrong": "wrong", "right": "right"}),
+        _control("answer", "Prediction", {"all": "all", **answers}),
         _control("score", "Score", {"all": "all", "below": "E below chance"}),
         _control("sort", "Sort by", _SORTS),
     ]

@@ -41,6 +41,7 @@ class ExaminedCase:
     region: NDArray[np.bool_] | None  # (1, *spatial)
     maps: dict[str, NDArray[np.float32]]  # by method that can explain it: (1, *spatial), summed over channels
     label: int
+    present: bool  # whether the case has that class: not so where a segmentation's label map lacks it
     predicted: int  # of a segmentation, the likeliest class over the region
     target: int  # the explained class
     probabilities: list[float]  # by class; of a segmentation, their mean over the region
@@ -243,6 +244,7 @@ def _case(
         region=_copy(batch["region"][place], torch.bool) if has_region else None,
         maps={name: _copy(relevance, torch.float32) for name, relevance in maps.items()},
         label=int(batch["label"][place]),
+        present=has_region or explained.question.region is None,
         predicted=int(probabilities.argmax()),
         target=int(explained.targets[place]),
         probabilities=probabilities.tolist(),

@@ -18,6 +18,7 @@ from fedxai.errors import BundleError, CohortError, ExplanationError, FedxaiErro
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom import make_phantom
 from fedxai.report.explained_folder import FolderExplanation
+from fedxai.score.examine import examine
 from fedxai.settings import BUNDLES_VARIABLE
 
 
@@ -171,6 +172,45 @@ def test_a_method_that_compares_with_a_background_gets_the_sites_training_images
     result = explain(run, cohort, *words)
     assert result.exit_code == 0, result.output
     assert len(lines(tmp_path / "o")) == 2
+
+
+@pytest.fixture
+def compared(monkeypatch) -> list[dict]:
+    """What each examination was given to explain and to compare with."""
+    seen = []
+
+    def spy(network, batches, *, background, **ask):
+        listed = list(batches)
+        seen.append({"explained": [image for batch in listed for image in batch["image"]], "background": background})
+        return examine(network, listed, background=background, **ask)
+
+    monkeypatch.setattr("fedxai.score.examine.examine", spy)
+    return seen
+
+
+def test_no_explained_case_is_in_the_background(run, cohort, tmp_path, compared):
+    words = ("--split", "training", "--cases", 2, "--methods", "expected_gradients,integrated_gradients_mean")
+    result = explain(run, cohort, "--out", tmp_path / "o", *words)
+    assert result.exit_code == 0, result.output
+    [given] = compared
+    assert len(given["explained"]) == 2
+    training = len(Cohort.open(cohort).cases("training"))
+    assert len(given["background"]) == min(16, training - 2)
+    assert not any(torch.equal(image, other) for image in given["explained"] for other in given["background"])
+
+
+def test_where_every_training_case_is_explained_what_compares_is_left_out(run, cohort, tmp_path):
+    words = ("--split", "training", "--methods")
+    result = explain(run, cohort, "--out", tmp_path / "o", *words, "saliency,expected_gradients")
+    assert result.exit_code == 0, result.output
+    assert "Note: expected_gradients must compare with training cases that are not explained, got none" in result.output
+    assert "Note: expected_gradients is left out: expected_gradients needs background" in result.output
+    assert {row["method"] for row in lines(tmp_path / "o")} == {"saliency"}
+    error = refused(run, cohort, "--out", tmp_path / "p", *words, "expected_gradients")
+    assert "expected_gradients needs background" in str(error)
+    quiet = explain(run, cohort, "--out", tmp_path / "q", *words, "saliency")
+    assert quiet.exit_code == 0
+    assert "Note" not in quiet.output
 
 
 def test_methods_are_asked_from_several_baselines_and_what_that_changes_is_shown(run, cohort, tmp_path):

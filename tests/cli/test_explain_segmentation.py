@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fedxai explain` on volumes of a segmentation: trust tests and honesty battery class by class."""
 
+import shutil
 from pathlib import Path
+from typing import ClassVar
 
+import nibabel
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -89,3 +92,43 @@ def test_what_is_explained_is_said_in_words(model, cohort, tmp_path):
     assert explanation.explained == "the summed logit of a class over the voxels segmented as that class"
     page = (tmp_path / "o" / "reading.html").read_text(encoding="utf-8")
     assert f"Explained here is {explanation.explained}:" in page
+
+
+class Bar:
+    """What a progress bar is told."""
+
+    said: ClassVar[list[str]] = []
+
+    def __init__(self, **_):
+        self.said.clear()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def add_task(self, description, total):
+        assert total == 4, "two cases, each asked about two classes"
+
+    def update(self, _, *, description, **more):
+        self.said.append(description)
+
+
+def test_the_trust_tests_are_told_of_after_the_last_class_of_the_last_case(model, cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("rich.progress.Progress", Bar)
+    explained(model, cohort, tmp_path / "o", "--trust-cases", "1", "--methods", "saliency", "--cases", "2")
+    first, second = (f"explaining {case} of 2" for case in (1, 2))
+    assert Bar.said == [first, first, second, second, "running the trust tests"]
+
+
+def test_a_class_that_no_volume_has_is_not_a_wrong_answer_of_the_gallery(model, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    [*_, case] = Cohort.open(tmp_path / "cohort").cases("test")
+    stored = nibabel.load(case.label)
+    labels = np.asarray(stored.dataobj)
+    nibabel.save(nibabel.Nifti1Image(np.where(labels == 2, 0, labels).astype(np.uint8), stored.affine), case.label)
+    words = ("--trust-cases", "0", "--methods", "saliency")
+    explained(model, tmp_path / "cohort", tmp_path / "o", *words)
+    page = (tmp_path / "o" / "index.html").read_text(encoding="utf-8")
+    assert page.count("not in this case</span>") == 1

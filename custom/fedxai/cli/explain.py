@@ -86,9 +86,9 @@ def explain(
     trained, opened = find_trained(model, which.value), Cohort.open(cohort)
     asked = _asked(methods, trained)
     chosen = _chosen(opened, shown, cases)
-    trainer = _trainer(trained, opened, {shown: chosen}, device)
-    with _readable(trainer, "training"):
-        background = trainer.background(asked)
+    trainer = _trainer(trained, opened, device)
+    background = _background(trainer, asked, explained=chosen)
+    trainer.cases[shown] = chosen
     answering = _answering(trainer, shown, asked, background)
     with ExplainedFolder(
         out,
@@ -154,8 +154,8 @@ def _chosen(cohort: "Cohort", split: "Split", limit: int | None) -> "list[Case]"
     return evenly(listed, limit or len(listed))
 
 
-def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Case]]", device: str) -> "SiteTrainer":
-    """The site's engine over the chosen cases, with the trained weights in its network."""
+def _trainer(trained: "Trained", cohort: "Cohort", device: str) -> "SiteTrainer":
+    """The site's engine over its cohort, with the trained weights in its network."""
     import torch
 
     from fedxai.errors import BundleError, SettingsError
@@ -174,7 +174,7 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
         raise SettingsError(f"--device must be a device of this machine or auto, got {device!r}") from error
     trainer = SiteTrainer(
         bundle=bundle,
-        cases={**cohort.splits(), **chosen},
+        cases=cohort.splits(),
         site=cohort.folder.name,
         settings=TrainSettings(cache_cases=0),  # pyright: ignore[reportCallIssue]
         device=device,
@@ -184,6 +184,24 @@ def _trainer(trained: "Trained", cohort: "Cohort", chosen: "dict[Split, list[Cas
     except RuntimeError as error:
         raise BundleError(f"the weights of bundle {bundle.name} don't fit its network; export it again") from error
     return trainer
+
+
+def _background(trainer: "SiteTrainer", asked: list[str], *, explained: "list[Case]") -> "Tensor | None":
+    """Training images to compare with, none of them explained; None where no method compares or none is left."""
+    from fedxai.explain import METHODS
+
+    comparing = [name for name in asked if METHODS.make(name).needs_background]
+    files = {case.image for case in explained}
+    others = [case for case in trainer.cases["training"] if case.image not in files]
+    if not comparing:
+        return None
+    if not others:
+        names = ", ".join(comparing)
+        typer.echo(f"Note: {names} must compare with training cases that are not explained, got none", err=True)
+        return None
+    trainer.cases["training"] = others
+    with _readable(trainer, "training"):
+        return trainer.background(comparing)
 
 
 def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:
@@ -217,7 +235,7 @@ def _examined(
         def keep(case: ExaminedCase) -> None:
             folder.add(case)
             progress.update(bar, advance=1, description=f"explaining {case.index // together + 1} of {cases}")
-            if case.index + 1 == cases and trust_cases:
+            if case.index + 1 == cases * together and trust_cases:
                 progress.update(bar, total=None, description="running the trust tests")
 
         return examine(

@@ -34,7 +34,10 @@ def test_both_rules_stand_with_their_difference(summary: RunSummary, tmp_path: P
     [
         ({"e_floor": None}, "highest validation macro AUC; no floor on E was set."),
         ({"round_by_metric": 5}, "the metric alone would have chosen the same."),
-        ({"e": 0.1}, "The E of no model reached the floor of 0.200, so the last one (round 5) was taken"),
+        (
+            {"e": 0.1},
+            "The E of no model that was validated reached the floor of 0.200, so the last one (round 5) was taken",
+        ),
         ({"e": None}, "its E was not known, so the floor of 0.200 was not asked of it"),
         ({"e": None}, "The floor changed macro AUC by −0.004 and E by –."),
     ],

@@ -16,7 +16,7 @@ def choice_sentence(choice: Choice) -> str:
         return f"The best model is that of {chosen}, which has the highest validation {metric}; no floor on E was set."
     floor = f"floor of {number(choice.e_floor)}"
     if choice.e is not None and choice.e < choice.e_floor:
-        start = f"The E of no model reached the {floor}, so the last one ({chosen}) was taken"
+        start = f"The E of no model that was validated reached the {floor}, so the last one ({chosen}) was taken"
     elif choice.e is None:
         start = (
             f"The best model is that of {chosen}, which has the highest validation {metric}; its E was not known, so "

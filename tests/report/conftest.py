@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Picture
 
 from fedxai.records import (
     Absence,
@@ -349,6 +350,20 @@ def comparison_of(seeds: int = 3) -> Comparison:
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn matters here, not how sharply."""
     monkeypatch.setattr("fedxai.report.canvas._PIXELS_PER_INCH", 40)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
+    """The pictures as they stand before they become pixels, which takes most of the time."""
+    pictures: list[Picture] = []
+
+    def keep(picture: Picture) -> bytes:
+        pictures.append(picture)
+        return b"drawn"
+
+    for module in ("accuracy_figure", "learning_curves", "run_figures"):
+        monkeypatch.setattr(f"fedxai.report.{module}.png", keep)
+    return pictures
 
 
 @pytest.fixture

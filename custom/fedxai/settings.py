@@ -84,7 +84,9 @@ class TrainSettings(_Settings):
     validate_every: Positive = Field(
         1, description="Rounds from one validation of the global model to the next; the last model is always validated."
     )
-    cache_cases: int = Field(2048, ge=0, description="At most this many prepared cases of each split are held in memory.")
+    cache_cases: int = Field(
+        2048, ge=0, description="At most this many prepared cases of each split are held in memory."
+    )
 
     @model_validator(mode="after")
     def _one_precision(self) -> "TrainSettings":

@@ -199,6 +199,16 @@ def test_no_explained_case_is_in_the_background(run, cohort, tmp_path, compared)
     assert not any(torch.equal(image, other) for image in given["explained"] for other in given["background"])
 
 
+def test_a_cohort_without_training_cases_is_explained_by_what_compares_with_none(run, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    datalist = json.loads((cohort / "dataset.json").read_text(encoding="utf-8"))
+    (tmp_path / "cohort" / "dataset.json").write_text(json.dumps({**datalist, "training": []}), encoding="utf-8")
+    result = explain(run, tmp_path / "cohort", "--out", tmp_path / "o", "--methods", "saliency,expected_gradients")
+    assert result.exit_code == 0, result.output
+    assert {row["method"] for row in lines(tmp_path / "o")} == {"saliency"}
+    assert "Note: expected_gradients must compare with training cases" in result.output
+
+
 def test_where_every_training_case_is_explained_what_compares_is_left_out(run, cohort, tmp_path):
     words = ("--split", "training", "--methods")
     result = explain(run, cohort, "--out", tmp_path / "o", *words, "saliency,expected_gradients")
@@ -273,6 +283,14 @@ def test_a_cohort_with_other_classes_is_refused(run, cohort, tmp_path):
     (tmp_path / "cohort" / "dataset.json").write_text(json.dumps(datalist), encoding="utf-8")
     message = str(refused(run, tmp_path / "cohort", "--out", tmp_path / "o"))
     assert message.startswith("cohort has 4 classes and bundle brain_mri_tumor_classification has 3")
+
+
+def test_a_cohort_with_the_models_classes_in_another_order_is_refused(run, cohort, tmp_path):
+    shutil.copytree(cohort, tmp_path / "cohort")
+    datalist = json.loads((cohort / "dataset.json").read_text(encoding="utf-8"))
+    labels = dict(zip("012", reversed(datalist["labels"].values()), strict=True))
+    (tmp_path / "cohort" / "dataset.json").write_text(json.dumps({**datalist, "labels": labels}), encoding="utf-8")
+    assert "cohort has the classes pituitary" in str(refused(run, tmp_path / "cohort", "--out", tmp_path / "o"))
 
 
 def test_an_empty_split_is_refused(run, cohort, tmp_path):

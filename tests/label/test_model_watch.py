@@ -82,6 +82,22 @@ def test_a_bundle_is_taken_once_it_is_approved(placed, tmp_path, named):
     assert watch.trouble is None
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["it lies there", "another lies there"])
+def test_a_model_whose_approval_is_withdrawn_answers_no_more(placed, tmp_path, replaced):
+    (folder, _), site = placed, tmp_path / "local"
+    site.mkdir()
+    listed = list_for(Inspection(folder), site)
+    approve(Inspection(folder), listed)
+    watch = ModelWatch(str(folder), site=site, device="cpu")
+    watch.current()
+    if replaced:
+        changed(folder)
+    listed.unlink()
+    for _ in range(2):
+        with pytest.raises(BundleError, match="is not on the list of approved bundles"):
+            watch.current()
+
+
 def test_a_bundle_is_taken_once_its_checkouts_list_has_it(placed, untrained, tmp_path, monkeypatch):
     folder, _ = placed
     root = tmp_path / "bundles"
@@ -103,7 +119,7 @@ def test_what_is_refused_is_not_read_again_at_every_question(placed, monkeypatch
     monkeypatch.setattr(model_watch, "admit", lambda *args: read.append(args) or admitted(*args))
     for _ in range(3):
         watch.current()
-    assert len(read) == 1
+    assert len(read) == 2  # the model that is served, and what lies there
 
 
 @pytest.mark.parametrize("name", ["model.pt", "metadata.json"])

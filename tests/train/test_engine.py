@@ -147,8 +147,12 @@ def test_a_label_outside_the_head_is_refused(brain_bundle, cases):
 
 
 def test_an_empty_split_is_refused(brain_bundle, cases):
+    site = trainer(brain_bundle, {**cases, "training": []})
     with pytest.raises(CohortError, match="training split must hold at least one case"):
-        trainer(brain_bundle, {**cases, "training": []})
+        site.train(site.weights(), round_=0, rounds=1)
+    assert site.background(["expected_gradients"]) is None
+    with pytest.raises(CohortError, match="the cohort must hold at least one case"):
+        trainer(brain_bundle, dict.fromkeys(cases, []))
     with pytest.raises(CohortError, match="test split must hold at least one case"):
         trainer(brain_bundle, {**cases, "test": []}).evaluate("test")
 

@@ -161,13 +161,10 @@ def _trainer(trained: "Trained", cohort: "Cohort", device: str) -> "SiteTrainer"
     from fedxai.errors import BundleError, SettingsError
     from fedxai.settings import TrainSettings
     from fedxai.train.engine import SiteTrainer
+    from fedxai.train.prepare import check_classes
 
     bundle = trained.bundle
-    if len(cohort.class_names) != len(bundle.class_names):
-        raise BundleError(
-            f"{cohort.folder.name} has {len(cohort.class_names)} classes and bundle {bundle.name} has "
-            f"{len(bundle.class_names)}; choose a model that fits the cohort"
-        )
+    check_classes(cohort.class_names, bundle, whose=cohort.folder.name)
     try:
         torch.empty(0, device="cpu" if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
@@ -190,18 +187,13 @@ def _background(trainer: "SiteTrainer", asked: list[str], *, explained: "list[Ca
     """Training images to compare with, none of them explained; None where no method compares or none is left."""
     from fedxai.explain import METHODS
 
+    with _readable(trainer, "training"):
+        background = trainer.background(asked, apart_from=explained)
     comparing = [name for name in asked if METHODS.make(name).needs_background]
-    files = {case.image for case in explained}
-    others = [case for case in trainer.cases["training"] if case.image not in files]
-    if not comparing:
-        return None
-    if not others:
+    if comparing and background is None:
         names = ", ".join(comparing)
         typer.echo(f"Note: {names} must compare with training cases that are not explained, got none", err=True)
-        return None
-    trainer.cases["training"] = others
-    with _readable(trainer, "training"):
-        return trainer.background(comparing)
+    return background
 
 
 def _answering(trainer: "SiteTrainer", split: "Split", asked: list[str], background: "Tensor | None") -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedxai.bundle import Bundle
-from fedxai.errors import BundleError, FedxaiError, RunError
+from fedxai.errors import FedxaiError, RunError
 from fedxai.flare.job_settings import CONFIG, explain_settings, read_config, train_settings
 from fedxai.flare.selector import ModelSelector
 from fedxai.intake.cohort import Cohort
@@ -13,7 +13,7 @@ from fedxai.intake.preflight import preflight
 from fedxai.settings import SiteSettings
 from fedxai.train.guidance import Guidance
 from fedxai.train.key_metric import check_key_metric, check_measured
-from fedxai.train.prepare import check_cases
+from fedxai.train.prepare import check_cases, check_classes
 
 
 def check_run(job: Path, cohorts: Mapping[str, Path]) -> None:
@@ -65,16 +65,5 @@ def fitting_classes(cohort: Cohort, bundle: Bundle, *, site: str) -> int:
         BundleError: when the numbers differ, or the same names come in another order.
     """
     preflight(cohort)
-    classes = len(cohort.class_names)
-    if classes != len(bundle.class_names):
-        raise BundleError(
-            f"{site}'s cohort has {classes} classes and bundle {bundle.name} has "
-            f"{len(bundle.class_names)}; choose a bundle that fits the cohort"
-        )
-    here, there = ([name.casefold() for name in names] for names in (cohort.class_names, bundle.class_names))
-    if here != there and sorted(here) == sorted(there):
-        raise BundleError(
-            f"{site}'s cohort has the classes {', '.join(cohort.class_names)} and bundle {bundle.name} has them as "
-            f"{', '.join(bundle.class_names)}; take the cohort in with its classes in that order (--class-name)"
-        )
-    return classes
+    check_classes(cohort.class_names, bundle, whose=f"{site}'s cohort")
+    return len(cohort.class_names)

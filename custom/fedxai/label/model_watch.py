@@ -30,8 +30,9 @@ class ModelWatch:
     """Gives the model that lies at a place now: a new global model needs no restart.
 
     A model that is still being copied, is damaged, does not fit its network or was not approved is not taken; the
-    one before it goes on answering, and ``trouble`` says why. What is refused is looked at again once its files or a
-    list of approved bundles change, and what could not be read at the next question.
+    one before it goes on answering, unless its own approval was withdrawn, and ``trouble`` says why. What is refused
+    is looked at again once its files or a list of approved bundles change, and what could not be read at the next
+    question.
 
     Args:
         name: a run's folder, a bundle's folder, or a bundle's name.
@@ -54,7 +55,7 @@ class ModelWatch:
         """The newest whole model.
 
         Raises:
-            FedxaiError: there has been none yet, and what lies there cannot be taken.
+            FedxaiError: there has been none yet, or its approval was withdrawn, and what lies there cannot be taken.
         """
         with self._lock:
             try:
@@ -73,7 +74,16 @@ class ModelWatch:
         folder = find_exported(self._name, self._which)
         self._seen = _signature(folder, self._site)
         if self._seen != before:
+            if self._served is not None and self._withdrawn(self._served.bundle.inspection):
+                self._served = None
             self._take(folder, self._seen)
+
+    def _withdrawn(self, inspection: Inspection) -> bool:
+        try:
+            admit(inspection, self._site)
+        except BundleError as error:
+            return not _unread(error)
+        return False
 
     def _take(self, folder: Path, signature: _Signature) -> None:
         content = _content(folder)  # first: the check takes weights that cannot be read for no weights

@@ -64,8 +64,8 @@ class SiteTrainer:
         state_file: where the optimiser's state is kept between rounds; None keeps it in memory.
 
     Raises:
-        CohortError: when a split that is used is empty, a label is outside the bundle's classes, or classes came
-            where the bundle segments, or the other way round.
+        CohortError: when there is no case, a label is outside the bundle's classes, or classes came where the bundle
+            segments, or the other way round; later, when a split that is used has no case.
         BundleError: when the guidance asks of the bundle what it does not have.
     """
 
@@ -224,8 +224,6 @@ class SiteTrainer:
         """Give the network's answers to a split, batch by batch in the order of ``cases``, to ``collect``."""
         if weights is not None:
             self.load(weights)
-        if not self.cases[split]:
-            raise CohortError(f"{self.site}: the {split} split must hold at least one case, got none")
         parser = self._parser()
         self._feed(parser, "validate", split)
         evaluator = parser.get_parsed_content("validate#evaluator")
@@ -248,17 +246,20 @@ class SiteTrainer:
         chosen = evenly(self.cases[split], limit)
         yield from region_batches(chosen, self._prepare(), batch_size=batch_size)
 
-    def background(self, methods: Sequence[str]) -> torch.Tensor | None:
+    def background(self, methods: Sequence[str], *, apart_from: Sequence[Case] = ()) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
 
-        Where sizes differ, those of the commonest.
-
-        None where no method of ``methods`` (names in the registry) compares with a background.
+        Where sizes differ, those of the commonest. None where no method of ``methods`` (names in the registry) compares
+        with a background, or there is no training case but those of ``apart_from``, which are not compared with.
         """
         if not any(METHODS.make(name).needs_background for name in methods):
             return None
+        left_out = {case.image for case in apart_from}
+        others = [case for case in self.cases["training"] if case.image not in left_out]
+        if not others:
+            return None
         prepare = self._prepare()
-        images = [as_tensor(prepare(case)[0]["image"]) for case in evenly(self.cases["training"], _BACKGROUND)]
+        images = [as_tensor(prepare(case)[0]["image"]) for case in evenly(others, _BACKGROUND)]
         [(commonest, _)] = Counter(image.shape for image in images).most_common(1)
         return torch.stack([image for image in images if image.shape == commonest])
 
@@ -319,6 +320,8 @@ class SiteTrainer:
 
         Prepared data is made once for each part and split and held; of how many cases of each, ``cache_cases`` bounds.
         """
+        if not self.cases[split]:
+            raise CohortError(f"{self.site}: the {split} split must hold at least one case, got none")
         if (part, split) not in self._datasets:
             guided = part == "train" and self._guidance is not None
             # a tuple, because MONAI's parser walks into every item of a list

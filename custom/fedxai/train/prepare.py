@@ -19,12 +19,12 @@ def check_cases(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
     """Refuse cases that the bundle's head cannot learn; what label maps hold is checked as they are read.
 
     Raises:
-        CohortError: when there is no training case, the labels are not of the bundle's kind, or a label is outside
+        CohortError: when there is no case, the labels are not of the bundle's kind, or a label is outside
             its classes.
     """
-    if not cases.get("training"):
-        raise CohortError("the training split must hold at least one case, got none")
     listed = [case for split in cases.values() for case in split]
+    if not listed:
+        raise CohortError("the cohort must hold at least one case, got none")
     task = next((case.task for case in listed if case.task != bundle.task), bundle.task)
     if task != bundle.task:
         raise CohortError(
@@ -36,6 +36,30 @@ def check_cases(cases: Mapping[Split, Sequence[Case]], bundle: Bundle) -> None:
         raise CohortError(
             f"labels must be below the {classes} classes of bundle {bundle.name}, got {highest}; "
             "choose a bundle with as many classes as the cohort"
+        )
+
+
+def check_classes(class_names: Sequence[str], bundle: Bundle, *, whose: str) -> None:
+    """Refuse a cohort whose classes are not the bundle's, as far as numbers and names can tell.
+
+    Args:
+        class_names: of label 0, 1, ...
+        bundle: the network's.
+        whose: how a message calls the cohort.
+
+    Raises:
+        BundleError: when the numbers differ, or the same names come in another order.
+    """
+    if len(class_names) != len(bundle.class_names):
+        raise BundleError(
+            f"{whose} has {len(class_names)} classes and bundle {bundle.name} has {len(bundle.class_names)}; "
+            "choose a bundle that fits the cohort"
+        )
+    here, there = ([name.casefold() for name in names] for names in (class_names, bundle.class_names))
+    if here != there and sorted(here) == sorted(there):
+        raise BundleError(
+            f"{whose} has the classes {', '.join(class_names)} and bundle {bundle.name} has them as "
+            f"{', '.join(bundle.class_names)}; take the cohort in with its classes in that order (--class-name)"
         )
 
 

@@ -152,7 +152,7 @@ def test_an_empty_split_is_refused(brain_bundle, cases):
         site.train(site.weights(), round_=0, rounds=1)
     assert site.background(["expected_gradients"]) is None
     with pytest.raises(CohortError, match="the cohort must hold at least one case"):
-        trainer(brain_bundle, dict.fromkeys(cases, []))
+        trainer(brain_bundle, {split: [] for split in cases})
     with pytest.raises(CohortError, match="test split must hold at least one case"):
         trainer(brain_bundle, {**cases, "test": []}).evaluate("test")
 

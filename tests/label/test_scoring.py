@@ -55,6 +55,30 @@ def test_scores_are_means_of_each_images_own(app):
     assert kept["model"] == served.identity
 
 
+def test_an_image_that_a_method_cannot_explain_is_left_out_of_its_figures_only(app, monkeypatch):
+    images = sorted(app.datastore().list_images())[:3]
+    for image in images:
+        draw(app, image, np.s_[40:80, 50:90])
+    look, refusing = app.desk.look, {app.desk.path(images[1])}
+
+    def refuse(served, prepared, method, **options):
+        if method == "grad_cam" and prepared.path in refusing:
+            raise ExplanationError("grad_cam gives a map that is not finite for this image")
+        return look(served, prepared, method, **options)
+
+    monkeypatch.setattr(app.desk, "look", refuse)
+    asked = {"method": "explanations", "methods": ["saliency", "grad_cam"]}
+    answer = app.scoring(asked)
+    assert answer["images"] == 3
+    assert {name: found["relevance_mass"]["n"] for name, found in answer["methods"].items()} == {
+        "saliency": 3,
+        "grad_cam": 2,
+    }
+    refusing |= {app.desk.path(image) for image in images}
+    with pytest.raises(ExplanationError, match="not finite"):
+        app.scoring(asked)
+
+
 @pytest.mark.parametrize("task", ["classification", pytest.param("segmentation", marks=pytest.mark.slow)])
 def test_what_was_drawn_is_asked_for_and_an_image_prepared_once_whatever_it_is_asked_about(
     task, untrained, cohort_2d, cohort_3d, tmp_path, reading_app, monkeypatch

@@ -12,7 +12,7 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from torch import Tensor
 
 from fedxai.combine.intervals import case_mean
-from fedxai.errors import CohortError, SettingsError
+from fedxai.errors import CohortError, ExplanationError, SettingsError
 from fedxai.explain import METHODS
 from fedxai.label.bands import NAMES, bands
 from fedxai.label.desk import Answered, Desk
@@ -47,32 +47,53 @@ class Explanations(ScoringMethod):
 
         Raises:
             CohortError: nobody drew on an image yet.
-            ExplanationError: a method is unknown or cannot explain this network.
+            ExplanationError: a method is unknown or can explain none of the images; an image that it cannot explain is
+                left out of its figures.
             SettingsError: ``methods`` are no names.
         """
         served = self._desk.served()
         methods = _methods(request.get("methods"), served)
         rows: dict[str, dict[str, list[float]]] = {method: defaultdict(list) for method in methods}
-        images: list[str] = []
+        images: dict[str, list[str]] = {method: [] for method in methods}
+        refused: dict[str, ExplanationError] = {}
         drawn_on = {*self._desk.feedback.images(), *datastore.get_labeled_images()} & set(datastore.list_images())
         for image in sorted(drawn_on):
             drawn = self._desk.drawn(served, image)
             prepared = self._desk.prepare(served, self._desk.path(image), drawn) if drawn else None
             if not prepared or not prepared.regions:
                 continue
-            of_image = {method: list(self._rows(served, prepared, method)) for method in methods}
-            images.append(image)
+            of_image = self._of_image(served, prepared, methods, refused)
             for method, found in of_image.items():
+                images[method].append(image)
                 for name in found[0]:
                     rows[method][name].append(float(np.nanmean([row[name] for row in found])))
             self._desk.feedback.keep_scores(image, {"model": served.identity, "methods": _first(of_image)})
-        if not images:
+        for method, error in refused.items():
+            if not images[method]:
+                raise error
+        scored = {image for of_method in images.values() for image in of_method}
+        if not scored:
             raise CohortError("There is nothing to score: no reader drew on an image yet.")
         figures = {
-            method: {name: case_mean(np.array(values), images, seed=0).model_dump() for name, values in by_name.items()}
+            method: {
+                name: case_mean(np.array(values), images[method], seed=0).model_dump()
+                for name, values in by_name.items()
+            }
             for method, by_name in rows.items()
         }
-        return {"model": served.identity, "images": len(images), "methods": figures}
+        return {"model": served.identity, "images": len(scored), "methods": figures}
+
+    def _of_image(
+        self, served: Served, prepared: Prepared, methods: Sequence[str], refused: dict[str, ExplanationError]
+    ) -> dict[str, list[dict[str, float]]]:
+        """By method that can explain this image, its rows; why another cannot goes into ``refused``."""
+        found = {}
+        for method in methods:
+            try:
+                found[method] = list(self._rows(served, prepared, method))
+            except ExplanationError as error:
+                refused[method] = error
+        return found
 
     def _rows(self, served: Served, prepared: Prepared, method: str) -> Iterator[dict[str, float]]:
         """One row, of a segmentation one for each class that was drawn."""

@@ -193,6 +193,17 @@ def test_torchscript_passes_the_check_as_not_read_here_and_is_not_loaded(copy, n
         bundle.weights()
 
 
+def test_weights_that_the_disk_does_not_give_are_said_to_be_that(copy, monkeypatch):
+    (copy / "models").mkdir()
+    torch.save({}, copy / "models" / "model.pt")
+
+    def refused(file):
+        raise PermissionError(13, "Permission denied", file)
+
+    monkeypatch.setattr("torch.serialization.get_unsafe_globals_in_checkpoint", refused)
+    assert "models/model.pt: cannot be read" in str(Bundle.open(copy).inspection.refusal)
+
+
 def test_an_export_is_the_whole_bundle_under_its_own_name_and_digest(brain_bundle, tmp_path):
     exported = brain_bundle.export(tmp_path, {})
     assert exported == tmp_path / brain_bundle.name

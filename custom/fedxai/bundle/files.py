@@ -107,6 +107,8 @@ def _weights(path: Path) -> tuple[str | None, str | None]:
     except ValueError as error:
         script = "torchscript" in str(error)
         return (None, "TorchScript, which is not read here") if script else ("is not a checkpoint of tensors", None)
+    except OSError:
+        return "cannot be read", None
     except Exception:  # whatever a spoilt file makes the disassembler say, it is no checkpoint
         return "is not a checkpoint of tensors", None
     return (f"holds more than tensors: {', '.join(sorted(unsafe)[:3])}" if unsafe else None), None

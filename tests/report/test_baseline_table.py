@@ -35,6 +35,7 @@ def page(methods: list[str], summary_of: Make) -> str:
         image="",
         label=0,
         predicted=0,
+        present=True,
         explained=0,
         probabilities=[1.0],
         scores={method: {"relevance_mass": 0.3} for method in methods},

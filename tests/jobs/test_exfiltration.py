@@ -320,9 +320,12 @@ def marked_cohort(folder: Path, cases: int = 40) -> Path:
         ds.PatientID, ds.BurnedInAnnotation = f"{mark}P{number}", "NO"
         ds.StudyInstanceUID = f"1.2.3.718293645.{number}"
         writer.save(ds, f"{mark}{number}.dcm")
-    rows = [f"{mark}P{number},{('glioma', 'meningioma', 'pituitary')[number % 3]}" for number in range(cases)]
+    classes = ("meningioma", "glioma", "pituitary")
+    rows = [f"{mark}P{number},{classes[number % 3]}" for number in range(cases)]
     (folder / "table.csv").write_text("\n".join(["patient,label", *rows]))
-    settings = DicomSettings(choice=Choice(keyed_by="patient"), intake=IntakeSettings(validation=0.25, test=0.25))
+    settings = DicomSettings(
+        choice=Choice(keyed_by="patient"), intake=IntakeSettings(validation=0.25, test=0.25, class_names=classes)
+    )
     columns = Columns(image="patient")
     done = take_dicom(folder / "export", folder / "table.csv", folder / "cohort", settings=settings, columns=columns)
     assert not done.refused

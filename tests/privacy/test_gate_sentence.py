@@ -54,3 +54,10 @@ def test_what_leaves_is_made_of_known_words_without_numbers(text):
 def test_saying_it_again_changes_nothing():
     once = released_sentence("SettingsError: seed must be at least 0, got 7")
     assert released_sentence(once) == once
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("tail", [" (--", "!", "\n"])
+def test_a_sentence_of_another_shape_is_judged_at_once(tail):
+    """A pattern that tries every way to cut words held a site's gate for hours over one of 60 letters."""
+    assert released_sentence(f"BundleError: {'classes ' * 30}{tail}") == f"BundleError: {SILENT}"

@@ -12,7 +12,7 @@ from fedxai import errors
 LONGEST = 300
 SILENT = "the site's log says why"
 _WORD = re.compile(r"[A-Za-z]+")
-_SHAPE = re.compile(r"(?:[A-Za-z0-9#]+[ ,.;:'()_=<>/\[\]-]{0,3})*")
+_SHAPE = re.compile(r"(?:[A-Za-z0-9#]++[ ,.;:'()_=<>/\[\]-]{0,3}+)*+")  # possessive: one reading, so linear in time
 
 
 @cache

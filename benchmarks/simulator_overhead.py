@@ -16,21 +16,17 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from fedxai.bundle import Bundle
 from fedxai.combine.weights import fedavg
-from fedxai.flare.between_rounds import agreement_with_before
+from fedxai.flare.explaining import explain_final, explain_round, question, round_agreement
 from fedxai.flare.simulate import SUMMARY, run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.phantom import make_phantom_sites
-from fedxai.records import SPLITS, RunSummary, Split
-from fedxai.report.gallery import Gallery
-from fedxai.report.reading import explained_quantity
-from fedxai.score.examine import examine
+from fedxai.records import RunSummary
 from fedxai.settings import ExplainSettings, TrainSettings
 from fedxai.train.engine import SiteTrainer, Weights
 from fedxai.train.round_files import RoundFiles
@@ -66,54 +62,14 @@ def plain_loop(cohorts: Path, scratch: Path, bundle: Bundle, rounds: int, finals
         if (done == 1 or done % EXPLAIN_EVERY == 0) and done < rounds:
             for site, trainer in trainers.items():
                 trainer.load(weights)
-                explain_round(trainer, RoundFiles(scratch / site / "explained_before.npz"), done)
+                explain_round(trainer, EXPLAIN, question(trainer, "validation")[0])
+                round_agreement(trainer, EXPLAIN, RoundFiles(scratch / site / "explained_before.npz"), done)
     for model in range(finals):
         for site, trainer in trainers.items():
             trainer.evaluate("validation", weights, intervals=False)
             trainer.evaluate("test")
-            explain_final(trainer, scratch / site / f"gallery_{model}")
+            explain_final(trainer, EXPLAIN, question(trainer, "test")[0], scratch / site / f"gallery_{model}")
     return weights
-
-
-def explain_round(trainer: SiteTrainer, kept: RoundFiles, round_: int) -> None:
-    """What `fedxai.flare.executors.ExplainExecutor` asks between rounds."""
-    batch_size = EXPLAIN.batch_size
-    batches = trainer.explanation_batches("validation", limit=EXPLAIN.cases, batch_size=batch_size)
-    examine(trainer.asked_network, batches, **question(trainer, "validation"))
-    agreement_with_before(
-        trainer, kept, round_, lambda: trainer.explanation_batches("validation", limit=16, batch_size=batch_size)
-    )
-
-
-def explain_final(trainer: SiteTrainer, folder: Path) -> None:
-    """What it asks of a final model: trust tests, honesty battery and shortcut search too, with the gallery."""
-    bundle, batch_size = trainer.bundle, EXPLAIN.batch_size
-    asked = question(trainer, "test")
-    searched = (
-        batch
-        for split in SPLITS
-        for batch in trainer.explanation_batches(split, limit=EXPLAIN.shortcut_cases, batch_size=batch_size)
-    )
-    with Gallery(
-        folder, site=trainer.site, class_names=bundle.class_names, methods=asked["methods"], limit=EXPLAIN.gallery
-    ) as gallery:
-        explanation = examine(
-            trainer.asked_network,
-            trainer.explanation_batches("test", limit=EXPLAIN.final_cases, batch_size=batch_size),
-            **asked,
-            trust_cases=EXPLAIN.trust_cases,
-            honesty_cases=EXPLAIN.honesty_cases,
-            searched=searched,
-            sink=gallery.add,
-        )
-        gallery.conclude(explanation.methods, explained=explained_quantity(bundle.task, asked["target_class"]))
-
-
-def question(trainer: SiteTrainer, split: Split) -> dict[str, Any]:
-    """What is asked about a network in a round and at the end."""
-    background = trainer.background(trainer.bundle.explain.methods)
-    methods, _ = trainer.answering(trainer.bundle.explain.methods, split, background)
-    return {"split": split, "methods": methods, "background": background, **trainer.bundle.question}
 
 
 def measure(scratch: Path, rounds: int, cases: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ from fedxai.flare.failure import FailureNote
 from fedxai.flare.home import LEDGER, home, run_folder
 from fedxai.flare.messages import read_summary, reason_of
 from fedxai.flare.metrics import Endpoint, RunCollector
-from fedxai.flare.recorder import SILENT, Recorder
+from fedxai.flare.recorder import NO_ANSWER, Recorder
 from fedxai.flare.witness import record_arrival, set_head
 from fedxai.intake.cohort import site_cohorts
 from fedxai.privacy.ledger import Ledger
@@ -182,7 +182,7 @@ class AskingController(ScatterAndGather):
             wait_time_after_min_received=wait,
             abort_signal=self._abort,
         )
-        failures |= dict.fromkeys(sorted(asked - answers.keys() - failures.keys()), SILENT)
+        failures |= dict.fromkeys(sorted(asked - answers.keys() - failures.keys()), NO_ANSWER)
         notes = [f"Task {task}: nothing from {site} ({why})." for site, why in failures.items()]
         self.recorder.notes += [note for note in notes if note not in self.recorder.notes]
         return answers, failures

@@ -4,8 +4,7 @@
 """The site's executors: one trains and validates the bundle, one explains it; both answer with summaries only."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
@@ -16,18 +15,13 @@ from nvflare.app_common.app_constant import AppConstants
 from nvflare.fuel.utils.memory_utils import cleanup_memory
 
 from fedxai.errors import FedxaiError, RunError
-from fedxai.flare.between_rounds import agreement_with_before
+from fedxai.flare.explaining import explain_final, explain_round, question, round_agreement
 from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
 from fedxai.privacy.release import released_evaluation, released_explanation
 from fedxai.privacy.statistics import released_statistics
-from fedxai.records import SPLITS, Evaluations, Explanation, Figure, SiteRound, Split
-from fedxai.report.gallery import Gallery
-from fedxai.report.reading import explained_quantity
-from fedxai.score.examine import examine
+from fedxai.records import Evaluations, Explanation, SiteRound
 from fedxai.whole_file import write_whole
-
-_AGREEING = 16  # cases whose maps are compared from round to round
 
 
 class _SiteExecutor(Executor):
@@ -125,44 +119,23 @@ class ExplainExecutor(_SiteExecutor):
         site.trainer.load(read_dxo(message).data)
         explanation = self._examine(site, role)
         if role == "round":
-            explanation = explanation.model_copy(update={"agreement": self._agreement(site, round_)})
+            agreement = round_agreement(site.trainer, site.explain, site.explained_before, round_)
+            explanation = explanation.model_copy(update={"agreement": agreement})
         else:
             self._keep_model(site)
         patients = site.patients[explanation.split]
         return summary_message(released_explanation(explanation, site.settings.minimum_cell, patients))
 
     def _examine(self, site: Site, role: str) -> Explanation:
-        settings, config = site.explain, site.bundle.explain
-        final = role != "round"
-        split: Split = "test" if final else "validation"
-        network, background = site.trainer.asked_network, site.trainer.background(config.methods)
-        methods, refused = site.trainer.answering(config.methods, split, background)
+        final, trainer = role != "round", site.trainer
+        asked, refused = question(trainer, "test" if final else "validation")
         self._say_once(site, [f"{name} is left out: {reason}" for name, reason in refused.items()])
-        batches = site.trainer.explanation_batches(
-            split, limit=settings.final_cases if final else settings.cases, batch_size=settings.batch_size
+        explanation = (
+            explain_final(trainer, site.explain, asked, site.folder / f"gallery_{role}")
+            if final
+            else explain_round(trainer, site.explain, asked)
         )
-        ask = {
-            "split": split,
-            "methods": methods,
-            **site.bundle.question,
-            "trust_cases": settings.trust_cases if final else 0,
-            "honesty_cases": settings.honesty_cases if final else 0,
-            "searched": self._searched(site) if final and site.bundle.task == "classification" else (),
-            "background": background,
-        }
-        if not final or not settings.gallery:
-            return examine(network, batches, **ask).model_copy(update={"left_out": list(refused)})
-        with Gallery(
-            site.folder / f"gallery_{role}",
-            site=site.name,
-            class_names=site.bundle.class_names,
-            methods=methods,
-            limit=settings.gallery,
-        ) as gallery:
-            explanation = examine(network, batches, sink=gallery.add, **ask)
-            explained = explained_quantity(site.bundle.task, ask["target_class"])
-            gallery.conclude(explanation.methods, explained=explained)
-            return explanation.model_copy(update={"left_out": list(refused)})
+        return explanation.model_copy(update={"left_out": list(refused)})
 
     def _keep_model(self, site: Site) -> None:
         """For the site's own desk; of a job's final models the best one comes last. The answer matters more."""
@@ -182,23 +155,6 @@ class ExplainExecutor(_SiteExecutor):
         if new:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, "".join(f"{sentence}\n" for sentence in [*said, *new]).encode())
-
-    def _searched(self, site: Site) -> Iterator[dict[str, Any]]:
-        """Cases of all splits: those of one rarely show every class in as many patients as an alarm rests on."""
-        for split in SPLITS:
-            yield from site.trainer.explanation_batches(
-                split, limit=site.explain.shortcut_cases, batch_size=site.explain.batch_size
-            )
-
-    def _agreement(self, site: Site, round_: int) -> Figure | None:
-        """With the model explained before, on the same few validation cases."""
-        limit, batch_size = min(site.explain.cases, _AGREEING), site.explain.batch_size
-        return agreement_with_before(
-            site.trainer,
-            site.explained_before,
-            round_,
-            lambda: site.trainer.explanation_batches("validation", limit=limit, batch_size=batch_size),
-        )
 
 
 class StatisticsExecutor(_SiteExecutor):

@@ -34,7 +34,7 @@ from fedxai.records import (
     Timing,
 )
 
-SILENT = "no answer in time"
+NO_ANSWER = "no answer in time"
 _PACKAGES = ("fedxai-med", "torch", "monai", "nvflare", "captum", "numpy")
 
 
@@ -129,7 +129,7 @@ class Recorder:
     def finish_round(self, round_: int, explanations: Mapping[str, Explanation]) -> RoundSummary:
         """Close the round's page; sites that never answered are noted as such."""
         for site in self.surveys.keys() - self._sites.keys() - self._missing.keys():
-            self._missing[site] = SILENT
+            self._missing[site] = NO_ANSWER
         sites = [
             report.model_copy(update={"explanation": explanations.get(site)})
             for site, report in sorted(self._sites.items())

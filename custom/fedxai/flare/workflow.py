@@ -26,7 +26,7 @@ from fedxai.flare.home import PROGRESS
 from fedxai.flare.job_settings import shown_settings
 from fedxai.flare.messages import ROLE, read_site_round, reason_of, weights_message
 from fedxai.flare.persistor import BundlePersistor
-from fedxai.flare.recorder import SILENT, Recorder, explanations_in
+from fedxai.flare.recorder import NO_ANSWER, Recorder, explanations_in
 from fedxai.flare.selector import ModelSelector
 from fedxai.flare.study import Study
 from fedxai.flare.witness import set_head
@@ -156,7 +156,7 @@ class ExplainedScatterAndGather(AskingController):
         message.set_header(AppConstants.CURRENT_ROUND, self._study.round)
         answers, failures = self._ask("survey", message, Survey, fl_ctx, everybody=True)
         for site in sorted(sites - answers.keys()):
-            raise RunError(f"{site} cannot take part: {failures.get(site, SILENT)}")
+            raise RunError(f"{site} cannot take part: {failures.get(site, NO_ANSWER)}")
         digest = self.recorder.bundle.digest
         for site, survey in sorted(answers.items()):
             if survey.bundle_digest != digest:

@@ -59,7 +59,7 @@ def check_classes(class_names: Sequence[str], bundle: Bundle, *, whose: str) -> 
     if here != there and sorted(here) == sorted(there):
         raise BundleError(
             f"{whose} has the classes {', '.join(class_names)} and bundle {bundle.name} has them as "
-            f"{', '.join(bundle.class_names)}; take the cohort in with its classes in that order"
+            f"{', '.join(bundle.class_names)}; take the cohort in with --class-name in that order"
         )
 
 

@@ -87,6 +87,29 @@ def tiny_bundle(repository, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def explaining():
+    """Copies a job into a folder, with other settings of its explanations: the costly questions are most of a run."""
+
+    def copy(job: Path, folder: Path, **settings: int) -> Path:
+        from fedxai.flare.kit import edit_json
+
+        made = shutil.copytree(job, folder / job.name)
+        edit_json(
+            made / "app" / "config" / "config_fed_client.json",
+            lambda client: client["components"][0]["args"]["explain"].update(settings),
+        )
+        return made
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def little() -> dict[str, int]:
+    """Settings of explanations without the costly questions."""
+    return {"trust_cases": 0, "honesty_cases": 0, "shortcut_cases": 0, "gallery": 0}
+
+
+@pytest.fixture(scope="session")
 def phantom_root(tmp_path_factory) -> Path:
     """Three small phantom cohorts of unequal size, made once."""
     from fedxai.intake.phantom import make_phantom

@@ -150,16 +150,15 @@ def test_nobody_reads_a_sites_files_from_the_console(console_run, command):
     assert f"is not authorized for '{command}'" in said[command]
 
 
-def test_the_downloaded_result_is_the_simulators_with_the_same_seeds(console_run, deployment, repository, tmp_path):
+def test_the_downloaded_result_is_the_simulators_with_the_same_seeds(
+    console_run, deployment, repository, explaining, little, tmp_path
+):
     _, _, downloaded = console_run
     [report] = downloaded.rglob("report.html")
     ours = summary(report.parent)
     with one_thread():
-        simulated = summary(
-            run_job(
-                repository / "jobs" / "fedxai", out=tmp_path / "run", cohorts=deployment / "cohorts", threads=3, **SMALL
-            )
-        )
+        job = explaining(repository / "jobs" / "fedxai", tmp_path, **little)
+        simulated = summary(run_job(job, out=tmp_path / "run", cohorts=deployment / "cohorts", **SMALL))
     assert [model.metrics for model in ours.final] == [model.metrics for model in simulated.final]
     assert [site.metrics for site in ours.sites] == [site.metrics for site in simulated.sites]
     assert ours.rounds[0].global_loss == simulated.rounds[0].global_loss

@@ -65,29 +65,6 @@ def main_job(repository) -> Path:
     return repository / "jobs" / "fedxai"
 
 
-@pytest.fixture(scope="session")
-def explaining():
-    """Copies a job into a folder, with other settings of its explanations: the costly questions are most of a run."""
-
-    def copy(job: Path, folder: Path, **settings: int) -> Path:
-        from fedxai.flare.kit import edit_json
-
-        made = shutil.copytree(job, folder / job.name)
-        edit_json(
-            made / "app" / "config" / "config_fed_client.json",
-            lambda client: client["components"][0]["args"]["explain"].update(settings),
-        )
-        return made
-
-    return copy
-
-
-@pytest.fixture(scope="session")
-def little() -> dict[str, int]:
-    """Settings of explanations without the costly questions."""
-    return {"trust_cases": 0, "honesty_cases": 0, "shortcut_cases": 0, "gallery": 0}
-
-
 @pytest.fixture
 def brief_job(main_job, explaining, little, tmp_path) -> Path:
     """The main job without the costly questions."""
@@ -120,15 +97,17 @@ def faulty_job(brief_job, tmp_path):
     return make
 
 
-@pytest.fixture
-def bare_simulator(tmp_path):
+@pytest.fixture(scope="session")
+def bare_simulator():
     """FLARE's own command in an empty folder, as its users type it."""
 
-    def start(job: Path, *options: str, cohorts: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    def start(
+        folder: Path, job: Path, *options: str, cohorts: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         environment = {name: value for name, value in os.environ.items() if name != "FEDXAI_COHORTS"}
         return subprocess.run(
             [Path(sys.executable).with_name("nvflare"), "simulator", job, *options],
-            cwd=tmp_path,
+            cwd=folder,
             env={**environment, **({"FEDXAI_COHORTS": str(cohorts)} if cohorts else {})},
             capture_output=True,
             text=True,

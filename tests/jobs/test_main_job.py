@@ -32,9 +32,10 @@ def model(results: Path, which: str) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def two_runs(repository, explaining, tmp_path_factory):
-    """The same seed twice: both sites at once, and one at a time (a fresh process for every task).
+def two_runs(repository, explaining, bare_simulator, tmp_path_factory):
+    """The same seed twice: both sites at once, and by FLARE's bare command from another folder.
 
+    That is one site at a time: without -t FLARE starts a process for every task, each with PyTorch and MONAI anew.
     The sites are of unequal size, so that a mean without weights is another one; no figure is below the minimum cell.
     """
     from fedxai.intake.phantom import make_phantom
@@ -43,18 +44,16 @@ def two_runs(repository, explaining, tmp_path_factory):
     for index, cases in enumerate((50, 30)):
         make_phantom(root / "cohorts" / f"site-{index + 1}", site=f"site-{index + 1}", index=index, cases=cases)
     job = explaining(repository / "jobs" / "fedxai", root, trust_cases=TRUST_CASES, honesty_cases=TRUST_CASES)
-    same = {
-        "cohorts": root / "cohorts",
-        "settings": {"num_rounds": 2, "explain_every": 1},
-        "train": {"local_epochs": LOCAL_EPOCHS},
-    }
-    together = run_job(job, out=root / "t2", threads=2, **same)
-    in_turn = run_job(job, out=root / "t1", threads=1, **same)
-    return root / "cohorts", together, in_turn
+    settings, train = {"num_rounds": 2, "explain_every": 1}, {"local_epochs": LOCAL_EPOCHS}
+    together = run_job(job, out=root / "t2", cohorts=root / "cohorts", settings=settings, train=train)
+    prepare_job(job, root / "typed" / "job", ["site-1", "site-2"], settings, train)
+    done = bare_simulator(root / "typed", Path("job"), cohorts=root / "cohorts")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return root / "cohorts", together, root / "typed" / "simulator_workspace" / RESULTS
 
 
 @pytest.mark.timeout(1500)
-def test_one_thread_and_two_agree(two_runs):
+def test_one_site_at_a_time_and_both_at_once_agree(two_runs):
     _, together, in_turn = two_runs
     for which in ("last", "best"):
         a, b = model(together, which), model(in_turn, which)
@@ -62,6 +61,7 @@ def test_one_thread_and_two_agree(two_runs):
     a, b = read(together), read(in_turn)
     assert [m.metrics for m in a.final] == [m.metrics for m in b.final]
     assert [m.explanation for m in a.final] == [m.explanation for m in b.final]
+    assert (in_turn / "report.html").is_file()
 
 
 def averaged(updates, cases):
@@ -252,7 +252,7 @@ def test_flares_own_command_runs_the_sites_that_it_is_given_in_the_folder_that_i
     sites = ["site-1", "site-2", "site-3", "site-4"]
     small = {"num_rounds": 1, "explain_every": 0, "local_epochs": 1}
     prepare_job(brief_job, tmp_path / "job", sites, small, {})
-    done = bare_simulator(tmp_path / "job", "-c", "site-1,site-3", "-t", "2", "-w", "workspace")
+    done = bare_simulator(tmp_path, Path("job"), "-c", "site-1,site-3", "-t", "2", "-w", "workspace")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     summary = read(tmp_path / "workspace" / RESULTS)
     assert [site.name for site in summary.sites] == ["site-1", "site-3"]

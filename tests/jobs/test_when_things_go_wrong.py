@@ -61,15 +61,15 @@ def test_a_run_that_did_not_do_what_it_was_asked_fails_with_a_sentence(
     assert len(summary_of(tmp_path / "run" / RESULTS).rounds) >= 1, "the report of the rounds before is kept"
 
 
-def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, bare_simulator):
-    done = bare_simulator(main_job, "-n", "2", "-t", "2", cohorts=small_cohorts)
+def test_sites_that_do_not_match_the_cohorts_are_named(main_job, small_cohorts, bare_simulator, tmp_path):
+    done = bare_simulator(tmp_path, main_job, "-n", "2", "-t", "2", cohorts=small_cohorts)
     assert done.returncode != 0
     assert "the cohorts folder has site-1, site-2, site-3" in done.stdout + done.stderr
 
 
-def test_the_bare_command_fails_where_all_sites_fail(faulty_job, bare_simulator):
+def test_the_bare_command_fails_where_all_sites_fail(faulty_job, bare_simulator, tmp_path):
     """FLARE's simulator exits with 0 there unless the job panics."""
-    done = bare_simulator(faulty_job({"*/1": "nan loss"}), "-c", "site-1,site-3", "-t", "2")
+    done = bare_simulator(tmp_path, faulty_job({"*/1": "nan loss"}), "-c", "site-1,site-3", "-t", "2")
     assert done.returncode != 0
     assert "round 1 got 0 usable updates and needs 2" in done.stdout + done.stderr
 

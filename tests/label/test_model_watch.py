@@ -64,6 +64,21 @@ def changed(folder):
     file.write_text(file.read_text().replace('"seed": 0', '"seed": 1'))
 
 
+def scripts_added(folder):
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "more.py").write_text("MORE = 1\n")
+
+
+@pytest.mark.parametrize("change", [changed, scripts_added])
+def test_a_bundle_whose_configuration_or_code_is_another_now_is_looked_at_again(placed, change):
+    folder, _ = placed
+    watch = ModelWatch(str(folder), device="cpu")
+    before = watch.current()
+    change(folder)
+    assert watch.current() is before
+    assert "is not on the list of approved bundles" in str(watch.trouble)
+
+
 @pytest.mark.parametrize("named", ["approved_bundles.json", "lists/ours.json", None], ids=["site", "named", "beside"])
 def test_a_bundle_is_taken_once_it_is_approved(placed, tmp_path, named):
     folder, _ = placed

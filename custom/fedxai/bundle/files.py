@@ -22,14 +22,18 @@ _LOGGING = {"class": ("StreamHandler", "logging.StreamHandler"), "args": ("(sys.
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of every file that runs (``configs/`` and ``scripts/``)."""
+    """SHA-256 over names and bytes of every file that runs."""
     total = hashlib.sha256()
-    for part in _CODE:
-        for file in sorted((folder / part).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
-                total.update(file.relative_to(folder).as_posix().encode() + b"\0")
-                total.update(hashlib.sha256(file.read_bytes()).digest())
+    for file in code_files(folder):
+        total.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()
+
+
+def code_files(folder: Path) -> list[Path]:
+    """What runs of a bundle: the files of ``configs/`` and ``scripts/`` but for Python's own caches."""
+    files = [file for part in _CODE for file in sorted((folder / part).rglob("*"))]
+    return [file for file in files if file.is_file() and "__pycache__" not in file.parts]
 
 
 def weights_digests(folder: Path) -> dict[str, str]:

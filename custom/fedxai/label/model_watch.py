@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedxai.bundle import Bundle, bundle_folder, bundle_roots
 from fedxai.bundle.approval import LIST_FILE, ApprovedBundles, list_for
+from fedxai.bundle.files import code_files
 from fedxai.bundle.inspection import Inspection
 from fedxai.bundle.open import WEIGHTS
 from fedxai.bundle.trained import find_exported
@@ -176,8 +177,8 @@ def _content(folder: Path) -> bytes:
 
 
 def _signature(folder: Path, site: Path | None) -> _Signature:
-    """Names, inodes, times and sizes of the weights, of everything that configures them, and of what approves it."""
-    files = [folder / WEIGHTS, *sorted((folder / "configs").rglob("*")), *_lists(folder, site)]
+    """Names, inodes, times and sizes of the weights, of everything that runs with them, and of what approves it."""
+    files = [folder / WEIGHTS, *code_files(folder), *_lists(folder, site)]
     known = [(file, file.stat()) for file in files if file.is_file()]
     return tuple((str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size) for file, stat in known)
 

@@ -69,4 +69,5 @@ def test_own_images_in_six_commands(typed, repository):
     assert "comparison: " in done.stdout
     [bare] = re.findall(r"`(FEDXAI_COHORTS=.*)-t 4`", readme)
     done = typed(f"{bare} -t 4")  # refused as soon as the folder is found, from within FLARE's workspace
-    assert "the cohorts folder has site-1, site-2" in done.stdout + done.stderr
+    refusal = "the cohorts folder has site-1, site-2; start the simulator with -c site-1,site-2"
+    assert refusal in done.stdout + done.stderr

@@ -61,6 +61,8 @@ def test_one_site_at_a_time_and_both_at_once_agree(two_runs):
     a, b = read(together), read(in_turn)
     assert [m.metrics for m in a.final] == [m.metrics for m in b.final]
     assert [m.explanation for m in a.final] == [m.explanation for m in b.final]
+    assert [len(round_.sites) for round_ in b.rounds] == [2, 2]
+    assert sorted(b.final[-1].explanations) == ["site-1", "site-2"]
     assert (in_turn / "report.html").is_file()
 
 

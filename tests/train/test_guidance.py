@@ -53,9 +53,9 @@ def evidence_bundle():
     return Bundle.open("brain_mri_tumor_local_evidence")
 
 
-def first_update(bundle, cases, *terms, **settings):
+def update(bundle, cases, *terms, round_=0, **settings):
     site = trainer(bundle, cases, *terms, local_steps=2, **settings)
-    return site.train(site.weights(), round_=0, rounds=1)
+    return site.train(site.weights(), round_=round_, rounds=2)
 
 
 def differ(one, other):
@@ -171,7 +171,7 @@ def only_losses_differ(as_they_are, monkeypatch):
 
 @pytest.mark.parametrize("term", ["relevance", "energy", "occlusion"])
 def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, cases, term):
-    plain, guided = first_update(only_losses_differ, cases), first_update(only_losses_differ, cases, term)
+    plain, guided = update(only_losses_differ, cases), update(only_losses_differ, cases, term)
     assert guided.loss > plain.loss + 0.1
     assert share_that_differs(plain, guided) > 0.05
 
@@ -179,8 +179,8 @@ def test_guidance_changes_the_update_of_cases_with_regions(only_losses_differ, c
 def test_cases_without_regions_train_plainly(as_they_are, without_regions, monkeypatch):
     """With the plain loss, and no step is clipped either."""
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_: pytest.fail("clipped"))
-    plain = first_update(as_they_are, without_regions)
-    guided = first_update(as_they_are, without_regions, "relevance", "energy", "occlusion")
+    plain = update(as_they_are, without_regions)
+    guided = update(as_they_are, without_regions, "relevance", "energy", "occlusion")
     assert plain.loss == guided.loss
     assert not differ(plain, guided)
 
@@ -188,7 +188,7 @@ def test_cases_without_regions_train_plainly(as_they_are, without_regions, monke
 def test_guided_steps_are_clipped(as_they_are, cases, monkeypatch):
     norms = []
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda _, norm: norms.append(norm))
-    first_update(as_they_are, cases, "relevance", gradient_norm=2.0)
+    update(as_they_are, cases, "relevance", gradient_norm=2.0)
     assert norms == [2.0, 2.0]
 
 
@@ -222,7 +222,7 @@ def test_the_occlusion_term_hides_with_the_lower_end_of_the_input_range(
         return 0 * logits.sum(dim=1)
 
     monkeypatch.setattr("fedxai.train.guidance.occlusion_loss", spy)
-    first_update(Bundle.open(bundle.path), with_regions, "occlusion")
+    update(Bundle.open(bundle.path), with_regions, "occlusion")
     assert asked == [-2.0] * 2
 
 
@@ -238,29 +238,58 @@ def left_half(monkeypatch):
     monkeypatch.setattr("fedxai.train.guidance.pseudo_region", found)
 
 
-BOTH = ("relevance", "energy")
+PSEUDO = pytest.mark.parametrize("late", [(), ("energy",), ("occlusion",)], ids=["relevance", "energy", "occlusion"])
 
 
-@pytest.mark.parametrize("late", ["energy", "occlusion"])
-def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_where_asked(
+@PSEUDO
+def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_from_the_second_round_on(
     only_losses_differ, without_regions, left_half, late
 ):
-    plain = first_update(only_losses_differ, without_regions, "relevance", late)
-    guided = first_update(only_losses_differ, without_regions, "relevance", late, pseudo_regions=True)
-    assert guided.loss > plain.loss + 0.1
-    assert share_that_differs(plain, guided) > 0.05
+    def trained(*, round_, asked):
+        return update(only_losses_differ, without_regions, "relevance", *late, round_=round_, pseudo_regions=asked)
+
+    first, plain = trained(round_=0, asked=True), trained(round_=0, asked=False)
+    assert first.loss == plain.loss
+    assert not differ(first, plain)
+    second, plain = trained(round_=1, asked=True), trained(round_=1, asked=False)
+    assert second.loss > plain.loss + 0.1
+    assert share_that_differs(plain, second) > 0.05
 
 
-def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_half):
-    own = first_update(only_losses_differ, with_regions, *BOTH)
-    pseudo = first_update(only_losses_differ, with_regions, *BOTH, pseudo_regions=True)
+@PSEUDO
+def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_half, late):
+    asked = ("relevance", *late)
+    own = update(only_losses_differ, with_regions, *asked, round_=1)
+    pseudo = update(only_losses_differ, with_regions, *asked, round_=1, pseudo_regions=True)
     assert own.loss == pseudo.loss
     assert not differ(own, pseudo)
 
 
-@pytest.mark.parametrize("terms", [("relevance",), ("energy", "occlusion"), ()])
+def test_pseudo_regions_are_the_global_models_whatever_the_sites_own_has_unlearned(tiny):
+    """Each case without a region has its own; the network's mode and what the step heard of it are left alone."""
+    images, regions = torch.randn(3, 1, 8, 8), squares(3)
+    with torch.no_grad():
+        wanted = torch.where(torch.tensor([1, 0, 0]).view(-1, 1, 1, 1) > 0, regions, (tiny[0](images) > 0).float())
+    settings = GuidanceSettings(terms=("relevance",), pseudo_regions=True)
+    guidance = Guidance(settings, network=tiny.train(), relevance_layer="0")
+    site = SimpleNamespace(prepare_batch=None, add_event_handler=lambda *_: None, loss_function=None)
+    end = guidance.attach(site, Progress(done=1, epochs=2))
+    with torch.no_grad():
+        tiny[0].weight.zero_()
+        tiny[0].bias.fill_(-1.0)
+    batch = {"region": regions, "has_region": torch.tensor([1, 0, 0])}
+    site.state = SimpleNamespace(batch=batch, iteration=1, epoch=1, output={"image": images})
+    [term] = guidance._terms(site, tiny(images), torch.zeros(3, dtype=torch.long), Progress(done=1, epochs=2))
+    assert term.item() == pytest.approx(relevance_loss(torch.full((3, 1, 8, 8), -1.0), wanted).mean().item(), rel=1e-5)
+    assert all(module.training for module in tiny.modules())
+    term.backward()
+    assert tiny[0].bias.grad.abs() > 0
+    end()
+
+
+@pytest.mark.parametrize("terms", [("energy", "occlusion"), ()])
 def test_pseudo_regions_are_learned_from_regions(terms):
-    with pytest.raises(SettingsError, match="pseudo_regions needs the relevance term, .* and a term that uses them"):
+    with pytest.raises(SettingsError, match="pseudo_regions needs the relevance term, by which the network learns"):
         checked(GuidanceSettings, {"terms": terms, "pseudo_regions": True}, what="guidance")
 
 
@@ -287,12 +316,12 @@ def test_a_random_transform_that_leaves_the_region_behind_is_refused(evidence_bu
         return {**step, "keys": ["image"], **({"mode": "bilinear"} if "mode" in step else {})}
 
     with pytest.raises(BundleError, match="'region' among the keys .* RandFlipd has image"):
-        first_update(changed(evidence_bundle, tmp_path, image_only), cases, "energy")
+        update(changed(evidence_bundle, tmp_path, image_only), cases, "energy")
 
 
 def test_the_relevance_term_needs_a_relevance_layer(brain_bundle, cases):
     with pytest.raises(BundleError, match="needs relevance_layer in explain.json"):
-        first_update(brain_bundle, cases, "relevance")
+        update(brain_bundle, cases, "relevance")
 
 
 def test_nothing_listens_to_the_network_afterwards(evidence_bundle, cases):

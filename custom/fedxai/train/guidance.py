@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explanation-guided training: loss terms that reward a model for looking at the clinically relevant region."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_batch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
 
 from fedxai.bundle import Bundle
@@ -97,8 +98,11 @@ class Guidance:
     weight of term t; a region that is empty, or that augmentation moved out of the image, is none. Energy and occlusion
     come late: from ``energy_from`` and ``occlusion_from`` of all epochs on, rising linearly over a quarter of what is
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
-    an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
-    alone) the one that the network itself finds relevant, :func:`pseudo_region`.
+    an answer depends on its image alone.
+
+    With ``pseudo_regions`` a case without a region has, from the second round on and in all terms, the one that the
+    global model finds relevant, :func:`pseudo_region`. Its weights are kept as a round begins: at a site without masks
+    the network unlearns, while it trains, what averaging gave it of the others'. A forward pass over such cases more.
 
     Args:
         settings: which terms, how strong, from when.
@@ -121,6 +125,7 @@ class Guidance:
         self._layer_name = relevance_layer
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
+        self._global: dict[str, Tensor] | None = None  # as the round began, where pseudo-regions are asked for
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -151,6 +156,8 @@ class Guidance:
             What ends the listening to the network.
         """
         plain = trainer.loss_function
+        finds = self._settings.pseudo_regions and progress.done
+        self._global = {n: tensor.clone() for n, tensor in self._network.state_dict().items()} if finds else None
         self._prepare_batch, trainer.prepare_batch = trainer.prepare_batch, self._prepare
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
@@ -185,24 +192,18 @@ class Guidance:
 
     def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
         """What this step adds to the plain loss; nothing where no case has a region."""
-        batch, terms = trainer.state.batch, []
-        given = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
-        region = torch.as_tensor(batch["region"]).to(logits.device) > 0
-        guided = given & region.flatten(1).any(dim=1)
-        epoch = progress.done + trainer.state.epoch - 1
-        if self._layer is not None and guided.any():
-            values = relevance_loss(self._heard[-1], region)
-            terms.append(self._settings.relevance_weight * values[guided].mean())
-        late = due(self._settings, epoch=epoch, epochs=progress.epochs)
-        if not late or (trainer.state.iteration - 1) % self._settings.late_every:
-            return terms
-        if self._settings.pseudo_regions:
-            own = pseudo_region(self._heard[-1], region.shape[2:])
-            region = torch.where(given.reshape(-1, *[1] * (region.ndim - 1)), region, own)
-            guided = region.flatten(1).any(dim=1)
+        terms, image = [], trainer.state.output["image"]
+        relevance = self._heard[-1] if self._layer is not None else None  # before anything else is asked
+        region = self._regions(trainer.state.batch, image)
+        guided = region.flatten(1).any(dim=1)
         if not guided.any():
             return terms
-        labels, image = labels.flatten().long(), trainer.state.output["image"]
+        if relevance is not None:
+            terms.append(self._settings.relevance_weight * relevance_loss(relevance, region)[guided].mean())
+        late = due(self._settings, epoch=progress.done + trainer.state.epoch - 1, epochs=progress.epochs)
+        if not late or (trainer.state.iteration - 1) % self._settings.late_every:
+            return terms
+        labels = labels.flatten().long()
         logits = self._in_evaluation(logits, image)
         if "energy" in late:
             values = energy_loss(logits, labels, image, region)
@@ -212,6 +213,20 @@ class Guidance:
             values = occlusion_loss(self._network, *asked, black=self._black)
             terms.append(late["occlusion"] * values.mean())
         return terms
+
+    def _regions(self, batch: Mapping[str, Any], image: Tensor) -> Tensor:
+        """Each case's region, given or found by the global model, ``(B, 1, *spatial)``; empty where there is none."""
+        region = torch.as_tensor(batch["region"]).to(image.device) > 0
+        without = ~torch.as_tensor(batch["has_region"]).bool().flatten().to(image.device)
+        if without.any():
+            region[without] = False if self._global is None else self._found(self._global, image[without])
+        return region
+
+    def _found(self, weights: dict[str, Tensor], image: Tensor) -> Tensor:
+        """The pseudo-regions that the network has with these weights."""
+        with evaluating(self._network), torch.no_grad():
+            functional_call(self._network, weights, (image,))
+        return pseudo_region(self._heard[-1], image.shape[2:])
 
     def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
         """The logits in evaluation mode: the step's own where the mode changes nothing."""

@@ -23,7 +23,7 @@ from nvflare.private.fed.app.simulator.simulator_runner import SimulatorClientRu
 from fedxai.errors import RunError, SettingsError
 from fedxai.flare.home import PROGRESS
 from fedxai.flare.simulate import RESULTS, run_job
-from fedxai.flare.simulator import Simulator, SimulatorAgain
+from fedxai.flare.simulator import Simulator, SimulatorAgain, main
 from fedxai.flare.site import Site
 from fedxai.intake.phantom import make_phantom
 
@@ -96,6 +96,25 @@ def test_a_folder_without_state_is_not_resumed(repository, tmp_path):
     with pytest.raises(SettingsError, match="--resume needs the folder of an interrupted run, got 'new', which holds"):
         run_job(repository / "jobs" / "fedxai", out=tmp_path / "new", settings={"resume": True})
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("threads", "at_a_time"), [(None, 4), (2, 2)])
+def test_so_many_sites_work_at_a_time(repository, tmp_path, monkeypatch, threads, at_a_time):
+    """From the caller to FLARE's runner, which is not begun."""
+    asked = MagicMock()
+
+    def begin(command, *_) -> int:
+        with monkeypatch.context() as within:
+            within.setattr("sys.argv", command[2 : command.index("--parent")])
+            within.setattr("fedxai.flare.simulator.Simulator", asked)
+            main()
+        return 1
+
+    monkeypatch.setattr("fedxai.flare.simulate._watch", begin)
+    with pytest.raises(RunError):
+        run_job(repository / "jobs" / "fedxai", out=tmp_path / "run", threads=threads)
+    assert asked.call_args.kwargs["threads"] == at_a_time
+    assert len(asked.call_args.kwargs["clients"].split(",")) == 4
 
 
 def names_told(build_ctx, monkeypatch, tmp_path) -> list[str]:

@@ -7,6 +7,9 @@ import runpy
 from types import SimpleNamespace
 
 import pytest
+import torch
+
+from fedxai.bundle import Bundle
 
 ALL_THREE = "evidence + relevance + energy + occlusion"
 
@@ -52,8 +55,32 @@ def test_late_terms_are_trained_in_float32_and_the_others_in_bfloat16(benchmark)
 
 
 @pytest.mark.slow
+def test_what_the_terms_cost_is_counted(benchmark, phantom_cases, monkeypatch):
+    """In plain steps: a double backward pass for energy, a forward pass for a pseudo-region, nothing for relevance."""
+    everywhere = "fedxai.train.guidance.pseudo_region"
+    monkeypatch.setattr(everywhere, lambda heard, space: torch.ones(len(heard), 1, *space, dtype=torch.bool))
+    bundle = Bundle.open(benchmark.EVIDENCE)
+    weights = {name: tensor.numpy() for name, tensor in bundle.network(seed=0).state_dict().items()}
+
+    def cost(*terms, pseudo=False):
+        settings = benchmark.guided(terms, seed=0, pseudo_regions=pseudo)
+        return list(benchmark.operations(phantom_cases["site-1"], bundle, settings, weights, rounds=4).values())
+
+    assert cost() == cost("relevance") == [1, 1]
+    here, there = cost("relevance", pseudo=True)
+    assert here == 1
+    assert there == pytest.approx(4 / 3, abs=0.05)
+    here, there = cost("relevance", "energy", pseudo=True)
+    assert 2 < here < 3
+    assert there - here == pytest.approx(1 / 3, abs=0.05)
+    assert cost("energy")[1] == 1
+
+
+@pytest.mark.slow
 def test_an_arm_under_all_three_terms_ends_with_every_figure(benchmark, phantom_cases):
     found = benchmark.measure(phantom_cases, asked(guidance={"energy_from": 0.0}), "centralised", 0, ALL_THREE)
     assert found["guidance"] == {"energy_from": 0.0, "pseudo_regions": False}
+    assert found["operations"] > 4
     assert {"auc", "accuracy", "E", "occlusion_mass", "drop_region", "swap_kept", "blank_kept"} <= found.keys()
+    assert "by_construction" in found
     assert all(math.isfinite(value) for value in found.values() if isinstance(value, float))

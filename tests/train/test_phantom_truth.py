@@ -11,13 +11,22 @@ import shutil
 import pytest
 
 from fedxai.bundle import Bundle
+from fedxai.explain import Method
 from fedxai.intake.phantom import make_phantom
+from fedxai.score import model_agreement
 from fedxai.score.examine import examine
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 
 pytestmark = pytest.mark.slow
 EPOCHS = 9
+
+
+class ImageItself(Method):
+    name = "image_itself"
+
+    def attribute(self, probe):
+        return probe.inputs.clone()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +124,19 @@ def test_a_model_trained_on_shuffled_labels_looks_anywhere(found):
     assert auc < 0.65
     assert 0.6 * chance < e.value < 1.75 * chance
     assert e.high < found["honest"][1].low
+
+
+def test_what_the_labels_taught_is_in_the_maps(found, sites):
+    """The data randomisation test: maps of a model of shuffled labels are others, but for one that shows the image."""
+
+    def agreement(method):
+        batches = sites["honest"].explanation_batches("test", limit=32, batch_size=16)
+        networks = sites["honest"].network, sites["shuffled"].network
+        return model_agreement(networks, batches, method=method).value
+
+    assert agreement("gradient_x_input") < 0.5
+    assert agreement("saliency") < 0.5
+    assert agreement(ImageItself()) == pytest.approx(1)
 
 
 def test_a_model_trained_with_the_shortcut_looks_away(found):

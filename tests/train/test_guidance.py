@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.transforms import OneOf, RandFlipd, RandRotated, RandSmoothDeformd
 from torch import nn
+from torch.nn.functional import conv2d
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError, SettingsError
@@ -254,6 +255,10 @@ def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_from_the_seco
     second, plain = trained(round_=1, asked=True), trained(round_=1, asked=False)
     assert second.loss > plain.loss + 0.1
     assert share_that_differs(plain, second) > 0.05
+    if late:
+        relevance_alone = update(only_losses_differ, without_regions, "relevance", round_=1, pseudo_regions=True)
+        assert second.loss > relevance_alone.loss + 0.1
+        assert share_that_differs(relevance_alone, second) > 0.05
 
 
 @PSEUDO
@@ -265,26 +270,71 @@ def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_ha
     assert not differ(own, pseudo)
 
 
-def test_pseudo_regions_are_the_global_models_whatever_the_sites_own_has_unlearned(tiny):
-    """Each case without a region has its own; the network's mode and what the step heard of it are left alone."""
-    images, regions = torch.randn(3, 1, 8, 8), squares(3)
-    with torch.no_grad():
-        wanted = torch.where(torch.tensor([1, 0, 0]).view(-1, 1, 1, 1) > 0, regions, (tiny[0](images) > 0).float())
+class Layered(nn.Sequential):
+    """Its relevance, layer "1", is shared under another name, and depends on chance while training."""
+
+    def __init__(self):
+        super().__init__(nn.Dropout(0.5), nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64, 2))
+        self.shared = nn.Identity()
+        self.shared.again = self[1]
+
+    def forward(self, image):
+        return self[3](self[2](self[1](self[0](image))))
+
+
+def test_pseudo_regions_are_those_of_the_model_that_the_round_began_with():
+    """Of each case without a region; the network's mode and what the step heard of it are left alone."""
+    torch.manual_seed(0)
+    network, images, regions = Layered().train(), torch.randn(3, 1, 8, 8), squares(3)
     settings = GuidanceSettings(terms=("relevance",), pseudo_regions=True)
-    guidance = Guidance(settings, network=tiny.train(), relevance_layer="0")
-    site = SimpleNamespace(prepare_batch=None, add_event_handler=lambda *_: None, loss_function=None)
-    end = guidance.attach(site, Progress(done=1, epochs=2))
-    with torch.no_grad():
-        tiny[0].weight.zero_()
-        tiny[0].bias.fill_(-1.0)
-    batch = {"region": regions, "has_region": torch.tensor([1, 0, 0])}
-    site.state = SimpleNamespace(batch=batch, iteration=1, epoch=1, output={"image": images})
-    [term] = guidance._terms(site, tiny(images), torch.zeros(3, dtype=torch.long), Progress(done=1, epochs=2))
-    assert term.item() == pytest.approx(relevance_loss(torch.full((3, 1, 8, 8), -1.0), wanted).mean().item(), rel=1e-5)
-    assert all(module.training for module in tiny.modules())
-    term.backward()
-    assert tiny[0].bias.grad.abs() > 0
-    end()
+    guidance = Guidance(settings, network=network, relevance_layer="1")
+    given = torch.tensor([1, 0, 0]).view(-1, 1, 1, 1) > 0
+
+    def term(done, weight):
+        """What a step of the round adds once the site's network finds every place as irrelevant as the next."""
+        site = SimpleNamespace(prepare_batch=None, add_event_handler=lambda *_: None, loss_function=None)
+        progress = Progress(done=done, epochs=4)
+        with torch.no_grad():
+            network[1].weight.copy_(weight)
+        end = guidance.attach(site, progress)
+        with torch.no_grad():
+            network[1].weight.zero_()
+            network[1].bias.fill_(-1.0)
+        batch = {"region": regions, "has_region": given.flatten()}
+        site.state = SimpleNamespace(batch=batch, iteration=1, epoch=1, output={"image": images})
+        [found] = guidance._terms(site, network(images), torch.zeros(3, dtype=torch.long), progress)
+        assert all(module.training for module in network.modules())
+        network.zero_grad()
+        found.backward()
+        assert network[1].bias.grad.abs() > 0
+        end()
+        return found.item()
+
+    def wanted(weight, bias):
+        own = conv2d(images, weight, bias, padding=1) > 0
+        seen = torch.where(given, regions > 0, own)
+        values = relevance_loss(torch.full((3, 1, 8, 8), -1.0), seen)
+        return values[seen.flatten(1).any(dim=1)].mean().item()
+
+    first, bias = network[1].weight.detach().clone(), network[1].bias.detach().clone()
+    second = torch.randn_like(first)
+    assert term(1, first) == pytest.approx(wanted(first, bias), rel=1e-5)
+    assert term(2, second) == pytest.approx(wanted(second, torch.tensor([-1.0])), rel=1e-5)
+    nowhere = torch.zeros_like(second), torch.tensor([-1.0])
+    assert term(0, second) == pytest.approx(wanted(*nowhere), rel=1e-5), "not in the first round"
+
+
+def test_a_case_that_is_said_to_have_no_region_has_none_whatever_its_mask_holds(tiny):
+    assert not asked(("relevance",), tiny, squares(2), has_region=torch.zeros(2))
+
+
+def test_a_relevance_layer_that_is_never_called_is_named():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    network[0].aside = nn.Conv2d(1, 1, 1)
+    guidance = Guidance(GuidanceSettings(terms=("relevance",)), network=network, relevance_layer="0.aside")
+    state = SimpleNamespace(batch={}, output={"image": torch.rand(2, 1, 8, 8)})
+    with pytest.raises(BundleError, match="relevance_layer '0.aside' must be called by the network's forward"):
+        guidance._terms(SimpleNamespace(state=state), torch.zeros(2, 2), torch.zeros(2), Progress(done=0, epochs=1))
 
 
 @pytest.mark.parametrize("terms", [("energy", "occlusion"), ()])

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from monai.engines import IterationEvents, SupervisedTrainer, default_prepare_batch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary_cross_entropy_with_logits
 
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError
 from fedxai.explain.grid import on_grid
+from fedxai.explain.twin import twin
 from fedxai.explain.undisturbed import evaluating
 from fedxai.settings import GuidanceSettings
 from fedxai.train.occlusion_loss import occlusion_loss
@@ -92,7 +92,7 @@ class Progress:
 
 
 class Guidance:
-    """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
+    """Adds the chosen terms to a MONAI trainer's loss; cases without a region, given or found, keep the plain loss.
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
     weight of term t; a region that is empty, or that augmentation moved out of the image, is none. Energy and occlusion
@@ -101,7 +101,7 @@ class Guidance:
     an answer depends on its image alone.
 
     With ``pseudo_regions`` a case without a region has, from the second round on and in all terms, the one that the
-    global model finds relevant, :func:`pseudo_region`. Its weights are kept as a round begins: at a site without masks
+    global model finds relevant, :func:`pseudo_region`. A copy of it is made as a round begins: at a site without masks
     the network unlearns, while it trains, what averaging gave it of the others'. A forward pass over such cases more.
 
     Args:
@@ -125,7 +125,7 @@ class Guidance:
         self._layer_name = relevance_layer
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
-        self._global: dict[str, Tensor] | None = None  # as the round began, where pseudo-regions are asked for
+        self._global: nn.Module | None = None  # as the round began, where pseudo-regions are asked for
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -153,11 +153,12 @@ class Guidance:
         """Let ``trainer`` train under guidance; the batches need ``region`` and ``has_region``.
 
         Returns:
-            What ends the listening to the network.
+            What ends the listening to the network, and lets go of what was kept for the round.
         """
         plain = trainer.loss_function
-        finds = self._settings.pseudo_regions and progress.done
-        self._global = {n: tensor.clone() for n, tensor in self._network.state_dict().items()} if finds else None
+        if self._settings.pseudo_regions and progress.done:
+            self._global = twin(self._network).eval()
+            self._global.get_submodule(self._layer_name or "").register_forward_hook(self._listen)
         self._prepare_batch, trainer.prepare_batch = trainer.prepare_batch, self._prepare
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
@@ -167,10 +168,15 @@ class Guidance:
             return plain(logits, labels).mean() + sum(terms)
 
         trainer.loss_function = loss
-        if self._layer is None:
-            return lambda: None
-        handle = self._layer.register_forward_hook(self._listen)
-        return handle.remove
+        handles = [self._layer.register_forward_hook(self._listen)] if self._layer is not None else []
+
+        def end() -> None:
+            for handle in handles:
+                handle.remove()
+            self._heard.clear()
+            self._global = None
+
+        return end
 
     def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim not in (4, 5) or output.shape[1] != 1:
@@ -193,7 +199,7 @@ class Guidance:
     def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
         """What this step adds to the plain loss; nothing where no case has a region."""
         terms, image = [], trainer.state.output["image"]
-        relevance = self._heard[-1] if self._layer is not None else None  # before anything else is asked
+        relevance = None if self._layer is None else self._relevance()  # before anything else is asked
         region = self._regions(trainer.state.batch, image)
         guided = region.flatten(1).any(dim=1)
         if not guided.any():
@@ -222,11 +228,17 @@ class Guidance:
             region[without] = False if self._global is None else self._found(self._global, image[without])
         return region
 
-    def _found(self, weights: dict[str, Tensor], image: Tensor) -> Tensor:
-        """The pseudo-regions that the network has with these weights."""
-        with evaluating(self._network), torch.no_grad():
-            functional_call(self._network, weights, (image,))
-        return pseudo_region(self._heard[-1], image.shape[2:])
+    def _found(self, network: nn.Module, image: Tensor) -> Tensor:
+        """The pseudo-regions that a network of this kind gives."""
+        with torch.no_grad():
+            network(image)
+        return pseudo_region(self._relevance(), image.shape[2:])
+
+    def _relevance(self) -> Tensor:
+        """What the relevance layer put out last."""
+        if not self._heard:
+            raise BundleError(f"relevance_layer {self._layer_name!r} must be called by the network's forward")
+        return self._heard[-1]
 
     def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
         """The logits in evaluation mode: the step's own where the mode changes nothing."""

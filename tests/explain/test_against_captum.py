@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method against Captum; where Captum has none, against a slow restatement of its paper."""
 
+import copy
 import itertools
 import math
 
 import captum.attr as captum
+import numpy as np
 import pytest
 import torch
 from captum.attr._core.gradient_shap import InputBaselineXGradient
@@ -15,13 +17,41 @@ from fedxai.explain import METHODS, explain_batch
 from fedxai.explain.expected_gradients import ExpectedGradients, draws
 from fedxai.explain.guided_backprop import GuidedBackprop
 from fedxai.explain.integrated_gradients import IntegratedGradients
-from fedxai.explain.kernel_shap import KernelShap
+from fedxai.explain.kernel_shap import KernelShap, coalitions
 from fedxai.explain.occlusion import Occlusion
 from fedxai.explain.smooth_grad import SmoothGrad
 from fedxai.explain.supervoxels import supervoxels
 
 LINEAR = {2: "bilinear", 3: "trilinear"}
 ONE_PASS = ["saliency", "gradient_x_input", *(name for name in METHODS if METHODS.make(name).needs_layer)]
+NAMES = ["group norm", "instance norm", "batch norm", "MONAI DenseNet", "MONAI ResNet", "segmenter"]
+
+
+@pytest.fixture(params=[(name, dims) for name in NAMES for dims in (2, 3)], ids=lambda p: f"{p[0]} {p[1]}D")
+def study(request, make_study):
+    """The networks of the other tests, and a segmenter."""
+    return make_study(*request.param)
+
+
+class Summed(nn.Module):
+    """A segmenter as the classifier that Captum knows: each class's logits summed over the cases' regions."""
+
+    def __init__(self, network, region):
+        super().__init__()
+        self.network, self.region = network, region
+
+    def forward(self, x):
+        return (self.network(x) * self.region[:, None]).flatten(2).sum(dim=2)
+
+
+def reference(study):
+    """The network in evaluation mode; a segmenter summed over what it segments as the target."""
+    network = study.network.eval()
+    if study.name != "segmenter":
+        return network
+    with torch.no_grad():
+        segmented = network(study.inputs).argmax(dim=1)
+    return Summed(network, segmented == study.targets.view(-1, *[1] * study.dims))
 
 
 @pytest.fixture
@@ -50,12 +80,12 @@ def assert_same(got, wanted):
 
 
 def test_saliency_is_captums(study, ours):
-    wanted = captum.Saliency(study.network.eval()).attribute(study.inputs.clone(), target=study.targets)
+    wanted = captum.Saliency(reference(study)).attribute(study.inputs.clone(), target=study.targets)
     assert_same(ours.maps["saliency"], wanted)
 
 
 def test_gradient_x_input_is_captums(study, ours):
-    wanted = captum.InputXGradient(study.network.eval()).attribute(study.inputs.clone(), target=study.targets)
+    wanted = captum.InputXGradient(reference(study)).attribute(study.inputs.clone(), target=study.targets)
     assert_same(ours.maps["gradient_x_input"], wanted)
 
 
@@ -64,15 +94,14 @@ def on_grid(study, cells):
 
 
 def test_grad_cam_is_captums(study, ours):
-    layer = study.network.eval().get_submodule(study.layer)
-    grad_cam = captum.LayerGradCam(study.network, layer)
+    grad_cam = captum.LayerGradCam(reference(study), study.network.get_submodule(study.layer))
     cells = grad_cam.attribute(study.inputs, target=study.targets, relu_attributions=True)
     assert_same(ours.maps["grad_cam"], on_grid(study, cells))
 
 
 def test_hires_cam_is_captums_layer_gradient_x_activation(study, ours):
-    layer = study.network.eval().get_submodule(study.layer)
-    cells = captum.LayerGradientXActivation(study.network, layer).attribute(study.inputs, target=study.targets)
+    layer = study.network.get_submodule(study.layer)
+    cells = captum.LayerGradientXActivation(reference(study), layer).attribute(study.inputs, target=study.targets)
     assert_same(ours.maps["hires_cam"], on_grid(study, cells.sum(dim=1, keepdim=True)))
 
 
@@ -91,8 +120,9 @@ def activations(study):
         kept.append(output)
         return output.clone()
 
-    study.network.eval().get_submodule(study.layer).register_forward_hook(keep)
-    study.network(study.inputs).gather(1, study.targets[:, None]).sum().backward()
+    network = reference(study)
+    study.network.get_submodule(study.layer).register_forward_hook(keep)
+    network(study.inputs).gather(1, study.targets[:, None]).sum().backward()
     return kept[0].detach().double(), kept[0].grad.double()
 
 
@@ -135,49 +165,51 @@ def test_grad_cam_plus_plus_is_its_paper(study, ours, activations):
 
 def test_smooth_grad_is_captums_with_the_same_noise(exact, monkeypatch):
     generator = torch.Generator().manual_seed(3)
-    noise = torch.stack([torch.randn(exact.inputs.shape[1:], generator=generator) for _ in range(4)])
-    monkeypatch.setattr(torch, "normal", lambda mean, deviation: mean + deviation * noise)
-    tunnel = captum.NoiseTunnel(captum.Saliency(exact.network.eval()))
-    wanted = torch.cat(
-        [
-            tunnel.attribute(
-                case[None], nt_samples=4, stdevs=0.2 * float(case.max() - case.min()), target=target, abs=False
-            )
-            for case, target in zip(exact.inputs, exact.targets.tolist(), strict=True)
-        ]
+    noise = iter([torch.randn(exact.inputs.shape[1:], generator=generator) for _ in range(4)])
+    everything = tuple(range(1, exact.inputs.ndim))
+    spread = exact.inputs.amax(everything, keepdim=True) - exact.inputs.amin(everything, keepdim=True)
+    tunnel = captum.NoiseTunnel(captum.Saliency(reference(exact)))
+    monkeypatch.setattr(torch, "normal", lambda mean, deviation: mean + deviation * spread * next(noise))
+    wanted = tunnel.attribute(
+        exact.inputs, nt_samples=4, nt_samples_batch_size=1, stdevs=0.2, target=exact.targets, abs=False
     )
     assert_same(ours_of(exact, SmoothGrad(samples=4, noise=0.2, seed=3)), wanted.abs())
 
 
 def test_integrated_gradients_are_captums(exact):
-    reference = captum.IntegratedGradients(exact.network.eval())
-    wanted = reference.attribute(exact.inputs, target=exact.targets, n_steps=5, internal_batch_size=3)
+    wanted = captum.IntegratedGradients(reference(exact)).attribute(
+        exact.inputs, target=exact.targets, n_steps=5, internal_batch_size=3
+    )
     assert_same(ours_of(exact, IntegratedGradients(steps=5)), wanted)
 
 
 def test_integrated_gradients_from_the_mean_image_are_captums(exact):
     background = torch.rand(4, *exact.inputs.shape[1:], dtype=torch.float64)
-    wanted = captum.IntegratedGradients(exact.network.eval()).attribute(
-        exact.inputs, baselines=background.mean(dim=0, keepdim=True), target=exact.targets, n_steps=3
+    wanted = captum.IntegratedGradients(reference(exact)).attribute(
+        exact.inputs,
+        baselines=background.mean(dim=0, keepdim=True),
+        target=exact.targets,
+        n_steps=3,
+        internal_batch_size=3,
     )
     assert_same(ours_of(exact, IntegratedGradients(steps=3, baseline="mean"), background=background), wanted)
 
 
 def test_expected_gradients_are_captums_gradient_shap_with_the_same_draws(exact, monkeypatch):
     background = torch.rand(2, *exact.inputs.shape[1:], dtype=torch.float64)
-    reference, wanted = InputBaselineXGradient(exact.network.eval()), torch.zeros_like(exact.inputs)
+    one_sample, wanted = InputBaselineXGradient(reference(exact)), torch.zeros_like(exact.inputs)
     for place, t, weight in draws(images=2, samples=5, seed=1):
         # Captum's coefficient is the input's share, as t
         monkeypatch.setattr("numpy.random.uniform", lambda low, high, size, t=t: [t] * size)
         baseline = background[place : place + 1].expand_as(exact.inputs)
-        wanted += weight * reference.attribute(exact.inputs, baselines=baseline, target=exact.targets).detach()
+        wanted += weight * one_sample.attribute(exact.inputs, baselines=baseline, target=exact.targets).detach()
     assert_same(ours_of(exact, ExpectedGradients(samples=5, seed=1), background=background), wanted)
 
 
 def test_occlusion_is_captums(study):
     sides, steps = (2, *[12] * study.dims), (2, *[9] * study.dims)
     with torch.no_grad():
-        wanted = captum.Occlusion(study.network.eval()).attribute(study.inputs, sides, steps, target=study.targets)
+        wanted = captum.Occlusion(reference(study)).attribute(study.inputs, sides, steps, target=study.targets)
     assert_same(ours_of(study, Occlusion(window=12, stride=9)), wanted[:, :1])
 
 
@@ -187,7 +219,7 @@ def test_kernel_shap_that_asks_every_coalition_gives_captums_shapley_values(stud
         pytest.skip("Captum walks through all orders of the eight boxes; the next test asks in 3D")
     labels = supervoxels(study.inputs.shape[2:], 4)
     with torch.no_grad():
-        wanted = captum.ShapleyValues(study.network.eval()).attribute(
+        wanted = captum.ShapleyValues(reference(study)).attribute(
             study.inputs, feature_mask=labels[None, None], target=study.targets
         )
     sizes = labels.flatten().bincount()[labels]
@@ -212,16 +244,56 @@ def test_kernel_shap_that_asks_every_coalition_gives_the_shapley_values_of_a_vol
     assert_same(torch.zeros_like(wanted).index_add(0, labels.flatten(), got.flatten()), wanted)
 
 
-def test_guided_backprop_is_captums(study):
-    """Captum's needs every ReLU to be a module of its own that works out of place."""
-    if "ResNet" in study.name:
-        pytest.skip("its ReLUs are used twice, which Captum refuses")
-    for module in study.network.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = False
-    wanted = captum.GuidedBackprop(study.network.eval()).attribute(study.inputs.clone(), target=study.targets)
+def test_kernel_shap_that_draws_coalitions_is_the_least_squares_of_its_paper(exact):
+    """Drawn by the kernel, so each weighs the same; the constraint gives the last supervoxel what the others leave."""
+    players = {2: 9, 3: 8}[exact.dims]
+    labels = supervoxels(exact.inputs.shape[2:], players)
+    shown, _ = coalitions(players, samples=4 * players, seed=5)
+    assert len(shown) < 2**players - 2
+    network = reference(exact)
+
+    def answer(row):
+        with torch.no_grad():
+            return network(exact.inputs * row[labels]).gather(1, exact.targets[:, None])[:, 0].numpy()
+
+    nothing, everything = answer(torch.zeros(players)), answer(torch.ones(players))
+    z, total = shown.numpy().astype(float), everything - nothing
+    gains = np.stack([answer(row) - nothing for row in shown])
+    first, _, rank, _ = np.linalg.lstsq(z[:, :-1] - z[:, -1:], gains - z[:, -1:] * total, rcond=None)
+    assert rank == players - 1
+    phi = np.vstack([first, total - first.sum(axis=0)])
+    wanted = (phi.T / np.bincount(labels.flatten()))[:, None, labels]
+    method = KernelShap(supervoxels=players, samples=4 * players, seed=5)
+    assert_same(ours_of(exact, method), torch.from_numpy(wanted))
+
+
+class InTurn(nn.Module):
+    """Two ReLUs that take turns: in a network that uses one twice, each is used once."""
+
+    def __init__(self):
+        super().__init__()
+        self.relus, self.uses = nn.ModuleList([nn.ReLU(), nn.ReLU()]), 0
+
+    def forward(self, x):
+        self.uses += 1
+        return self.relus[self.uses % 2](x)
+
+
+def with_relus_in_turn(network):
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, InTurn())
+    return network
+
+
+def test_guided_backprop_is_captums(exact):
+    """Captum's needs every ReLU to be a module of its own, used once, that works out of place."""
+    network = with_relus_in_turn(reference(exact))
+    wanted = captum.GuidedBackprop(network).attribute(exact.inputs.clone(), target=exact.targets)
     for inplace in (False, True):
-        for module in study.network.modules():
+        for module in exact.network.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = inplace
-        assert_same(ours_of(study, GuidedBackprop()), wanted)
+        assert_same(ours_of(exact, GuidedBackprop()), wanted)

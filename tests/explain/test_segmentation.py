@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """In a segmentation the summed logit of a class over the region predicted as that class is explained."""
 
-import captum.attr as captum
 import pytest
 import torch
 from torch import nn
 
 from fedxai.errors import ExplanationError
 from fedxai.explain import METHODS, Question, explain_batch
-from fedxai.explain.integrated_gradients import IntegratedGradients
 from fedxai.explain.occlusion import Occlusion
 
 
@@ -47,54 +45,6 @@ def test_the_gradient_is_that_of_the_summed_logit_over_a_given_region(study):
     _, gradient = restated(study, study.targets, regions)
     assert torch.allclose(answer.maps["gradient_x_input"], gradient * study.inputs, atol=1e-5)
     assert not torch.allclose(gradient, restated(study, study.targets)[1], atol=1e-3)
-
-
-class Summed(nn.Module):
-    """The segmenter as the classifier that Captum knows: each class's logits summed over the cases' regions."""
-
-    def __init__(self, network, region):
-        super().__init__()
-        self.network, self.region = network, region
-
-    def forward(self, x):
-        inside = self.region.repeat(len(x) // len(self.region), *[1] * (self.region.ndim - 1))
-        return (self.network(x) * inside[:, None]).flatten(2).sum(dim=2)
-
-
-def captums(method, network, study):
-    """The map that Captum gives of the method of that name."""
-    x, target, body = study.inputs.clone(), study.targets, study.network.body
-    if method.needs_layer:
-        ways = {"grad_cam": captum.LayerGradCam, "hires_cam": captum.LayerGradientXActivation}
-        relu = {"relu_attributions": True} if method.name == "grad_cam" else {}
-        cells = ways[method.name](network, body).attribute(x, target=target, **relu).sum(dim=1, keepdim=True)
-        return captum.LayerAttribution.interpolate(cells, x.shape[2:], {2: "bilinear", 3: "trilinear"}[study.dims])
-    if method.name == "occlusion":
-        side = (2, *[12] * study.dims)
-        return captum.Occlusion(network).attribute(x, side, strides=side, target=target)[:, :1]
-    if method.name == "integrated_gradients":
-        return captum.IntegratedGradients(network).attribute(x, target=target, n_steps=5)
-    ways = {"saliency": captum.Saliency, "gradient_x_input": captum.InputXGradient}
-    return ways[method.name](network).attribute(x, target=target)
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        *(METHODS.make(name) for name in ("saliency", "gradient_x_input", "grad_cam", "hires_cam")),
-        IntegratedGradients(steps=5),
-        Occlusion(window=12),
-    ],
-    ids=lambda method: method.name,
-)
-def test_a_map_is_captums_of_the_summed_logit(study, method):
-    study.network.eval()
-    if method.name == "integrated_gradients":  # in double precision, as many passes add up; Captum's occlusion has none
-        study.network, study.inputs = study.network.double(), study.inputs.double()
-    answer = explain_batch(study.network, study.inputs, targets=study.targets, methods=[method], target_layer="body")
-    wanted = captums(method, Summed(study.network, answer.question.region), study).detach()
-    assert wanted.any()
-    assert torch.allclose(answer.maps[method.name], wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_without_targets_the_most_frequent_foreground_class_of_each_case_is_explained(study):

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from fedxai.cli import app
 from fedxai.errors import BundleError, CohortError, ExplanationError, FedxaiError, RunError, SettingsError
+from fedxai.explain import METHODS
 from fedxai.intake.cohort import Cohort
 from fedxai.intake.phantom import make_phantom
 from fedxai.report.explained_folder import FolderExplanation
 from fedxai.score.examine import examine
 from fedxai.settings import BUNDLES_VARIABLE
+from fedxai.train.engine import SiteTrainer
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +233,23 @@ def test_methods_are_asked_from_several_baselines_and_what_that_changes_is_shown
     assert [method.method for method in told.methods] == names
     page = (tmp_path / "x" / "methods.html").read_text()
     assert "What another baseline changes" in page
+
+
+def test_all_asks_every_method_and_after_it_its_other_baselines(run, cohort, tmp_path, monkeypatch):
+    asked = []
+
+    def two(self, methods, split, background):
+        asked.extend(methods)
+        return ["saliency", "gradient_x_input"], {}
+
+    monkeypatch.setattr(SiteTrainer, "answering", two)
+    result = explain(run, cohort, "--cases", 1, "--methods", "all", "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    assert len(asked) == len(METHODS.names)
+    assert set(asked) == METHODS.names
+    assert [name for name in asked if name in list(METHODS)] == list(METHODS)
+    place = asked.index("occlusion")
+    assert asked[place : place + 3] == ["occlusion", "occlusion_blurred", "occlusion_mean"]
 
 
 def test_what_is_no_run_and_no_bundle_is_refused(cohort, tmp_path):

@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import torch
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.controller_spec import Task
 from nvflare.apis.dxo import DXO
@@ -29,6 +30,7 @@ from nvflare.fuel.f3.streaming.file_downloader import add_file, download_file
 from nvflare.fuel.f3.streaming.obj_downloader import ObjectDownloader
 
 from fedxai.bundle import Bundle
+from fedxai.explain import explain_batch
 from fedxai.flare.executors import TrainExecutor
 from fedxai.flare.messages import REASON, read_dxo, summary_message, update_message, weights_message
 from fedxai.intake.stored import read_values
@@ -193,16 +195,24 @@ def _server(fl_ctx) -> str:
 
 
 def _secret_file(fl_ctx, mark: bytes) -> Path:
-    """The mark, and one patient: the name, the file, the pixels, and what the network sees of them."""
+    """The mark, and one patient: the name, the file, the pixels, what the network sees of them, and their map."""
     site = fl_ctx.get_engine().get_component("site").enter(fl_ctx)
     case = site.cohort.cases("training")[0]
     [seen] = site.trainer.explanation_batches("training", limit=1, batch_size=1)
     pixels, _ = read_values(case.image, what="image")
     words = f"{case.group} {case.image.name} {OF_A_TAG}".encode()
     path = Path("secret.bin").resolve()
-    forms = (pixels, pixels.astype(np.float32), (pixels / 255).astype(np.float32), seen["image"].numpy())
+    forms = [pixels, pixels.astype(np.float32), (pixels / 255).astype(np.float32)]
+    forms += [seen["image"].numpy(), map_of(site.bundle, seen["image"])]
     path.write_bytes(mark * 64 + words + case.image.read_bytes() + b"".join(form.tobytes() for form in forms))
     return path
+
+
+def map_of(bundle: Bundle, image: torch.Tensor) -> np.ndarray:
+    """The saliency map of an image under the network that training begins with."""
+    torch.set_num_threads(1)  # the same to the last bit in whatever process
+    [found] = explain_batch(bundle.network(seed=0), image, methods=["gradient_x_input"]).maps.values()
+    return found.detach().cpu().numpy()
 
 
 def _file(component, fl_ctx, mark):

@@ -2,6 +2,9 @@
 """The main job through FLARE's simulator, as people start it."""
 
 import json
+import math
+import runpy
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from fedxai.train import federation
 from fedxai.train.engine import SiteTrainer
 
 pytestmark = pytest.mark.slow
+check_sent = runpy.run_path(str(Path(__file__).with_name("sent.py")))["check_sent"]
 LOCAL_EPOCHS = 2
 TRUST_CASES = 5  # the minimum cell: fewer would not leave a site
 
@@ -181,22 +185,51 @@ def test_verdict_battery_alarm_and_choice_stand_in_the_summary(two_runs):
     assert summary.choice.round == shown.round == summary.choice.round_by_metric
 
 
-def test_no_array_hides_in_what_a_site_explains(two_runs):
-    """Nothing longer than the list of methods, of places or of trust tests; no list of bare numbers at all."""
+def test_no_array_hides_in_anything_that_a_site_sent(two_runs):
+    """The answers of all rounds and final models, as the summary holds them; the server's ledger knows no others."""
+    results = two_runs[1]
+    sent = answers(json.loads((results / "summary.json").read_text()))
+    weights = [tensor for tensor in model(results, "last").values() if tensor.dtype.kind == "f"]
+    bundle = Bundle.open(read(results).bundle.name)
+    classes = len(bundle.class_names)
+    longest = {"methods": 3, "left_out": 3, "trust": 4, "places": classes, "confusion": classes}
+    for answer in (answer for found in sent.values() for answer in found):
+        check_sent(answer, longest)
+    entries = list(Ledger(results / "ledger.jsonl").entries())
+    assert Counter(entry.kind for entry in entries) == {kind: len(found) for kind, found in sent.items()}
+    one_map = 4 * math.prod(bundle.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
+    of_weights = {"update": sum(tensor.nbytes for tensor in weights)}
+    for entry in entries:
+        assert entry.bytes - of_weights.get(entry.kind, 0) < one_map, f"a {entry.kind} has room for a map"
 
-    def lists(value):
-        if isinstance(value, dict):
-            for item in value.values():
-                yield from lists(item)
-        elif isinstance(value, list):
-            yield value
-            for item in value:
-                yield from lists(item)
 
-    for answer in read(two_runs[1]).final[-1].explanations.values():
-        for found in lists(answer.model_dump(mode="json")):
-            assert len(found) <= 4, found
-            assert not any(isinstance(item, int | float | list) for item in found), found
+def answers(summary):
+    """What the sites answered, by kind; of an evaluation the half that the summary holds."""
+    trained = [site for round_ in summary["rounds"] for site in round_["sites"]]
+    models = {model["round"]: model for model in summary["final"]}.values()  # the best one may be the last
+    explained = [site["explanation"] for site in trained if site["explanation"]]
+    return {
+        "survey": [{"cases": site["cases"], "holding": site["holding"]} for site in summary["sites"]],
+        "update": trained,
+        "evaluation": [answer for model in models for answer in model["evaluations"].values()],
+        "explanation": explained + [answer for model in models for answer in model["explanations"].values()],
+    }
+
+
+def test_the_server_keeps_no_array_but_models(two_runs):
+    """What is no text is a model, as FLARE and as a bundle keeps it, or the report's figures and their course."""
+    server = two_runs[1].parents[1]
+    kept = [path for path in server.rglob("*") if path.is_file() and not is_text(path)]
+    models = sorted(path.name for path in kept if path.suffix == ".pt")
+    assert models == ["FL_global_model.pt", "best_FL_global_model.pt", "model.pt", "model.pt"]
+    assert {path.parent.name for path in kept if path.suffix != ".pt"} == {"figures", "events"}
+
+
+def is_text(path: Path) -> bool:
+    try:
+        return "\0" not in path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
 
 
 @pytest.mark.timeout(900)

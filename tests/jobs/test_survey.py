@@ -2,6 +2,7 @@
 """`jobs/survey` through FLARE's simulator, as people start it, against the cohorts themselves."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from fedxai.intake.cohort import Cohort, site_cohorts
 from fedxai.intake.pixels import read_image
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import SPLITS
-from fedxai.records_statistics import DataSurvey
+from fedxai.records_statistics import BINS, DataSurvey
 from fedxai.settings import TrainSettings
 from fedxai.train.engine import SiteTrainer
 
 pytestmark = pytest.mark.slow
+check_sent = runpy.run_path(str(Path(__file__).with_name("sent.py")))["check_sent"]
 BUNDLE = "brain_mri_tumor_classification"
 
 
@@ -80,6 +82,16 @@ def test_each_site_sent_one_summary_over_enough_cases_and_its_ledger_says_so(sur
         own = Ledger(surveyed[1] / site / "simulate_job" / "fedxai" / "ledger.jsonl").entries()
         assert [(entry.kind, entry.decision) for entry in own] == [("statistics", "released")]
         assert min(part.share.n for part in told.histogram) >= 5
+
+
+def test_no_array_hides_in_what_a_site_tells_of_its_data(results):
+    longest = {"classes": 3, "histogram": BINS, "spacing": 3, "shape": 3}
+    sites = json.loads((results / "survey.json").read_text())["sites"]
+    assert len(sites) == 3
+    for told in sites.values():
+        check_sent(told, longest)
+        bins = [part["bin"] for part in told["histogram"]]
+        assert bins == sorted(set(bins)), "the list has no order of its own"
 
 
 def test_a_bundle_takes_the_proposal_in_and_trains_with_it(surveyed, results, survey, repository, tmp_path):

@@ -2,11 +2,17 @@
 """What another baseline changes: a row a baseline, for methods with several."""
 
 from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
 
 from fedxai.explain.baseline import BASELINES
-from fedxai.records import MethodSummary
+from fedxai.records import MethodSummary, RunSummary
 from fedxai.report.baseline_table import BLACK, OTHERS, baseline_table
 from fedxai.report.gallery_pages import Entry, gallery_pages
+from fedxai.report.run_report import write_report
+from fedxai.report.verdict import marked, verdict_of
 
 Make = Callable[[str, float, int], MethodSummary]
 
@@ -22,7 +28,9 @@ def test_each_baseline_stands_beside_the_first_of_its_method(summary_of: Make) -
         ("Occlusion", "black", None),
         ("Occlusion", "blurred", 0.15),
     ]
-    assert table.rows[1]["e"] == summary_of("occlusion_blurred", 0.45, 20).scores["relevance_mass"]
+    blurred = summary_of("occlusion_blurred", 0.45, 20)
+    assert table.rows[1]["e"] == blurred.scores["relevance_mass"]
+    assert table.rows[1]["trust"] == marked(verdict_of(blurred)) == "✓ passed"
 
 
 def test_grad_cam_plus_plus_is_no_baseline_of_grad_cam(summary_of: Make) -> None:
@@ -48,5 +56,24 @@ def page(methods: list[str], summary_of: Make) -> str:
 
 
 def test_the_gallery_shows_it_where_there_are_several(summary_of: Make) -> None:
-    assert "<h2>What another baseline changes</h2>" in page(["occlusion", "occlusion_mean"], summary_of)
+    shown = page(["occlusion", "occlusion_mean"], summary_of)
+    assert "<h2>What another baseline changes</h2>" in shown
+    assert "The baseline is what stands for “nothing”" in shown
     assert "What another baseline changes" not in page(["occlusion", "saliency"], summary_of)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_runs_report_shows_it_where_the_run_asked_several(
+    summary_of: Make, summary: RunSummary, with_models: Callable[..., RunSummary], tmp_path: Path
+) -> None:
+    found = {"occlusion": 0.3, "saliency": 0.2, "occlusion_mean": 0.25}
+    several = with_models(explanation=[summary_of(name, e, 20).model_dump() for name, e in found.items()])
+    text = write_report(several, tmp_path / "several").read_text(encoding="utf-8")
+    assert "What another baseline changes" in text
+    assert "The baseline is what stands for “nothing”" in text
+    table = pd.read_csv(tmp_path / "several" / "tables" / "baselines.csv")
+    assert list(table["baseline"]) == ["black", "mean"]
+    assert table["e_difference"][1] == -0.05
+    alone = write_report(summary, tmp_path / "alone").read_text(encoding="utf-8")
+    assert "What another baseline changes" not in alone
+    assert not (tmp_path / "alone" / "tables" / "baselines.csv").exists()

@@ -52,7 +52,7 @@ def test_folder_holds_page_summary_and_every_figure_and_table(summary: RunSummar
     assert page == folder / "report.html"
     assert sorted(os.listdir(folder)) == ["figures", "report.html", "summary.json", "tables"]
     assert {path.stem for path in (folder / "figures").iterdir()} == set(FIGURE_NAMES)
-    absent = {"classes", "places"}  # of a segmentation, and of sites that said where the relevance lies
+    absent = {"classes", "places", "baselines"}  # of a segmentation, of sites that searched, of several baselines
     assert {path.stem for path in (folder / "tables").iterdir()} == set(TABLE_NAMES) - absent
     for path in (folder / "figures").iterdir():
         with Image.open(path) as picture:

@@ -58,6 +58,24 @@ def test_page_marks_the_method_that_fails_and_keeps_its_figures(summary: RunSumm
     assert sites["chance"].notna().all()
 
 
+def test_each_sites_e_stands_beside_its_own_verdict(summary: RunSummary, tmp_path: Path) -> None:
+    run = summary.model_dump()
+    for model in run["final"]:
+        answers = model["explanations"]
+        [shown] = [method for method in answers["site-2"]["methods"] if method["method"] == "gradient_x_input"]
+        shown["trust"][0]["outcome"] = "failed"
+        [shown] = [method for method in answers["site-3"]["methods"] if method["method"] == "gradient_x_input"]
+        shown["trust"] = []
+        del answers["site-4"]
+    text = write_report(RunSummary.model_validate(run), tmp_path).read_text(encoding="utf-8")
+    sites = pd.read_csv(tmp_path / "tables" / "sites.csv").set_index("site")
+    assert list(sites["trust"][:3]) == ["✓ passed", "✕ failed", "– not run"]
+    assert pd.isna(sites.loc["site-4", "trust"])
+    shown = text.partition("<h3>Site by site")[2].partition("</table>")[0]
+    assert ">Trust<" in shown
+    assert ">✕ failed<" in shown
+
+
 def test_without_trust_tests_the_page_says_that_none_ran(summary: RunSummary, tmp_path: Path) -> None:
     text = write_report(without_trust(summary), tmp_path).read_text(encoding="utf-8")
     assert "No trust test ran" in text

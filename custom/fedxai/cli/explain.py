@@ -46,7 +46,8 @@ def explain(
         str | None,
         typer.Option(
             help="'all', or names with commas; default: those of the bundle's explain.json. With _mean or _blurred "
-            "at its end, occlusion, kernel_shap and integrated_gradients compare with that instead of black."
+            "at its end, occlusion, kernel_shap and integrated_gradients compare with that instead of black; all has "
+            "these too."
         ),
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Which cases.")] = SplitName.test,
@@ -137,7 +138,8 @@ def _asked(methods: str | None, trained: "Trained") -> list[str]:
     if methods is None:
         names = trained.bundle.explain.methods
     else:
-        names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+        every = sorted(METHODS.names)  # each method before its variants
+        names = every if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     for name in names:
         METHODS.make(name)
     return list(dict.fromkeys(names))

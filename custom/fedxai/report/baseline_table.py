@@ -7,10 +7,15 @@ from fedxai.figures import DECIMALS
 from fedxai.records import MethodSummary
 from fedxai.report.reading import chance_of, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
+from fedxai.report.verdict import marked, verdict_of
 from fedxai.report.words import words
 
 BLACK = "black"
 OTHERS = ("mean", "blurred")  # as the names of methods end
+_NOTE = (
+    "The baseline is what stands for “nothing”: black, the mean of a site's training images, or the image itself, "
+    "blurred. No one is right; where E or the pointing game hang on it, say less."
+)
 
 
 def baseline_table(summaries: Sequence[MethodSummary]) -> Table:
@@ -26,6 +31,7 @@ def baseline_table(summaries: Sequence[MethodSummary]) -> Table:
         Column(key="chance", heading="Chance", kind="number"),
         Column(key="pointing", heading="Pointing", kind="figure"),
         Column(key="e_difference", heading="E against the first", kind="number"),
+        Column(key="trust", heading="Trust"),
     )
     rows: list[dict[str, Cell]] = [
         {
@@ -35,12 +41,13 @@ def baseline_table(summaries: Sequence[MethodSummary]) -> Table:
             "chance": value_of(chance_of(summary)),
             "pointing": score_of(summary, "pointing_game"),
             "e_difference": _difference(summary, next(iter(known.values()))),
+            "trust": marked(verdict_of(summary)),
         }
         for method, known in by_method.items()
         if len(known) > 1
         for baseline, summary in known.items()
     ]
-    return Table(name="baselines", title="What another baseline changes", columns=columns, rows=rows)
+    return Table(name="baselines", title="What another baseline changes", columns=columns, rows=rows, note=_NOTE)
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from fedxai.records import Evaluation, Explanation, RunSummary
+from fedxai.report.baseline_table import baseline_table
 from fedxai.report.choice_table import choice_table
 from fedxai.report.class_table import class_table
 from fedxai.report.course_tables import course_tables
@@ -30,7 +31,7 @@ from fedxai.report.words import words
 def run_tables(summary: RunSummary) -> dict[str, Table]:
     """Every table of the run by name; tables without a row are left out."""
     tables = [_models(summary), choice_table(summary), _sites(summary), *trust_tables(summary), _methods(summary)]
-    tables += [class_table(summary), honesty_table(summary), shortcut_table(summary)]
+    tables += [_baselines(summary), class_table(summary), honesty_table(summary), shortcut_table(summary)]
     tables += [places_table(summary), site_agreement_table(summary), _confusion(summary)]
     tables += course_tables(summary)
     return {table.name: table for table in tables if table.rows}
@@ -43,6 +44,7 @@ TABLE_NAMES = (
     "method_sites",
     "trust",
     "methods",
+    "baselines",
     "classes",
     "honesty",
     "shortcuts",
@@ -106,6 +108,7 @@ _SITE_EXPLANATION = (
     Column(key="e", heading="E", kind="figure"),
     Column(key="e_chance", heading="Chance", kind="number"),
     Column(key="pointing", heading="Pointing", kind="figure"),
+    Column(key="trust", heading="Trust"),
     Column(key="scored", heading="Scored", kind="count"),
     Column(key="unscored", heading="Not scored", kind="count"),
 )
@@ -122,6 +125,7 @@ def _site_figures(explanation: Explanation | None, method: str) -> dict[str, Cel
         "e": score_of(answer),
         "e_chance": chance.value if chance else None,
         "pointing": score_of(answer, "pointing_game"),
+        "trust": marked(verdict_of(answer)) if answer else None,
         "scored": answer.scored if answer else None,
         "unscored": answer.unscored if answer else None,
     }
@@ -156,6 +160,11 @@ def _methods(summary: RunSummary) -> Table:
         for name, figure in sorted(method.scores.items(), key=lambda item: _reading_rank(item[0]))
     ]
     return Table(name="methods", title="Every method in every reading", columns=columns, rows=rows)
+
+
+def _baselines(summary: RunSummary) -> Table:
+    model = headline_model(summary)
+    return baseline_table(model.explanation if model else [])
 
 
 def _reading_rank(name: str) -> tuple[int, str]:

@@ -43,8 +43,8 @@ class GuidanceSettings(_Settings):
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
     pseudo_regions: bool = Field(
         False,
-        description="From the second round on, a case without a region has the one that the global model finds "
-        "relevant as the round begins.",
+        description="Cases without a region leave the relevance to those that have one, and have in the energy and "
+        "occlusion terms, from the second round on, the region that the global model finds relevant.",
     )
 
     @property

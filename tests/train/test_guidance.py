@@ -239,35 +239,75 @@ def left_half(monkeypatch):
     monkeypatch.setattr("fedxai.train.guidance.pseudo_region", found)
 
 
-PSEUDO = pytest.mark.parametrize("late", [(), ("energy",), ("occlusion",)], ids=["relevance", "energy", "occlusion"])
-
-
-@PSEUDO
+@pytest.mark.parametrize("late", ["energy", "occlusion"])
 def test_a_case_without_a_region_is_rewarded_for_its_pseudo_region_from_the_second_round_on(
     only_losses_differ, without_regions, left_half, late
 ):
-    def trained(*, round_, asked):
-        return update(only_losses_differ, without_regions, "relevance", *late, round_=round_, pseudo_regions=asked)
-
-    first, plain = trained(round_=0, asked=True), trained(round_=0, asked=False)
-    assert first.loss == plain.loss
-    assert not differ(first, plain)
-    second, plain = trained(round_=1, asked=True), trained(round_=1, asked=False)
-    assert second.loss > plain.loss + 0.1
-    assert share_that_differs(plain, second) > 0.05
-    if late:
-        relevance_alone = update(only_losses_differ, without_regions, "relevance", round_=1, pseudo_regions=True)
-        assert second.loss > relevance_alone.loss + 0.1
-        assert share_that_differs(relevance_alone, second) > 0.05
+    asked = {"pseudo_regions": True}
+    for round_, rewarded in ((0, False), (1, True)):
+        alone = update(only_losses_differ, without_regions, "relevance", round_=round_, **asked)
+        found = update(only_losses_differ, without_regions, "relevance", late, round_=round_, **asked)
+        assert (found.loss > alone.loss + 0.1) == rewarded
+        assert (share_that_differs(alone, found) > 0.05) == rewarded
 
 
-@PSEUDO
+@pytest.mark.parametrize("late", [(), ("energy",), ("occlusion",)], ids=["relevance", "energy", "occlusion"])
 def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_half, late):
     asked = ("relevance", *late)
     own = update(only_losses_differ, with_regions, *asked, round_=1)
     pseudo = update(only_losses_differ, with_regions, *asked, round_=1, pseudo_regions=True)
     assert own.loss == pseudo.loss
     assert not differ(own, pseudo)
+
+
+def attached(network, *terms, layer, done=1, **settings):
+    """Guidance of a round's steps, what ends it, and the trainer whose loss it is."""
+    late = {"energy_from": 0.0, "occlusion_from": 0.0}
+    guidance = Guidance(GuidanceSettings(terms=terms, **late, **settings), network=network, relevance_layer=layer)
+    site = SimpleNamespace(
+        prepare_batch=lambda batch, *_, **__: (batch["image"], batch["label"]),
+        add_event_handler=lambda *_: None,
+        loss_function=nn.CrossEntropyLoss(reduction="none"),
+    )
+    return guidance, guidance.attach(site, Progress(done=done, epochs=4)), site
+
+
+def step(network, site, images, regions, given):
+    """The loss of one step."""
+    batch = {"image": images, "label": torch.zeros(len(images), dtype=torch.long), "region": regions}
+    image, labels = site.prepare_batch({**batch, "has_region": given})
+    site.state = SimpleNamespace(batch={**batch, "has_region": given}, iteration=1, epoch=1, output={"image": image})
+    return site.loss_function(network(image), labels)
+
+
+@pytest.mark.parametrize(("given", "moved"), [((0, 0, 0), False), ((0, 1, 0), True)])
+@pytest.mark.parametrize("pseudo", [True, False])
+def test_the_relevance_learns_from_regions_alone_where_pseudo_regions_are_asked_for(tiny, given, moved, pseudo):
+    """Else the plain loss of a case without a region moves it too; the rest of the network learns either way."""
+    images, layers = torch.randn(3, 1, 8, 8), {"relevance": tiny[0].weight, "rest": tiny[2].weight}
+    _, end, site = attached(tiny, "relevance", layer="0", pseudo_regions=pseudo, relevance_weight=1e-9)
+    step(tiny, site, images, squares(3), torch.tensor(given)).backward()
+    end()
+    found = {name: weight.grad.clone() if weight.grad is not None else 0 * weight for name, weight in layers.items()}
+    tiny.zero_grad()
+    plain = nn.functional.cross_entropy(tiny(images), torch.zeros(3, dtype=torch.long), reduction="none")
+    (plain * (torch.tensor(given) if pseudo else 1)).sum().div(3).backward()
+    torch.testing.assert_close(found["relevance"], layers["relevance"].grad, rtol=1e-4, atol=1e-6)
+    assert bool(found["relevance"].abs().max() > 1e-6) == (moved or not pseudo)
+    assert found["rest"].any()
+
+
+def test_the_late_terms_ask_about_the_whole_network_also_where_the_relevance_was_left_alone(tiny, left_half):
+    """As of cases whose region is given: the energy of a map without the relevance's part would be another."""
+    images, everyone, nobody = torch.rand(3, 1, 8, 8), torch.ones(3), torch.zeros(3)
+    left = torch.zeros(3, 1, 8, 8)
+    left[..., :4] = 1
+    losses = []
+    for regions, given in ((left, everyone), (0 * left, nobody)):
+        _, end, site = attached(tiny, "relevance", "energy", layer="0", pseudo_regions=True, relevance_weight=1e-9)
+        losses.append(step(tiny, site, images.clone(), regions, given))
+        end()
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
 
 
 class Layered(nn.Sequential):
@@ -282,46 +322,35 @@ class Layered(nn.Sequential):
         return self[3](self[2](self[1](self[0](image))))
 
 
-def test_pseudo_regions_are_those_of_the_model_that_the_round_began_with():
-    """Of each case without a region; the network's mode and what the step heard of it are left alone."""
+def test_pseudo_regions_are_those_of_the_model_that_the_round_began_with(monkeypatch):
+    """Of each case without a region; the network's modes are left alone."""
     torch.manual_seed(0)
     network, images, regions = Layered().train(), torch.randn(3, 1, 8, 8), squares(3)
-    settings = GuidanceSettings(terms=("relevance",), pseudo_regions=True)
-    guidance = Guidance(settings, network=network, relevance_layer="1")
-    given = torch.tensor([1, 0, 0]).view(-1, 1, 1, 1) > 0
+    given, seen = torch.tensor([1, 0, 0]), []
 
-    def term(done, weight):
-        """What a step of the round adds once the site's network finds every place as irrelevant as the next."""
-        site = SimpleNamespace(prepare_batch=None, add_event_handler=lambda *_: None, loss_function=None)
-        progress = Progress(done=done, epochs=4)
+    def spy(logits, labels, image, region):
+        seen.append(region.clone())
+        return 0 * logits.sum(dim=1)
+
+    monkeypatch.setattr("fedxai.train.guidance.energy_loss", spy)
+    first, bias = network[1].weight.detach().clone(), network[1].bias.detach().clone()
+    second, low = torch.randn_like(first), torch.tensor([-1.0])
+    for done, weight in ((1, first), (2, second), (0, second)):
         with torch.no_grad():
             network[1].weight.copy_(weight)
-        end = guidance.attach(site, progress)
-        with torch.no_grad():
+        guidance, end, site = attached(network, "relevance", "energy", layer="1", done=done, pseudo_regions=True)
+        with torch.no_grad():  # the site's own network finds nothing relevant any more
             network[1].weight.zero_()
-            network[1].bias.fill_(-1.0)
-        batch = {"region": regions, "has_region": given.flatten()}
-        site.state = SimpleNamespace(batch=batch, iteration=1, epoch=1, output={"image": images})
-        [found] = guidance._terms(site, network(images), torch.zeros(3, dtype=torch.long), progress)
-        assert all(module.training for module in network.modules())
-        network.zero_grad()
-        found.backward()
+            network[1].bias.copy_(low)
+        step(network, site, images, regions, given).backward()
         assert network[1].bias.grad.abs() > 0
+        assert all(module.training for module in network.modules())
         end()
-        return found.item()
-
-    def wanted(weight, bias):
-        own = conv2d(images, weight, bias, padding=1) > 0
-        seen = torch.where(given, regions > 0, own)
-        values = relevance_loss(torch.full((3, 1, 8, 8), -1.0), seen)
-        return values[seen.flatten(1).any(dim=1)].mean().item()
-
-    first, bias = network[1].weight.detach().clone(), network[1].bias.detach().clone()
-    second = torch.randn_like(first)
-    assert term(1, first) == pytest.approx(wanted(first, bias), rel=1e-5)
-    assert term(2, second) == pytest.approx(wanted(second, torch.tensor([-1.0])), rel=1e-5)
-    nowhere = torch.zeros_like(second), torch.tensor([-1.0])
-    assert term(0, second) == pytest.approx(wanted(*nowhere), rel=1e-5), "not in the first round"
+        assert guidance._global is None
+    nothing = torch.zeros_like(first)
+    for region, weights in zip(seen, ((first, bias), (second, low), (nothing, low)), strict=True):
+        own = conv2d(images, *weights, padding=1) > 0
+        assert torch.equal(region, torch.where(given.view(-1, 1, 1, 1) > 0, regions > 0, own))
 
 
 def test_a_case_that_is_said_to_have_no_region_has_none_whatever_its_mask_holds(tiny):
@@ -332,7 +361,8 @@ def test_a_relevance_layer_that_is_never_called_is_named():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     network[0].aside = nn.Conv2d(1, 1, 1)
     guidance = Guidance(GuidanceSettings(terms=("relevance",)), network=network, relevance_layer="0.aside")
-    state = SimpleNamespace(batch={}, output={"image": torch.rand(2, 1, 8, 8)})
+    batch = {"region": squares(2), "has_region": torch.ones(2)}
+    state = SimpleNamespace(batch=batch, output={"image": torch.rand(2, 1, 8, 8)})
     with pytest.raises(BundleError, match="relevance_layer '0.aside' must be called by the network's forward"):
         guidance._terms(SimpleNamespace(state=state), torch.zeros(2, 2), torch.zeros(2), Progress(done=0, epochs=1))
 

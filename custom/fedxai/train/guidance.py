@@ -92,7 +92,7 @@ class Progress:
 
 
 class Guidance:
-    """Adds the chosen terms to a MONAI trainer's loss; cases without a region, given or found, keep the plain loss.
+    """Adds the chosen terms to a MONAI trainer's loss; cases without a region keep the plain loss.
 
     ``L = L_plain + sum_t lambda_t(e) * mean over the batch's cases with a region of L_t``, where lambda_t is the
     weight of term t; a region that is empty, or that augmentation moved out of the image, is none. Energy and occlusion
@@ -100,9 +100,11 @@ class Guidance:
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone.
 
-    With ``pseudo_regions`` a case without a region has, from the second round on and in all terms, the one that the
-    global model finds relevant, :func:`pseudo_region`. A copy of it is made as a round begins: at a site without masks
-    the network unlearns, while it trains, what averaging gave it of the others'. A forward pass over such cases more.
+    With ``pseudo_regions`` the relevance learns from regions alone: the plain loss of a case without one stops at the
+    relevance layer, for what a site without masks would make of its relevance is lost for all. From the second round
+    on such a case has, in the late terms, the region that the global model finds relevant, :func:`pseudo_region`; a
+    copy of it is made as a round begins. It does not teach the relevance itself: a network that learnt what it found
+    before kept its first errors.
 
     Args:
         settings: which terms, how strong, from when.
@@ -125,6 +127,7 @@ class Guidance:
         self._layer_name = relevance_layer
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
+        self._left: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
         self._global: nn.Module | None = None  # as the round began, where pseudo-regions are asked for
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
@@ -178,11 +181,14 @@ class Guidance:
 
         return end
 
-    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim not in (4, 5) or output.shape[1] != 1:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise BundleError(f"relevance_layer {self._layer_name!r} must put out (B, 1, *cells), got {shape}")
         self._heard.append(output.float())
+        if self._left is None:
+            return None
+        return torch.where(self._left.reshape(-1, *[1] * (output.ndim - 1)), output.detach(), output)
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         prepared = self._prepare_batch(batch, device, non_blocking, **kwargs)
@@ -190,6 +196,9 @@ class Guidance:
             raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
         image, label = prepared
         self._heard.clear()
+        if self._settings.pseudo_regions:
+            without = ~_given(batch, image)
+            self._left = without if without.any() else None
         return image.requires_grad_("energy" in self._settings.terms), label
 
     def _clip(self, trainer: SupervisedTrainer) -> None:
@@ -198,19 +207,25 @@ class Guidance:
 
     def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
         """What this step adds to the plain loss; nothing where no case has a region."""
-        terms, image = [], trainer.state.output["image"]
-        relevance = None if self._layer is None else self._relevance()  # before anything else is asked
-        region = self._regions(trainer.state.batch, image)
+        batch, image, terms = trainer.state.batch, trainer.state.output["image"], []
+        left, self._left = self._left, None  # the step's own pass is over
+        given = _given(batch, image)
+        region = torch.as_tensor(batch["region"]).to(image.device) > 0
+        region[~given] = False
         guided = region.flatten(1).any(dim=1)
-        if not guided.any():
-            return terms
-        if relevance is not None:
-            terms.append(self._settings.relevance_weight * relevance_loss(relevance, region)[guided].mean())
+        if self._layer is not None and guided.any():
+            values = relevance_loss(self._relevance(), region)
+            terms.append(self._settings.relevance_weight * values[guided].mean())
         late = due(self._settings, epoch=progress.done + trainer.state.epoch - 1, epochs=progress.epochs)
         if not late or (trainer.state.iteration - 1) % self._settings.late_every:
             return terms
+        if self._global is not None and not given.all():
+            region[~given] = self._found(self._global, image[~given])
+            guided = region.flatten(1).any(dim=1)
+        if not guided.any():
+            return terms
         labels = labels.flatten().long()
-        logits = self._in_evaluation(logits, image)
+        logits = self._in_evaluation(logits, image, whole=left is None)
         if "energy" in late:
             values = energy_loss(logits, labels, image, region)
             terms.append(late["energy"] * values[guided].mean())
@@ -219,14 +234,6 @@ class Guidance:
             values = occlusion_loss(self._network, *asked, black=self._black)
             terms.append(late["occlusion"] * values.mean())
         return terms
-
-    def _regions(self, batch: Mapping[str, Any], image: Tensor) -> Tensor:
-        """Each case's region, given or found by the global model, ``(B, 1, *spatial)``; empty where there is none."""
-        region = torch.as_tensor(batch["region"]).to(image.device) > 0
-        without = ~torch.as_tensor(batch["has_region"]).bool().flatten().to(image.device)
-        if without.any():
-            region[without] = False if self._global is None else self._found(self._global, image[without])
-        return region
 
     def _found(self, network: nn.Module, image: Tensor) -> Tensor:
         """The pseudo-regions that a network of this kind gives."""
@@ -240,12 +247,17 @@ class Guidance:
             raise BundleError(f"relevance_layer {self._layer_name!r} must be called by the network's forward")
         return self._heard[-1]
 
-    def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
-        """The logits in evaluation mode: the step's own where the mode changes nothing."""
+    def _in_evaluation(self, logits: Tensor, image: Tensor, *, whole: bool = True) -> Tensor:
+        """The logits in evaluation mode: the step's own where the mode changes nothing and their graph is ``whole``."""
         with evaluating(self._network):
             with torch.no_grad():
-                alike = torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
+                alike = whole and torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
             return logits if alike else self._network(image)
+
+
+def _given(batch: Mapping[str, Any], image: Tensor) -> Tensor:
+    """Which cases have a region ``(B,)``."""
+    return torch.as_tensor(batch["has_region"]).bool().flatten().to(image.device)
 
 
 def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--masks", type=float, default=1.0, help="share of training cases that keep their region")
     parser.add_argument("--learning-rate", type=float, help="instead of the bundle's own, which is for federations")
     parser.add_argument("--mask-sites", type=int, help="sites that keep their regions; default: all")
-    parser.add_argument("--pseudo-regions", action="store_true", help="for cases without a region")
+    parser.add_argument("--pseudo-regions", action="store_true", help="for cases without a region, in the late terms")
     parser.add_argument(
         "--guidance", type=json.loads, default={}, help="JSON: settings of the late terms, as in a job's guidance"
     )
@@ -103,7 +103,7 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
     kept, steps = masked(sites, asked, seed), STEPS
     if how == "centralised":
         kept, steps = {"pooled": pool(kept)}, STEPS * len(sites)
-    pseudo = asked.pseudo_regions and "relevance" in terms
+    pseudo = asked.pseudo_regions and "relevance" in terms and len(terms) > 1
     late = {**(asked.guidance if terms else {}), "pseudo_regions": pseudo}
     settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, **late)
     found = examined(kept, pool(sites), name, settings, rounds=asked.rounds, battery=asked.battery)

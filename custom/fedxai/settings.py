@@ -43,8 +43,8 @@ class GuidanceSettings(_Settings):
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
     pseudo_regions: bool = Field(
         False,
-        description="Cases without a region leave the relevance to those that have one, and have in the energy and "
-        "occlusion terms, from the second round on, the region that the global model finds relevant.",
+        description="In the energy and occlusion terms, a case without a region has the one that the network itself "
+        "finds relevant.",
     )
 
     @property
@@ -54,9 +54,10 @@ class GuidanceSettings(_Settings):
 
     @model_validator(mode="after")
     def _learned_from_regions(self) -> "GuidanceSettings":
-        if self.pseudo_regions and "relevance" not in self.terms:
+        if self.pseudo_regions and not ("relevance" in self.terms and self.late):
             raise ValueError(
-                "pseudo_regions needs the relevance term, by which the network learns regions from cases that have one"
+                "pseudo_regions needs the relevance term, by which the network learns regions from cases that have "
+                "one, and a term that uses them: energy or occlusion"
             )
         return self
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explanation-guided training: loss terms that reward a model for looking at the clinically relevant region."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, binary
 from fedxai.bundle import Bundle
 from fedxai.errors import BundleError
 from fedxai.explain.grid import on_grid
-from fedxai.explain.twin import twin
 from fedxai.explain.undisturbed import evaluating
 from fedxai.settings import GuidanceSettings
 from fedxai.train.occlusion_loss import occlusion_loss
@@ -98,13 +97,8 @@ class Guidance:
     weight of term t; a region that is empty, or that augmentation moved out of the image, is none. Energy and occlusion
     come late: from ``energy_from`` and ``occlusion_from`` of all epochs on, rising linearly over a quarter of what is
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
-    an answer depends on its image alone.
-
-    With ``pseudo_regions`` the relevance learns from regions alone: the plain loss of a case without one stops at the
-    relevance layer, for what a site without masks would make of its relevance is lost for all. From the second round
-    on such a case has, in the late terms, the region that the global model finds relevant, :func:`pseudo_region`; a
-    copy of it is made as a round begins. It does not teach the relevance itself: a network that learnt what it found
-    before kept its first errors.
+    an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
+    alone) the one that the network itself finds relevant, :func:`pseudo_region`.
 
     Args:
         settings: which terms, how strong, from when.
@@ -127,8 +121,6 @@ class Guidance:
         self._layer_name = relevance_layer
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
-        self._left: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
-        self._global: nn.Module | None = None  # as the round began, where pseudo-regions are asked for
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -156,12 +148,9 @@ class Guidance:
         """Let ``trainer`` train under guidance; the batches need ``region`` and ``has_region``.
 
         Returns:
-            What ends the listening to the network, and lets go of what was kept for the round.
+            What ends the listening to the network.
         """
         plain = trainer.loss_function
-        if self._settings.pseudo_regions and progress.done:
-            self._global = twin(self._network).eval()
-            self._global.get_submodule(self._layer_name or "").register_forward_hook(self._listen)
         self._prepare_batch, trainer.prepare_batch = trainer.prepare_batch, self._prepare
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
@@ -171,24 +160,16 @@ class Guidance:
             return plain(logits, labels).mean() + sum(terms)
 
         trainer.loss_function = loss
-        handles = [self._layer.register_forward_hook(self._listen)] if self._layer is not None else []
+        if self._layer is None:
+            return lambda: None
+        handle = self._layer.register_forward_hook(self._listen)
+        return handle.remove
 
-        def end() -> None:
-            for handle in handles:
-                handle.remove()
-            self._heard.clear()
-            self._global = None
-
-        return end
-
-    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
+    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.ndim not in (4, 5) or output.shape[1] != 1:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise BundleError(f"relevance_layer {self._layer_name!r} must put out (B, 1, *cells), got {shape}")
         self._heard.append(output.float())
-        if self._left is None:
-            return None
-        return torch.where(self._left.reshape(-1, *[1] * (output.ndim - 1)), output.detach(), output)
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         prepared = self._prepare_batch(batch, device, non_blocking, **kwargs)
@@ -196,9 +177,6 @@ class Guidance:
             raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
         image, label = prepared
         self._heard.clear()
-        if self._settings.pseudo_regions:
-            without = ~_given(batch, image)
-            self._left = without if without.any() else None
         return image.requires_grad_("energy" in self._settings.terms), label
 
     def _clip(self, trainer: SupervisedTrainer) -> None:
@@ -207,25 +185,25 @@ class Guidance:
 
     def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
         """What this step adds to the plain loss; nothing where no case has a region."""
-        batch, image, terms = trainer.state.batch, trainer.state.output["image"], []
-        left, self._left = self._left, None  # the step's own pass is over
-        given = _given(batch, image)
-        region = torch.as_tensor(batch["region"]).to(image.device) > 0
-        region[~given] = False
-        guided = region.flatten(1).any(dim=1)
+        batch, terms = trainer.state.batch, []
+        given = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
+        region = torch.as_tensor(batch["region"]).to(logits.device) > 0
+        guided = given & region.flatten(1).any(dim=1)
+        epoch = progress.done + trainer.state.epoch - 1
         if self._layer is not None and guided.any():
             values = relevance_loss(self._relevance(), region)
             terms.append(self._settings.relevance_weight * values[guided].mean())
-        late = due(self._settings, epoch=progress.done + trainer.state.epoch - 1, epochs=progress.epochs)
+        late = due(self._settings, epoch=epoch, epochs=progress.epochs)
         if not late or (trainer.state.iteration - 1) % self._settings.late_every:
             return terms
-        if self._global is not None and not given.all():
-            region[~given] = self._found(self._global, image[~given])
+        if self._settings.pseudo_regions:
+            own = pseudo_region(self._relevance(), region.shape[2:])
+            region = torch.where(given.reshape(-1, *[1] * (region.ndim - 1)), region, own)
             guided = region.flatten(1).any(dim=1)
         if not guided.any():
             return terms
-        labels = labels.flatten().long()
-        logits = self._in_evaluation(logits, image, whole=left is None)
+        labels, image = labels.flatten().long(), trainer.state.output["image"]
+        logits = self._in_evaluation(logits, image)
         if "energy" in late:
             values = energy_loss(logits, labels, image, region)
             terms.append(late["energy"] * values[guided].mean())
@@ -235,29 +213,18 @@ class Guidance:
             terms.append(late["occlusion"] * values.mean())
         return terms
 
-    def _found(self, network: nn.Module, image: Tensor) -> Tensor:
-        """The pseudo-regions that a network of this kind gives."""
-        with torch.no_grad():
-            network(image)
-        return pseudo_region(self._relevance(), image.shape[2:])
-
     def _relevance(self) -> Tensor:
         """What the relevance layer put out last."""
         if not self._heard:
             raise BundleError(f"relevance_layer {self._layer_name!r} must be called by the network's forward")
         return self._heard[-1]
 
-    def _in_evaluation(self, logits: Tensor, image: Tensor, *, whole: bool = True) -> Tensor:
-        """The logits in evaluation mode: the step's own where the mode changes nothing and their graph is ``whole``."""
+    def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
+        """The logits in evaluation mode: the step's own where the mode changes nothing."""
         with evaluating(self._network):
             with torch.no_grad():
-                alike = whole and torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
+                alike = torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
             return logits if alike else self._network(image)
-
-
-def _given(batch: Mapping[str, Any], image: Tensor) -> Tensor:
-    """Which cases have a region ``(B,)``."""
-    return torch.as_tensor(batch["has_region"]).bool().flatten().to(image.device)
 
 
 def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:

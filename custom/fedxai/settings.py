@@ -41,6 +41,11 @@ class GuidanceSettings(_Settings):
     )
     late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
+    hold_relevance: bool = Field(
+        False,
+        description="The plain loss of a case without a region stops at the relevance layer, so that the relevance "
+        "learns from regions alone: for federations in which some sites have none.",
+    )
     pseudo_regions: bool = Field(
         False,
         description="In the energy and occlusion terms, a case without a region has the one that the network itself "
@@ -54,6 +59,8 @@ class GuidanceSettings(_Settings):
 
     @model_validator(mode="after")
     def _learned_from_regions(self) -> "GuidanceSettings":
+        if self.hold_relevance and "relevance" not in self.terms:
+            raise ValueError("hold_relevance needs the relevance term, by which the relevance learns from regions")
         if self.pseudo_regions and not ("relevance" in self.terms and self.late):
             raise ValueError(
                 "pseudo_regions needs the relevance term, by which the network learns regions from cases that have "

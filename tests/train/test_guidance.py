@@ -258,6 +258,62 @@ def test_a_case_with_a_region_keeps_it(only_losses_differ, with_regions, left_ha
     assert not differ(own, pseudo)
 
 
+def attached(network, *terms, layer, **settings):
+    """What ends the guidance of a round's steps, and the trainer whose loss it is."""
+    late = {"energy_from": 0.0, "occlusion_from": 0.0}
+    guidance = Guidance(GuidanceSettings(terms=terms, **late, **settings), network=network, relevance_layer=layer)
+    site = SimpleNamespace(
+        prepare_batch=lambda batch, *_, **__: (batch["image"], batch["label"]),
+        add_event_handler=lambda *_: None,
+        loss_function=nn.CrossEntropyLoss(reduction="none"),
+    )
+    return guidance.attach(site, Progress(done=0, epochs=1)), site
+
+
+def step(network, site, images, regions, given):
+    """The loss of one step."""
+    batch = {"image": images, "label": torch.zeros(len(images), dtype=torch.long), "region": regions}
+    image, labels = site.prepare_batch({**batch, "has_region": given})
+    site.state = SimpleNamespace(batch={**batch, "has_region": given}, iteration=1, epoch=1, output={"image": image})
+    return site.loss_function(network(image), labels)
+
+
+@pytest.mark.parametrize(("given", "moved"), [((0, 0, 0), False), ((0, 1, 0), True)])
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold):
+    """Else the plain loss of a case without a region moves it too; the rest of the network learns either way."""
+    images, layers = torch.randn(3, 1, 8, 8), {"relevance": tiny[0].weight, "rest": tiny[2].weight}
+    end, site = attached(tiny, "relevance", layer="0", hold_relevance=hold, relevance_weight=1e-9)
+    step(tiny, site, images, squares(3), torch.tensor(given)).backward()
+    end()
+    found = {name: weight.grad.clone() if weight.grad is not None else 0 * weight for name, weight in layers.items()}
+    tiny.zero_grad()
+    plain = nn.functional.cross_entropy(tiny(images), torch.zeros(3, dtype=torch.long), reduction="none")
+    (plain * (torch.tensor(given) if hold else 1)).sum().div(3).backward()
+    torch.testing.assert_close(found["relevance"], layers["relevance"].grad, rtol=1e-4, atol=1e-6)
+    assert bool(found["relevance"].abs().max() > 1e-6) == (moved or not hold)
+    assert found["rest"].any()
+
+
+def test_the_late_terms_ask_about_the_whole_network_also_where_the_relevance_is_held(tiny, left_half):
+    """As of cases whose region is given: the energy of a map without the relevance's part would be another."""
+    images, everyone, nobody = torch.rand(3, 1, 8, 8), torch.ones(3), torch.zeros(3)
+    left = torch.zeros(3, 1, 8, 8)
+    left[..., :4] = 1
+    asked_for = {"hold_relevance": True, "pseudo_regions": True, "relevance_weight": 1e-9}
+    losses = []
+    for regions, given in ((left, everyone), (0 * left, nobody)):
+        end, site = attached(tiny, "relevance", "energy", layer="0", **asked_for)
+        losses.append(step(tiny, site, images.clone(), regions, given))
+        end()
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-5)
+
+
+def test_a_relevance_is_held_for_what_regions_teach_it():
+    with pytest.raises(SettingsError, match="hold_relevance needs the relevance term"):
+        checked(GuidanceSettings, {"terms": ["energy"], "hold_relevance": True}, what="guidance")
+
+
 @pytest.mark.parametrize("terms", [("relevance",), ("energy", "occlusion"), ()])
 def test_pseudo_regions_are_learned_from_regions(terms):
     with pytest.raises(SettingsError, match="pseudo_regions needs the relevance term, .* and a term that uses them"):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Explanation-guided training: loss terms that reward a model for looking at the clinically relevant region."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,9 @@ class Guidance:
     come late: from ``energy_from`` and ``occlusion_from`` of all epochs on, rising linearly over a quarter of what is
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
-    alone) the one that the network itself finds relevant, :func:`pseudo_region`.
+    alone) the one that the network itself finds relevant, :func:`pseudo_region`. With ``hold_relevance`` the plain loss
+    of a case without a region stops at the relevance layer: the relevance then learns from regions alone, and a site
+    without masks does not move it.
 
     Args:
         settings: which terms, how strong, from when.
@@ -121,6 +123,7 @@ class Guidance:
         self._layer_name = relevance_layer
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
+        self._held: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -165,11 +168,14 @@ class Guidance:
         handle = self._layer.register_forward_hook(self._listen)
         return handle.remove
 
-    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _listen(self, module: nn.Module, inputs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim not in (4, 5) or output.shape[1] != 1:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise BundleError(f"relevance_layer {self._layer_name!r} must put out (B, 1, *cells), got {shape}")
         self._heard.append(output.float())
+        if self._held is None:
+            return None
+        return torch.where(self._held.reshape(-1, *[1] * (output.ndim - 1)), output.detach(), output)
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         prepared = self._prepare_batch(batch, device, non_blocking, **kwargs)
@@ -177,6 +183,9 @@ class Guidance:
             raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
         image, label = prepared
         self._heard.clear()
+        if self._settings.hold_relevance:
+            without = ~_given(batch, image)
+            self._held = without if without.any() else None
         return image.requires_grad_("energy" in self._settings.terms), label
 
     def _clip(self, trainer: SupervisedTrainer) -> None:
@@ -186,7 +195,8 @@ class Guidance:
     def _terms(self, trainer: SupervisedTrainer, logits: Tensor, labels: Tensor, progress: Progress) -> list[Tensor]:
         """What this step adds to the plain loss; nothing where no case has a region."""
         batch, terms = trainer.state.batch, []
-        given = torch.as_tensor(batch["has_region"]).bool().flatten().to(logits.device)
+        held, self._held = self._held, None  # the step's own pass is over
+        given = _given(batch, logits)
         region = torch.as_tensor(batch["region"]).to(logits.device) > 0
         guided = given & region.flatten(1).any(dim=1)
         epoch = progress.done + trainer.state.epoch - 1
@@ -203,7 +213,7 @@ class Guidance:
         if not guided.any():
             return terms
         labels, image = labels.flatten().long(), trainer.state.output["image"]
-        logits = self._in_evaluation(logits, image)
+        logits = self._in_evaluation(logits, image, whole=held is None)
         if "energy" in late:
             values = energy_loss(logits, labels, image, region)
             terms.append(late["energy"] * values[guided].mean())
@@ -219,12 +229,17 @@ class Guidance:
             raise BundleError(f"relevance_layer {self._layer_name!r} must be called by the network's forward")
         return self._heard[-1]
 
-    def _in_evaluation(self, logits: Tensor, image: Tensor) -> Tensor:
-        """The logits in evaluation mode: the step's own where the mode changes nothing."""
+    def _in_evaluation(self, logits: Tensor, image: Tensor, *, whole: bool = True) -> Tensor:
+        """The logits in evaluation mode: the step's own where the mode changes nothing and their graph is ``whole``."""
         with evaluating(self._network):
             with torch.no_grad():
-                alike = torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
+                alike = whole and torch.allclose(self._network(image), logits, rtol=1e-4, atol=1e-5)
             return logits if alike else self._network(image)
+
+
+def _given(batch: Mapping[str, Any], beside: Tensor) -> Tensor:
+    """Which cases have a region ``(B,)``, on the device of ``beside``."""
+    return torch.as_tensor(batch["has_region"]).bool().flatten().to(beside.device)
 
 
 def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:

@@ -130,7 +130,7 @@ def operations(
     """Of a step of the last round from these weights, by those of a step without terms."""
 
     def counted(guidance: GuidanceSettings, *, regions: bool) -> int:
-        drawn = [case for case in cases["training"] if case.region][:BATCH]
+        drawn = sorted(cases["training"], key=lambda case: case.region is None)[:BATCH]  # with a region where any has
         few = {**cases, "training": [case if regions else replace(case, region=None) for case in drawn]}
         step = settings.model_copy(update={"local_steps": 1, "guidance": guidance})
         site = SiteTrainer(bundle=bundle, cases=few, site="counted", settings=step)

@@ -44,7 +44,7 @@ class GuidanceSettings(_Settings):
     hold_relevance: bool = Field(
         False,
         description="The plain loss of a case without a region stops at the relevance layer, so that the relevance "
-        "learns from regions alone: for federations in which some sites have none.",
+        "learns from cases with a region alone: for federations in which some sites have none.",
     )
     pseudo_regions: bool = Field(
         False,

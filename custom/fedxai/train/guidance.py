@@ -99,8 +99,8 @@ class Guidance:
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
     alone) the one that the network itself finds relevant, :func:`pseudo_region`. With ``hold_relevance`` the plain loss
-    of a case without a region stops at the relevance layer: the relevance then learns from regions alone, and a site
-    without masks does not move it.
+    of a case without a region stops at the relevance layer, so that the plain loss of a site without masks does not
+    move the relevance.
 
     Args:
         settings: which terms, how strong, from when.

@@ -59,12 +59,15 @@ class GuidanceSettings(_Settings):
 
     @model_validator(mode="after")
     def _learned_from_regions(self) -> "GuidanceSettings":
+        came = f"got terms {list(self.terms)}"
         if self.hold_relevance and "relevance" not in self.terms:
-            raise ValueError("hold_relevance needs the relevance term, by which the relevance learns from regions")
+            raise ValueError(
+                f"hold_relevance needs the relevance term, by which the relevance learns from regions, {came}"
+            )
         if self.pseudo_regions and not ("relevance" in self.terms and self.late):
             raise ValueError(
                 "pseudo_regions needs the relevance term, by which the network learns regions from cases that have "
-                "one, and a term that uses them: energy or occlusion"
+                f"one, and a term that uses them, energy or occlusion, {came}"
             )
         return self
 
@@ -100,7 +103,7 @@ class TrainSettings(_Settings):
         if self.mixed_precision and self.guidance.late:
             raise ValueError(
                 "mixed_precision must be off under the energy and occlusion terms: a gradient of a gradient and a "
-                "small difference of two answers need float32"
+                f"small difference of two answers need float32, got terms {list(self.guidance.terms)}"
             )
         return self
 
@@ -179,7 +182,9 @@ def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "?"
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "value_error":  # a rule across settings says what came and what to choose itself
+            raise SettingsError(f"{what}: {name}{': ' if name else ''}{first['ctx']['error']}") from error
         known = ", ".join(kind.model_fields)
         raise SettingsError(
             f"{what}: {name} {first['msg'].lower()}, got {first.get('input')!r}; known settings: {known}"

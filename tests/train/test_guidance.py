@@ -310,13 +310,13 @@ def test_the_late_terms_ask_about_the_whole_network_also_where_the_relevance_is_
 
 
 def test_a_relevance_is_held_for_what_regions_teach_it():
-    with pytest.raises(SettingsError, match="hold_relevance needs the relevance term"):
+    with pytest.raises(SettingsError, match=r"^guidance: hold_relevance needs .* got terms \['energy'\]$"):
         checked(GuidanceSettings, {"terms": ["energy"], "hold_relevance": True}, what="guidance")
 
 
 @pytest.mark.parametrize("terms", [("relevance",), ("energy", "occlusion"), ()])
 def test_pseudo_regions_are_learned_from_regions(terms):
-    with pytest.raises(SettingsError, match="pseudo_regions needs the relevance term, .* and a term that uses them"):
+    with pytest.raises(SettingsError, match=r"^guidance: pseudo_regions needs .* a term that uses them, .* got terms"):
         checked(GuidanceSettings, {"terms": terms, "pseudo_regions": True}, what="guidance")
 
 

@@ -40,6 +40,19 @@ def test_the_order_of_answers_changes_no_bit(order, counts):
     assert np.array_equal(fedavg(updates, cases)["w"], fedavg(shuffled, cases)["w"])
 
 
+def test_a_tensor_that_a_site_held_still_has_no_part_of_that_site_in_its_mean():
+    updates = {
+        "a": {"held by b": np.array([1.0, 0.0]), "held by all": np.zeros(2), "moved": np.array([0.0, 4.0])},
+        "b": {"held by b": np.zeros(2), "held by all": np.zeros(2), "moved": np.array([8.0, 0.0])},
+    }
+    mean = fedavg(updates, {"a": 1, "b": 3})
+    assert {name: value.tolist() for name, value in mean.items()} == {
+        "held by b": [1.0, 0.0],
+        "held by all": [0.0, 0.0],
+        "moved": [6.0, 1.0],
+    }
+
+
 def test_the_average_of_one_site_is_that_site():
     update = {"w": np.array([1.5, -2.25], dtype=np.float32)}
     assert np.array_equal(fedavg({"a": update}, {"a": 7})["w"], update["w"])

@@ -31,6 +31,17 @@ def test_integrated_gradients_sum_to_the_difference(make_study, name, dims):
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", ["group norm", "instance norm"])
+def test_from_black_nodes_lie_where_normalising_networks_change(make_study, name, dims):
+    """Far from their epsilon such networks answer a fainter image alike, and all but jump at black."""
+    study = make_study(name, dims)
+    study.inputs = 300 * study.inputs
+    black = [torch.zeros_like(study.inputs)]
+    assert gap(study, IntegratedGradients(), black) < 0.05
+    assert gap(study, IntegratedGradients(grading=0), black) > 0.2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", ["group norm", "instance norm"])
 def test_networks_that_normalise_each_image_need_a_baseline_that_is_not_constant(make_study, name, dims):
     """And more steps: the default 50 miss up to 1.5 %."""
     study = make_study(name, dims)

@@ -38,6 +38,12 @@ def test_noise_is_a_share_of_the_range(noise):
         SmoothGrad(noise=noise)
 
 
+@pytest.mark.parametrize("grading", [-1.0, 21.0, float("nan")])
+def test_nodes_are_graded_within_reason(grading):
+    with pytest.raises(SettingsError, match="grading must be from 0 to 20"):
+        IntegratedGradients(grading=grading)
+
+
 @pytest.mark.parametrize("settings", [{"stride": 2}, {"window": 3, "stride": 4}])
 def test_windows_leave_no_gaps(settings):
     with pytest.raises(SettingsError, match="stride must be at most the window"):

@@ -18,12 +18,13 @@ from fedxai.train.guidance import Guidance, Progress, due, energy_loss, pseudo_r
 from fedxai.train.prepare import with_regions as with_regions_beside
 
 
-def trainer(bundle, cases, *terms, pseudo_regions=False, gradient_norm=1.0, **settings):
+def trainer(bundle, cases, *terms, pseudo_regions=False, hold_relevance=False, gradient_norm=1.0, **settings):
     guidance = GuidanceSettings(
         terms=terms,
         energy_from=0.0,
         occlusion_from=0.0,
         pseudo_regions=pseudo_regions,
+        hold_relevance=hold_relevance,
         gradient_norm=gradient_norm,
     )
     return SiteTrainer(
@@ -293,6 +294,33 @@ def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold):
     torch.testing.assert_close(found["relevance"], layers["relevance"].grad, rtol=1e-4, atol=1e-6)
     assert bool(found["relevance"].abs().max() > 1e-6) == (moved or not hold)
     assert found["rest"].any()
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_site_without_regions_leaves_a_held_relevance_as_it_came(only_losses_differ, without_regions, left_half, hold):
+    """Bit by bit, the optimiser's decay and all terms notwithstanding: what acts through the relevance layer only."""
+    terms = ("relevance", "energy", "occlusion")
+    update = first_update(only_losses_differ, without_regions, *terms, pseudo_regions=True, hold_relevance=hold)
+    moved = {name.split(".")[0] for name, difference in update.difference.items() if difference.any()}
+    assert moved == {"features", "evidence"} | (set() if hold else {"relevance", "context"})
+
+
+def test_a_site_with_regions_moves_a_held_relevance(only_losses_differ, with_regions):
+    update = first_update(only_losses_differ, with_regions, "relevance", hold_relevance=True)
+    assert {name.split(".")[0] for name, value in update.difference.items() if value.any()} == {
+        "features",
+        "context",
+        "relevance",
+        "evidence",
+    }
+
+
+def test_a_network_that_is_all_relevance_cannot_be_held():
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten())
+    end, site = attached(network, "relevance", layer="0", hold_relevance=True)
+    with pytest.raises(BundleError, match="hold_relevance needs a network in which something besides '0' can learn"):
+        step(network, site, torch.rand(2, 1, 8, 8), squares(2), torch.zeros(2))
+    end()
 
 
 def test_the_late_terms_ask_about_the_whole_network_also_where_the_relevance_is_held(tiny, left_half):

@@ -14,8 +14,10 @@ Weights = Mapping[str, NDArray]
 def fedavg(updates: Mapping[str, Weights], cases: Mapping[str, int]) -> dict[str, NDArray]:
     """The case-weighted mean of the sites' weights or weight differences (Eq. 2).
 
-    ``w = sum_k (n_k / n) w_k`` with n_k the training cases of site k and n their sum. Sums run in float64 and in
-    the order of the sites' names, so that the result does not depend on who answered first.
+    ``w = sum_k (n_k / n) w_k`` with n_k the training cases of site k and n their sum, over the sites that have
+    something to say of the tensor: one that is 0 throughout (a layer that a site held still) has no part in its mean,
+    where any site's is not. Sums run in float64 and in the order of the sites' names, so that the result does not
+    depend on who answered first.
 
     Args:
         updates: for each site, tensors by name; the same names and shapes at all sites.
@@ -39,10 +41,11 @@ def fedavg(updates: Mapping[str, Weights], cases: Mapping[str, int]) -> dict[str
     if wrong:
         raise UpdateError(f"{wrong[0]}: the number of training cases must be at least 1, got {cases.get(wrong[0])}")
     sites = sorted(updates)
-    total = sum(cases[site] for site in sites)
     mean = {}
     for name, first in updates[sites[0]].items():
-        tensor = sum(updates[site][name].astype(np.float64) * (cases[site] / total) for site in sites)
+        moved = [site for site in sites if updates[site][name].any()] or sites
+        total = sum(cases[site] for site in moved)
+        tensor = sum(updates[site][name].astype(np.float64) * (cases[site] / total) for site in moved)
         mean[name] = np.asarray(tensor, dtype=first.dtype)
     return mean
 

@@ -99,8 +99,9 @@ class Guidance:
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
     alone) the one that the network itself finds relevant, :func:`pseudo_region`. With ``hold_relevance`` the plain loss
-    of a case without a region stops at the relevance layer, so that the plain loss of a site without masks does not
-    move the relevance.
+    of a case without a region stops at the relevance layer, and a step without any region leaves alone all weights
+    that act through that layer only: at a site without masks they stay as they came, bit by bit, so that it has no
+    part in their mean (:func:`fedxai.combine.weights.fedavg`).
 
     Args:
         settings: which terms, how strong, from when.
@@ -110,7 +111,8 @@ class Guidance:
 
     Raises:
         BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or, while training,
-            when the layer's output is no relevance, or a batch is not an image and a label.
+            when the layer's output is no relevance, a batch is not an image and a label, or ``hold_relevance`` leaves
+            nothing to train.
     """
 
     def __init__(
@@ -124,6 +126,8 @@ class Guidance:
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
         self._held: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
+        self._all_held = False  # whether all cases of the step do
+        self._own: list[nn.Parameter] | None = None  # what acts through the relevance layer only
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -155,7 +159,7 @@ class Guidance:
         """
         plain = trainer.loss_function
         self._prepare_batch, trainer.prepare_batch = trainer.prepare_batch, self._prepare
-        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._after_backward)
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
             terms = self._terms(trainer, logits, labels, progress)
@@ -175,6 +179,8 @@ class Guidance:
         self._heard.append(output.float())
         if self._held is None:
             return None
+        if self._held.all():
+            return output.detach()
         return torch.where(self._held.reshape(-1, *[1] * (output.ndim - 1)), output.detach(), output)
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
@@ -185,10 +191,13 @@ class Guidance:
         self._heard.clear()
         if self._settings.hold_relevance:
             without = ~_given(batch, image)
-            self._held = without if without.any() else None
+            self._held, self._all_held = without if without.any() else None, bool(without.all())
         return image.requires_grad_("energy" in self._settings.terms), label
 
-    def _clip(self, trainer: SupervisedTrainer) -> None:
+    def _after_backward(self, trainer: SupervisedTrainer) -> None:
+        if self._all_held:
+            for parameter in self._through_relevance(trainer.state.output["image"]):
+                parameter.grad = None  # what has no gradient an optimiser leaves as it is, decay included
         if self._guided:
             nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
 
@@ -196,6 +205,10 @@ class Guidance:
         """What this step adds to the plain loss; nothing where no case has a region."""
         batch, terms = trainer.state.batch, []
         held, self._held = self._held, None  # the step's own pass is over
+        if self._all_held and not logits.requires_grad:
+            raise BundleError(
+                f"hold_relevance needs a network in which something besides {self._layer_name!r} can learn"
+            )
         given = _given(batch, logits)
         region = torch.as_tensor(batch["region"]).to(logits.device) > 0
         guided = given & region.flatten(1).any(dim=1)
@@ -222,6 +235,18 @@ class Guidance:
             values = occlusion_loss(self._network, *asked, black=self._black)
             terms.append(late["occlusion"] * values.mean())
         return terms
+
+    def _through_relevance(self, image: Tensor) -> list[nn.Parameter]:
+        """The parameters without a gradient once the relevance layer's output has none."""
+        if self._own is None:
+            self._held = torch.ones(1, dtype=torch.bool, device=image.device)
+            with evaluating(self._network):
+                answer = self._network(image[:1].detach()).sum()
+            self._held = None
+            parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
+            found = torch.autograd.grad(answer, parameters, allow_unused=True)
+            self._own = [p for p, gradient in zip(parameters, found, strict=True) if gradient is None]
+        return self._own
 
     def _relevance(self) -> Tensor:
         """What the relevance layer put out last."""

@@ -40,6 +40,7 @@ EXPLAIN = ExplainSettings()  # pyright: ignore[reportCallIssue]
 
 def plain_loop(cohorts: Path, scratch: Path, bundle: Bundle, rounds: int, finals: int) -> Weights:
     """The steps of the job, one site after the other, in this process; ``finals`` models are tested and explained."""
+    folders = site_cohorts(cohorts)
     trainers = {
         site: SiteTrainer(
             bundle=bundle,
@@ -47,7 +48,7 @@ def plain_loop(cohorts: Path, scratch: Path, bundle: Bundle, rounds: int, finals
             site=site,
             settings=TrainSettings(local_epochs=LOCAL_EPOCHS),
         )
-        for site, path in site_cohorts(cohorts).items()
+        for site, path in folders.items()
     }
     cases = {site: trainer.training_cases for site, trainer in trainers.items()}
     weights = next(iter(trainers.values())).weights()
@@ -68,7 +69,8 @@ def plain_loop(cohorts: Path, scratch: Path, bundle: Bundle, rounds: int, finals
         for site, trainer in trainers.items():
             trainer.evaluate("validation", weights, intervals=False)
             trainer.evaluate("test")
-            explain_final(trainer, EXPLAIN, question(trainer, "test")[0], scratch / site / f"gallery_{model}")
+            asked, gallery = question(trainer, "test")[0], scratch / site / f"gallery_{model}"
+            explain_final(trainer, EXPLAIN, asked, gallery, root=folders[site])
     return weights
 
 

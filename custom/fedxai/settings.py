@@ -184,7 +184,8 @@ def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "value_error":  # a rule across settings says what came and what to choose itself
-            raise SettingsError(f"{what}: {name}{': ' if name else ''}{first['ctx']['error']}") from error
+            rule = first.get("ctx", {}).get("error")
+            raise SettingsError(f"{what}: {name}{': ' if name else ''}{rule}") from error
         known = ", ".join(kind.model_fields)
         raise SettingsError(
             f"{what}: {name} {first['msg'].lower()}, got {first.get('input')!r}; known settings: {known}"

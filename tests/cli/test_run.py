@@ -2,7 +2,9 @@
 """`fedxai run` and `fedxai compare` with what people get wrong: one sentence, nothing written."""
 
 import inspect
+import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +96,19 @@ def test_every_option_that_decides_a_figure_stands_in_the_command_of_the_report(
     CliRunner().invoke(app, shlex.split(command.replace("\\\n", ""))[1:])
     first, again = asked
     assert again == first
+
+
+def test_a_job_keeps_those_of_its_guidance_settings_that_the_command_does_not_name(repository, tmp_path):
+    from fedxai.flare.job_settings import CONFIG, shown_settings
+    from fedxai.flare.simulate import prepare_job
+
+    job = tmp_path / "job"
+    shutil.copytree(repository / "jobs" / "fedxai", job)
+    config = job / CONFIG / "config_fed_client.json"
+    said = json.loads(config.read_text())
+    [site] = [component for component in said["components"] if component["id"] == "site"]
+    site["args"]["train"]["guidance"] = {"terms": ["relevance"], "hold_relevance": True, "relevance_weight": 3.0}
+    config.write_text(json.dumps(said))
+    prepare_job(job, tmp_path / "made", ["site-1"], {}, {"guidance": {"terms": ["relevance", "energy"]}})
+    shown = shown_settings(tmp_path / "made" / CONFIG)
+    assert (shown["guidance"], shown["hold_relevance"], shown["relevance_weight"]) == ("relevance+energy", True, 3.0)

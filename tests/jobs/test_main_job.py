@@ -127,6 +127,8 @@ def test_maps_and_gallery_stay_in_the_site_and_only_figures_leave(two_runs):
     gallery = run / "site-1" / "simulate_job" / "fedxai" / "gallery_last"
     assert "never leaves" in (gallery / "index.html").read_text()
     assert list(gallery.rglob("*.png"))
+    shown = {case.image.name for case in Cohort.open(site_cohorts(two_runs[0])["site-1"]).cases("test")}
+    assert [name for name in shown if f"images/{name}" in (gallery / "index.html").read_text()], "to find the study"
     assert not list((run / "server").rglob("*gallery*"))
     groups = {case.group for path in site_cohorts(two_runs[0]).values() for case in Cohort.open(path).cases("test")}
     text = (together / "summary.json").read_text() + (together / "report.html").read_text()
@@ -167,6 +169,9 @@ def test_a_given_model_is_explained_at_all_sites_as_in_the_run_that_made_it(
     summary = read(results)
     [before] = [m for m in read(trained).final if m.which == "best"]
     assert summary.rounds == []
+    assert "2 sites tested and explained a model that was given" in " ".join(
+        (results / "report.html").read_text().split()
+    )
     for found in summary.final:
         assert found.metrics == before.metrics
         assert [method.scores for method in found.explanation] == [method.scores for method in before.explanation]

@@ -51,7 +51,7 @@ def page(methods: list[str], summary_of: Make) -> str:
         planes=[],
     )
     summaries = [summary_of(method, 0.3, 20) for method in methods]
-    made = gallery_pages([entry], site="s", seen=1, class_names=["a"], methods=methods, summaries=summaries)
+    made = gallery_pages([entry], site="s", seen="1 cases", class_names=["a"], methods=methods, summaries=summaries)
     return made["methods.html"].decode()
 
 

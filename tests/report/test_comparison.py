@@ -55,6 +55,12 @@ def test_page_has_no_script_and_no_outside_address(comparison: Comparison, tmp_p
     assert text.count("<img ") == 2
 
 
+def test_the_page_repeats_the_comparison_with_its_settings(comparison: Comparison, tmp_path: Path) -> None:
+    settings = {"rounds": 7, "local_steps": 8, "guidance": "relevance"}
+    text = write_comparison(comparison.model_copy(update={"settings": settings}), tmp_path).read_text()
+    assert "--rounds 7 \\\n    --local-steps 8 \\\n    --guidance relevance \\\n    --out DIR" in text
+
+
 def test_unequal_steps_are_named(comparison: Comparison, tmp_path: Path) -> None:
     results = [comparison.results[0].model_copy(update={"steps": 599}), *comparison.results[1:]]
     text = write_comparison(comparison.model_copy(update={"results": results}), tmp_path).read_text()

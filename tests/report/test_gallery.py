@@ -113,7 +113,7 @@ def test_never_more_than_the_limit_and_rare_kinds_find_room(tmp_path: Path) -> N
     assert sum(kinds.values()) == 8
     assert kinds["80"] == kinds["81"] == 1
     assert {kinds["a"], kinds["b"]} == {3}
-    assert "8 cases of the 82 explained" in page(tmp_path / "g")
+    assert "8 of the 82 cases explained" in page(tmp_path / "g")
 
 
 def test_a_class_that_the_case_does_not_have_is_marked_so_and_left_out_where_it_is_not_found_either(
@@ -121,7 +121,7 @@ def test_a_class_that_the_case_does_not_have_is_marked_so_and_left_out_where_it_
 ) -> None:
     """A case of a segmentation comes once for each class."""
     nothing = {name: np.zeros((1, 20, 16), np.float32) for name in METHODS}
-    with gallery(tmp_path / "g") as g:
+    with gallery(tmp_path / "g", by_class=True) as g:
         g.add(case(0, label=1, predicted=1))
         g.add(case(1, label=2, predicted=0, present=False, region=None, scores={}))
         g.add(case(2, label=2, predicted=0, present=False, region=None, scores={}, maps=nothing))
@@ -130,7 +130,7 @@ def test_a_class_that_the_case_does_not_have_is_marked_so_and_left_out_where_it_
     assert 'data-class="2" data-answer="absent"' in text
     assert text.count('data-answer="wrong"') == 1, "in the style, of no case"
     assert "predicted &lt;a&gt;" not in text
-    assert "2 cases of the 3 explained here" in text
+    assert "2 of the 3 pairs of case and class explained here" in text
     assert pictures(tmp_path / "g") == of_case(0) + of_case(1)
 
 

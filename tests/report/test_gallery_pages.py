@@ -43,7 +43,7 @@ def test_below_chance_needs_both_figures() -> None:
 
 def test_each_case_carries_its_class_its_answer_and_where_it_is_below_chance() -> None:
     pages = gallery_pages(
-        ENTRIES, site="s", seen=4, class_names=["a", "b"], methods=["saliency", "grad_cam"], summaries=[]
+        ENTRIES, site="s", seen="4 cases", class_names=["a", "b"], methods=["saliency", "grad_cam"], summaries=[]
     )
     text = pages["index.html"].decode()
     assert text.count('data-class="0" data-answer="right"') == 2
@@ -56,7 +56,7 @@ def test_each_case_carries_its_class_its_answer_and_where_it_is_below_chance() -
 def test_wrong_answers_come_first_and_classes_that_are_not_in_the_case_last() -> None:
     shown = [entry(1, None, present=False), entry(3, 0.3), entry(2, 0.3), entry(4, 0.3, present=False)]
     assert [one.answer for one in shown] == ["absent", "wrong", "right", "absent"]
-    listed = gallery_pages(shown, site="s", seen=4, class_names=["a", "b"], methods=["saliency"], summaries=[])
+    listed = gallery_pages(shown, site="s", seen="4 cases", class_names=["a", "b"], methods=["saliency"], summaries=[])
     text = listed["index.html"].decode()
     order = sorted((1, 2, 3, 4), key=lambda index: text.index(f"case {index}"))
     assert order == [2, 4, 3, 1]
@@ -64,5 +64,5 @@ def test_wrong_answers_come_first_and_classes_that_are_not_in_the_case_last() ->
 
 
 def test_only_a_segmentation_has_a_choice_of_classes_that_are_not_in_the_case() -> None:
-    pages = gallery_pages(ENTRIES, site="s", seen=4, class_names=["a", "b"], methods=["saliency"], summaries=[])
+    pages = gallery_pages(ENTRIES, site="s", seen="4 cases", class_names=["a", "b"], methods=["saliency"], summaries=[])
     assert 'for="answer-absent"' not in pages["index.html"].decode()

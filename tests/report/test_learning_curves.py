@@ -91,6 +91,17 @@ def test_the_metric_is_that_of_each_site_and_what_selects(run: RunSummary, curve
     assert curves[0]["together"] == {2: 0.55, 3: 0.66, 5: 0.75}
 
 
+def test_the_metric_shown_is_the_one_that_selects(
+    run: RunSummary, changed: Callable[..., RunSummary], curves: list[dict[str, Any]]
+) -> None:
+    """Where no site holds every class no site has the usual one."""
+    assert run.choice is not None
+    choice = {**run.choice.model_dump(), "key_metric": "loss"}
+    learning_metric(changed(rounds=[part.model_dump() for part in ROUNDS], sites=[], final=[], choice=choice))
+    assert curves[0]["lines"] == {"north": {2: 0.9, 5: 0.4}, "south": {2: 0.7, 3: 0.6, 5: 0.5}}
+    assert curves[0]["title"] == "Validation loss"
+
+
 def test_e_is_the_headline_methods_with_its_chance_and_its_mean_over_cases(
     run: RunSummary, curves: list[dict[str, Any]]
 ) -> None:

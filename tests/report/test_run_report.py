@@ -4,6 +4,7 @@
 import io
 import json
 import os
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -102,6 +103,39 @@ def test_page_says_what_matters_in_words(summary: RunSummary, tmp_path: Path) ->
         "best global model (round 5)",
     ):
         assert expected in text
+
+
+def lead(run: RunSummary, folder: Path) -> str:
+    text = write_report(run, folder).read_text(encoding="utf-8")
+    return " ".join(text.split('<p class="lead">')[1].split("</p>")[0].split())
+
+
+def test_the_page_leads_with_the_sites_that_trained(
+    summary: RunSummary, changed: Callable[..., RunSummary], tmp_path: Path
+) -> None:
+    names = [site.name for site in summary.sites]
+    assert f"{len(names)} sites trained one model together in {len(summary.rounds)} rounds and" in lead(
+        summary, tmp_path
+    )
+    rounds = [
+        {**part.model_dump(), "sites": [site for site in part.sites if site.name != names[0]]}
+        for part in summary.rounds
+    ]
+    assert lead(changed(rounds=rounds), tmp_path).startswith(f"{len(names) - 1} sites trained one model together")
+    assert lead(changed(rounds=[]), tmp_path).startswith("No round of training was completed in ")
+
+
+def test_a_model_that_was_given_is_not_said_to_be_trained_or_chosen(
+    summary: RunSummary, changed: Callable[..., RunSummary], tmp_path: Path
+) -> None:
+    privacy = {**summary.privacy.model_dump(), "update_bytes": 0}
+    run = changed(rounds=[], settings={**summary.settings, "rounds": 0}, privacy=privacy)
+    told = lead(run, tmp_path)
+    assert told.startswith(f"{len(summary.sites)} sites tested and explained a model that was given in ")
+    assert told.endswith("No case record left a site; only summary figures did.")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "No round was asked for." in text
+    assert "How the best model was chosen" not in text
 
 
 def test_headlines_are_those_of_the_best_model(summary: RunSummary) -> None:

@@ -40,6 +40,7 @@ def by_class(methods):
 def as_segmentation(run):
     """The figures of a classification's summary replaced by those of a segmentation."""
     run["bundle"]["class_names"] = ["background", "anterior", "posterior"]
+    run["choice"]["key_metric"] = "mean_dice"
     for part in run["rounds"]:
         for site in part["sites"]:
             site["validation"] = metrics()
@@ -79,7 +80,16 @@ def test_names_of_segmentation_figures_in_words():
 
 def test_the_page_leads_with_dice_and_has_every_class(segmented, tmp_path):
     page = write_report(segmented, tmp_path).read_text()
-    for text in ("Mean Dice", "0.860", "Mean HD95, mm", "2.400", "anterior", "posterior", "class by class"):
+    for text in (
+        "Mean Dice",
+        "0.860",
+        "Mean HD95, mm",
+        "2.400",
+        "anterior",
+        "posterior",
+        "class by class",
+        "pairs of case and class",
+    ):
         assert text in page
     for text in ("Macro AUC", "Accuracy of each site", "Confusion matrix over all sites"):
         assert text not in page

@@ -297,7 +297,9 @@ def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold):
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_a_site_without_regions_leaves_a_held_relevance_as_it_came(only_losses_differ, without_regions, left_half, hold):
+def test_a_site_without_regions_leaves_a_held_relevance_as_it_came(
+    only_losses_differ, without_regions, left_half, hold
+):
     """Bit by bit, the optimiser's decay and all terms notwithstanding: what acts through the relevance layer only."""
     terms = ("relevance", "energy", "occlusion")
     update = first_update(only_losses_differ, without_regions, *terms, pseudo_regions=True, hold_relevance=hold)

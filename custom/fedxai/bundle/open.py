@@ -84,6 +84,11 @@ class Bundle:
             return asked
         return {**asked, "target_class": "label", "classes": tuple(range(1, len(self.class_names)))}
 
+    @property
+    def questions(self) -> int:
+        """How often a case is asked about: once, of a segmentation once for each class above 0."""
+        return 1 if self.task == "classification" else len(self.class_names) - 1
+
     def parser(self, overrides: dict[str, Any] | None = None) -> "ConfigParser":
         """MONAI's parser over what the engine asks for (``network_def``, ``train#trainer`` ...) and nothing else.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedxai.intake.cohort import Cohort
     from fedxai.records import Case, Explanation, Split
     from fedxai.report.explained_folder import ExplainedFolder
+    from fedxai.report.gallery import Gallery
     from fedxai.train.engine import SiteTrainer
 
 
@@ -91,19 +92,16 @@ def explain(
     background = _background(trainer, asked, explained=chosen)
     trainer.cases[shown] = chosen
     answering = _answering(trainer, shown, asked, background)
-    with ExplainedFolder(
+    shown_cases = Gallery(
         out,
         site=opened.folder.name,
         class_names=trained.bundle.class_names,
         methods=answering,
-        images=[
-            case.image.relative_to(opened.folder).as_posix()
-            for case in chosen
-            for _ in range(_questions(trained.bundle))
-        ],
+        images=trainer.explained_images(shown, limit=len(chosen), root=opened.folder),
+        by_class=trained.bundle.task == "segmentation",
         limit=gallery,
-        save_maps=save_maps,
-    ) as folder:
+    )
+    with ExplainedFolder(shown_cases, save_maps=save_maps) as folder:
         explanation = _examined(
             trainer,
             folder,
@@ -119,11 +117,6 @@ def explain(
         question = trained.bundle.question
         folder.conclude(explanation, explained=explained_quantity(trained.bundle.task, question["target_class"]))
     print_explanation(explanation, out / "index.html", class_names=trained.bundle.class_names)
-
-
-def _questions(bundle: "Bundle") -> int:
-    """How often a case is asked about: once for each class of a segmentation above 0."""
-    return max(1, len(bundle.question.get("classes", ())))
 
 
 def _trust_cases(asked: int | None, bundle: "Bundle") -> int:
@@ -222,7 +215,7 @@ def _examined(
 
     from fedxai.score.examine import ExaminedCase, examine
 
-    cases, together = len(trainer.cases[split]), _questions(trainer.bundle)
+    cases, together = len(trainer.cases[split]), trainer.bundle.questions
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("explaining", total=cases * together)
 

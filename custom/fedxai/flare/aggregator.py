@@ -18,7 +18,7 @@ from fedxai.flare.messages import read_dxo, read_site_round
 
 
 class FedAvgAggregator(Aggregator):
-    """Averages the sites' weight differences by their numbers of training cases.
+    """Averages the sites' weight differences by their numbers of training cases, see ``fedavg``.
 
     FLARE's in-time aggregator adds updates as they arrive, so its float32 sum depends on who is first; this one
     holds a round's updates (sites x model in memory) and sums in the order of names, so that a run repeats.

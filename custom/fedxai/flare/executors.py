@@ -131,7 +131,7 @@ class ExplainExecutor(_SiteExecutor):
         asked, refused = question(trainer, "test" if final else "validation")
         self._say_once(site, [f"{name} is left out: {reason}" for name, reason in refused.items()])
         explanation = (
-            explain_final(trainer, site.explain, asked, site.folder / f"gallery_{role}")
+            explain_final(trainer, site.explain, asked, site.folder / f"gallery_{role}", root=site.cohort.folder)
             if final
             else explain_round(trainer, site.explain, asked)
         )

@@ -35,8 +35,13 @@ def explain_round(trainer: SiteTrainer, settings: ExplainSettings, asked: dict[s
     return examine(trainer.asked_network, batches, **asked)
 
 
-def explain_final(trainer: SiteTrainer, settings: ExplainSettings, asked: dict[str, Any], folder: Path) -> Explanation:
-    """The test cases, with trust tests, honesty battery and shortcut search; the gallery goes into ``folder``."""
+def explain_final(
+    trainer: SiteTrainer, settings: ExplainSettings, asked: dict[str, Any], folder: Path, *, root: Path
+) -> Explanation:
+    """The test cases, with trust tests, honesty battery and shortcut search; the gallery goes into ``folder``.
+
+    The gallery, which stays at the site, names each image by its path below the cohort's folder ``root``.
+    """
     batches = trainer.explanation_batches("test", limit=settings.final_cases, batch_size=settings.batch_size)
     task = trainer.bundle.task
     asked = {
@@ -52,6 +57,8 @@ def explain_final(trainer: SiteTrainer, settings: ExplainSettings, asked: dict[s
         site=trainer.site,
         class_names=trainer.bundle.class_names,
         methods=asked["methods"],
+        images=trainer.explained_images("test", limit=settings.final_cases, root=root),
+        by_class=task == "segmentation",
         limit=settings.gallery,
     ) as gallery:
         explanation = examine(trainer.asked_network, batches, sink=gallery.add, **asked)

@@ -138,7 +138,7 @@ def _named_sites(job: Path) -> list[str]:
 def prepare_job(
     job: Path, prepared: Path, sites: list[str], settings: Mapping[str, Any], train: Mapping[str, Any]
 ) -> None:
-    """Copy ``job`` to ``prepared`` with these sites, settings and training settings.
+    """Copy ``job`` to ``prepared`` with these sites, settings and training settings; others stay the job's own.
 
     Raises:
         SettingsError: when the job has no setting of that name.
@@ -155,7 +155,9 @@ def prepare_job(
         config.update({name: value for name, value in settings.items() if name in config})
         for component in config["components"]:
             if component["id"] == "site":
-                component["args"]["train"].update(train)
+                given = component["args"]["train"]
+                for name, value in train.items():  # of a group of settings, those that are named
+                    given[name] = {**given.get(name, {}), **value} if isinstance(value, Mapping) else value
         _write(prepared / CONFIG / f"config_fed_{side}.json", config)
 
 

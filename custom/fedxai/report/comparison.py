@@ -11,6 +11,7 @@ from fedxai.report.files import strict_json, write_files
 from fedxai.report.honesty_table import system_honesty_table
 from fedxai.report.measures import comparison_measures, is_length
 from fedxai.report.page import data_address, render
+from fedxai.report.reproduce import compare_command
 from fedxai.report.seeds import (
     Read,
     explainability,
@@ -53,15 +54,17 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     figures = comparison_figures(comparison) if comparison.results else {}
     built = (_systems, _local_sites, _differences, system_honesty_table, system_class_table, _results, _settings)
     tables = {table.name: table for table in (build(comparison) for build in built) if table.rows}
+    seeds = len({result.seed for result in comparison.results})
     page = render(
         "comparison.html.j2",
         comparison=comparison,
+        command=compare_command(comparison.bundle.name, seeds, comparison.settings),
         title=words(comparison.bundle.name),
         created=readable_time(comparison.created),
         measures=comparison_measures(comparison),
         figures={name: data_address(png) for name, png in figures.items()},
         tables=tables,
-        seeds=len({result.seed for result in comparison.results}),
+        seeds=seeds,
         steps=_steps(comparison),
         intervals=interval_in_words(comparison),
         won=[result.seed for result in comparison.results if result.by_construction],

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a site's own explanation: gallery, figures, a line a case and method, and the maps on request."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from fedxai.records import Explanation
@@ -38,35 +36,15 @@ class ExplainedFolder:
     numbers of the cases, never their arrays.
 
     Args:
-        folder: replaced whole where it exists.
-        site: the site's name, as the page shows it.
-        class_names: the name of class 0, 1, ...
-        methods: the methods' names, in the order of the page.
-        images: of each case in order, the image's path in the cohort.
-        limit: cases shown in the gallery.
+        gallery: the pages, whose folder it is; its ``images`` are of all cases, in order.
         save_maps: whether every map is written.
 
     Raises:
         RunError: when the disk refuses; nothing is left behind.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        site: str,
-        class_names: Sequence[str],
-        methods: Sequence[str],
-        images: Sequence[str],
-        limit: int = 24,
-        save_maps: bool = False,
-    ) -> None:
-        self.folder = folder
-        self._images, self._class_names = list(images), list(class_names)
-        self._gallery = Gallery(
-            folder, site=site, class_names=class_names, methods=methods, images=self._images, limit=limit
-        )
-        self._save_maps = save_maps
+    def __init__(self, gallery: Gallery, *, save_maps: bool = False) -> None:
+        self._gallery, self._save_maps = gallery, save_maps
         self._rows: list[dict[str, Cell]] = []
 
     def __enter__(self) -> "ExplainedFolder":
@@ -82,24 +60,25 @@ class ExplainedFolder:
         self._gallery.add(case)
         self._rows += self._lines(case)
         if self._save_maps:
-            with disk(self.folder):
+            with disk(self._gallery.folder):
                 write_maps(case, self._gallery.stage / "maps" / f"case-{case.index:05d}")
 
     def conclude(self, explanation: Explanation, *, explained: str) -> None:
         """Write the figures, what they are of, and the lines of all cases, once the last case was added."""
         told = FolderExplanation(**dict(explanation), explained=explained)
-        with disk(self.folder):
+        with disk(self._gallery.folder):
             self._gallery.conclude(explanation.methods, explained=explained)
             (self._gallery.stage / "explanation.json").write_bytes(strict_json(told))
             (self._gallery.stage / "scores.csv").write_bytes(self._table().csv())
 
     def _lines(self, case: Examined) -> list[dict[str, Cell]]:
+        names = self._gallery.class_names
         about: dict[str, Cell] = {
             "case": case.index,
-            "image": self._images[case.index],
-            "label": self._class_names[case.label],
-            "predicted": self._class_names[case.predicted],
-            "explained": self._class_names[case.target],
+            "image": self._gallery.images[case.index],
+            "label": names[case.label],
+            "predicted": names[case.predicted],
+            "explained": names[case.target],
             "probability": case.probabilities[case.predicted],
             "has_region": int(case.region is not None),
         }

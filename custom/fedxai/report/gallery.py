@@ -17,6 +17,7 @@ from fedxai.report.examined import Examined
 from fedxai.report.files import disk
 from fedxai.report.gallery_pages import Answer, Entry, gallery_pages
 from fedxai.report.stage import staged
+from fedxai.report.words import PAIRS, plural
 
 
 class Gallery:
@@ -34,6 +35,7 @@ class Gallery:
         folder: replaced whole where it exists.
         site, class_names, methods: as the pages show them; methods in this order.
         images: of each case in order, the image's file in the cohort, to find the study again.
+        by_class: whether a case comes once for each class, as of a segmentation.
         limit: cases shown.
 
     Attributes:
@@ -56,12 +58,14 @@ class Gallery:
         class_names: Sequence[str],
         methods: Sequence[str],
         images: Sequence[str] = (),
+        by_class: bool = False,
         limit: int = 24,
     ) -> None:
         if limit < 1:
             raise SettingsError(f"gallery limit must be at least 1, got {limit}")
         self.folder, self.site, self.limit = folder, site, limit
         self.class_names, self.methods, self.images = list(class_names), list(methods), list(images)
+        self._by_class = by_class
         self._entries: list[Entry] = []
         self._summaries: list[MethodSummary] = []
         self._explained = ""
@@ -103,7 +107,7 @@ class Gallery:
         pages = gallery_pages(
             self._entries,
             site=self.site,
-            seen=self._seen,
+            seen=plural(self._seen, *(PAIRS if self._by_class else ("case",))) if self._seen else "",
             class_names=self.class_names,
             methods=self.methods,
             summaries=self._summaries,

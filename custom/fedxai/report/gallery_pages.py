@@ -120,13 +120,16 @@ def gallery_pages(
     entries: Sequence[Entry],
     *,
     site: str,
-    seen: int,
+    seen: str,
     class_names: Sequence[str],
     methods: Sequence[str],
     summaries: Sequence[MethodSummary],
     explained: str = "",
 ) -> dict[str, bytes]:
-    """The pages by file name; a case's place under each order is worked out here, so that no page needs a script."""
+    """The pages by file name; a case's place under each order is worked out here, so that no page needs a script.
+
+    ``seen`` counts in words what was explained in all, and is empty where nothing was.
+    """
     ranks = {answer: rank for rank, answer in enumerate(_ANSWERS)}
     listed = sorted(entries, key=lambda entry: (entry.label, ranks[entry.answer], entry.index))
     shown = [method for method in methods if any(method in entry.scores for entry in listed)]

@@ -24,6 +24,7 @@ from fedxai.report.reading import (
     method_of,
     round_scores,
     score_of,
+    selection_name,
     shown_method,
     site_names,
     value_of,
@@ -47,12 +48,12 @@ def learning_loss(summary: RunSummary) -> bytes | None:
 
 
 def learning_metric(summary: RunSummary) -> bytes | None:
-    """The leading validation metric of every site, and the metric that selects the best model."""
-    name = run_measures(summary).first
+    """The metric that selects the best model, of every site and over all."""
+    name = selection_name(summary) or run_measures(summary).first
     return _curves(
         _points_by_site(summary, lambda report: value_of(report.validation.get(name))),
         _points(summary, lambda part: part.selection_metric),
-        label="selection metric",
+        label="all sites",
         title=f"Validation {in_a_sentence(name)}",
     )
 

@@ -19,6 +19,7 @@ from fedxai.report.reading import (
     headline_method,
     headline_model,
     score_of,
+    selection_name,
     shown_method,
     site_names,
     value_of,
@@ -30,7 +31,7 @@ from fedxai.report.shortcut_report import alarm_boxes, search_lines, search_note
 from fedxai.report.tables import Table, show_interval
 from fedxai.report.trust_tables import method_grid
 from fedxai.report.verdict import marked, verdict_of
-from fedxai.report.words import UNKNOWN, count, number, plural, readable_time, words
+from fedxai.report.words import PAIRS, UNKNOWN, count, number, plural, readable_time, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,9 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
         model=headline_model(summary),
         method=shown_method(summary),
         measures=run_measures(summary),
+        selection=selection_name(summary) or run_measures(summary).first,
+        given=summary.settings.get("rounds") == 0,
+        trained_at=len({site.name for part in summary.rounds for site in part.sites}),
         headlines=headlines(summary),
         figures={name: data_address(png) for name, png in figures.items()},
         tables=tables,
@@ -125,9 +129,14 @@ def _explainability(model: ModelSummary | None) -> Headline:
         label=label,
         value=number(score.value),
         beside=_interval(score),
-        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, 'case')}; "
+        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, *_unit(model))}; "
         f"trust {marked(verdict_of(method))}{f'; {WON}' if model and model.by_construction else ''}",
     )
+
+
+def _unit(model: ModelSummary | None) -> tuple[str, ...]:
+    """What is explained once each: a case, of a segmentation each of its classes."""
+    return PAIRS if model and model.classes else ("case",)
 
 
 def _privacy(privacy: PrivacyScore) -> Headline:

@@ -128,6 +128,9 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+PAIRS = ("pair of case and class", "pairs of case and class")  # what a segmentation explains
+
+
 def plural(n: int, one: str, many: str | None = None) -> str:
     """``1 site``, ``4 sites``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -246,6 +246,11 @@ class SiteTrainer:
         chosen = evenly(self.cases[split], limit)
         yield from region_batches(chosen, self._prepare(), batch_size=batch_size)
 
+    def explained_images(self, split: Split, *, limit: int, root: Path) -> list[str]:
+        """Of every item of :meth:`explanation_batches` in order, the image's path below the cohort's folder."""
+        images = [case.image.relative_to(root).as_posix() for case in evenly(self.cases[split], limit)]
+        return [image for image in images for _ in range(self.bundle.questions)]
+
     def background(self, methods: Sequence[str], *, apart_from: Sequence[Case] = ()) -> torch.Tensor | None:
         """Prepared training images ``(N, C, *spatial)``, N at most 16, spread over the split, to compare with.
 

@@ -97,6 +97,21 @@ def test_a_test_without_any_figure_stays_undecided_and_missing_tests_are_no_obst
     assert pooled_methods([trusted(held_back), trusted(gain(0.1, 9, 0.05))])[0].trust[0].outcome == "passed"
 
 
+def test_faithfulness_of_all_sites_must_beat_both_rivals():
+    """Most sites tell the one gain and one tells the other; the mean of those is of neither."""
+
+    def site(random, mirrored):
+        worse = min(random, mirrored, key=lambda test: (test.outcome != "failed", test.outcome != "undecided"))
+        answer = trusted(worse)
+        answer.methods[0].scores.update(gain_over_random=random.value, gain_over_mirrored=mirrored.value)
+        return answer
+
+    sites = [site(gain(0.5, 8, 0.52), gain(0.02, 8, 0.01)) for _ in range(4)]
+    sites.append(site(gain(0.4, 8, 0.1), gain(-0.3, 8, 0.05)))
+    [test] = pooled_methods(sites)[0].trust
+    assert (test.outcome, test.value.value) == ("failed", pytest.approx(-0.044))
+
+
 def test_thresholds_that_differ_leave_a_test_undecided():
     [test] = pooled_methods([trusted(gain(0.5, 9, 0.1)), trusted(gain(0.5, 9, 0.1, threshold=0.1))])[0].trust
     assert (test.outcome, test.threshold, test.value.value) == ("undecided", None, 0.5)

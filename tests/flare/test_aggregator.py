@@ -35,8 +35,8 @@ def contribution(site, values, *, cases=1, kind=DataKind.WEIGHT_DIFF, round_=2, 
 def test_unequal_sites_are_averaged_by_their_cases(context):
     aggregator = FedAvgAggregator()
     assert aggregator.accept(contribution("b", {"w": np.full(3, 4, np.float32)}, cases=1), context)
-    assert aggregator.accept(contribution("a", {"w": np.zeros(3, np.float32)}, cases=3), context)
-    np.testing.assert_array_equal(read_dxo(aggregator.aggregate(context)).data["w"], np.ones(3))
+    assert aggregator.accept(contribution("a", {"w": np.full(3, 8, np.float32)}, cases=3), context)
+    np.testing.assert_array_equal(read_dxo(aggregator.aggregate(context)).data["w"], np.full(3, 7))
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,22 @@ def test_a_symmetric_map_is_its_own_mirror_image(asked):
 @pytest.mark.parametrize("space", [(16, 15), (6, 7, 8)])
 def test_a_random_map_is_as_smooth_as_the_one_it_is_like(space):
     relevance = torch.randn(2, *space, dtype=torch.float64).cumsum(dim=-1)
-    made = random_like(relevance, torch.Generator().manual_seed(0))
+    made = random_like(relevance, torch.randn(2, *space, dtype=torch.float64))
     axes = tuple(range(1, len(space) + 1))
     before, after = (torch.fft.rfftn(maps, dim=axes).abs() for maps in (relevance, made))
     assert torch.allclose(before, after, rtol=1e-6, atol=1e-6)
     assert not torch.allclose(relevance, made, atol=0.1)
+
+
+def test_a_random_map_is_a_draw_of_the_cases_own(asked):
+    """One draw for all would be luck that no interval over patients sees; it is of the image, not of the batch."""
+    assert not torch.allclose(asked.white[0], asked.white[1], atol=0.1)
+    alone = Asked(
+        network=asked.network, inputs=asked.inputs[1:2], targets=asked.question.classes[1:2], method="saliency"
+    )
+    assert torch.equal(alone.white[0], asked.white[1])
+    again = Asked(network=asked.network, inputs=asked.inputs, targets=asked.question.classes, method="saliency", seed=1)
+    assert not torch.allclose(again.white, asked.white, atol=0.1)
 
 
 def test_everything_hidden_and_nothing_hidden_are_asked_once(asked):

@@ -87,6 +87,16 @@ def test_grey_takes_what_lies_inside_away(batch):
     assert value(battery(Texture(8), {**batch, "image": textured}), "drop_grey") > 0.4
 
 
+def test_elsewhere_the_region_is_in_one_piece():
+    """Rolled over the border it would be strips at opposite edges, which are filled more easily."""
+    image, region = torch.full((1, 1, 64, 64), 0.4), torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    region[:, :, 30:50, 20:36] = True
+    for seed in range(40):
+        moved = HonestyBattery(Looks(8), limit=1, seed=seed)._elsewhere(image, region, region)
+        rows, columns = (at.unique() for at in moved.nonzero(as_tuple=True)[2:])
+        assert (rows.max() - rows.min(), columns.max() - columns.min()) == (19, 15)
+
+
 def test_elsewhere_is_in_the_body():
     """A small body in a wide field: a patch in air would cost nothing whatever the model does."""
     image = torch.zeros(1, 1, 48, 48)

@@ -34,11 +34,14 @@ def test_batches_add_up_to_means_with_patient_level_intervals():
     assert (summary.scored, summary.unscored, summary.undefined) == (5, 0, {"e": 0})
 
 
-def test_undefined_cases_are_counted_and_left_out_of_score_and_chance():
+def test_undefined_cases_are_counted_and_left_out_of_the_score():
+    """Not of its levels: over other cases than another method's these would tell the region of the one that differs."""
     summary = tallied(([0.4, NAN, 0.6], [0.1, 0.9, 0.3], ["a", "b", "c"])).summary(names=["e"])
     assert (summary.scored, summary.undefined["e"]) == (3, 1)
     assert (summary.scores["e"].value, summary.scores["e"].n) == (0.5, 2)
-    assert (summary.chance["e"].value, summary.chance["e"].n) == (0.2, 2)
+    assert (summary.chance["e"].value, summary.chance["e"].n) == (0.4333, 3)
+    defined = tallied(([0.4, 0.5, 0.6], [0.1, 0.9, 0.3], ["a", "b", "c"])).summary(names=["e"])
+    assert (summary.chance, summary.centred) == (defined.chance, defined.centred)
 
 
 def test_cases_without_a_region_are_counted_not_scored():
@@ -48,10 +51,11 @@ def test_cases_without_a_region_are_counted_not_scored():
     assert (summary.scored, summary.unscored, summary.scores["e"].n) == (1, 3, 1)
 
 
-@pytest.mark.parametrize("batches", [(), (([NAN, NAN], [0.1, 0.2], ["a", "b"]),)])
-def test_nothing_to_average_has_no_value(batches):
+@pytest.mark.parametrize(("batches", "chance"), [((), None), ((([NAN, NAN], [0.1, 0.2], ["a", "b"]),), 0.15)])
+def test_nothing_to_average_has_no_value(batches, chance):
     summary = tallied(*batches).summary(names=["e"])
-    assert summary.scores == summary.chance == summary.centred == {"e": Figure(value=None, n=0)}
+    assert summary.scores == {"e": Figure(value=None, n=0)}
+    assert summary.chance["e"].value == chance
 
 
 def test_one_patient_has_a_mean_but_no_interval():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sites' summary figures become the figures of all sites together: n-weighted means and summed counts."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from fedxai.combine.figures import pooled_by_name, pooled_figure
 from fedxai.combine.honesty import pooled_honesty
@@ -15,6 +16,9 @@ from fedxai.records import (
     TrustTest,
     TrustTestName,
 )
+
+GAINS = ("gain_over_random", "gain_over_mirrored")  # a faithful map must have both
+_WORST = ("failed", "undecided", "passed")
 
 
 def pooled_metrics(evaluations: Sequence[Evaluation]) -> dict[str, Figure]:
@@ -61,23 +65,32 @@ def _pooled_class(index: int, parts: Sequence[ClassSummary]) -> ClassSummary:
 
 def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
     scores = sorted({score for part in parts for score in part.scores})
+    pooled = pooled_by_name(part.scores for part in parts)
     return MethodSummary(
         method=name,
         scored=sum(part.scored for part in parts),
         unscored=sum(part.unscored for part in parts),
         undefined={score: sum(part.undefined.get(score, 0) for part in parts) for score in scores},
-        scores=pooled_by_name(part.scores for part in parts),
+        scores=pooled,
         chance=pooled_by_name(part.chance for part in parts),
         centred=pooled_by_name(part.centred for part in parts),
-        trust=_pooled_trust([test for part in parts for test in part.trust]),
+        trust=_pooled_trust([test for part in parts for test in part.trust], pooled),
     )
 
 
-def _pooled_trust(tests: Sequence[TrustTest]) -> list[TrustTest]:
+def worse_of(tests: Sequence[TrustTest]) -> TrustTest:
+    """The test that ended worst, where a map must pass all of them; of several alike the one with the lowest value."""
+    return min(
+        tests, key=lambda test: (_WORST.index(test.outcome), -math.inf if (v := test.value.value) is None else v)
+    )
+
+
+def _pooled_trust(tests: Sequence[TrustTest], scores: Mapping[str, Figure]) -> list[TrustTest]:
     """Each test over all sites: decided anew by the pooled figure, not by counting the sites' outcomes.
 
-    A site with few cases is undecided, not against; a failing site weighs as much as its cases. Thresholds that
-    differ cannot be pooled: such a test is undecided, without a threshold.
+    Sites tell the worse of faithfulness' two gains, which may be another at each; both are among the scores, so each is
+    pooled before the worse one is taken. A site with few cases is undecided, not against; a failing site weighs as much
+    as its cases. Thresholds that differ cannot be pooled: such a test is undecided, without a threshold.
     """
     pooled: list[TrustTest] = []
     names: list[TrustTestName] = list(dict.fromkeys(test.name for test in tests))
@@ -85,10 +98,12 @@ def _pooled_trust(tests: Sequence[TrustTest]) -> list[TrustTest]:
         parts = [test for test in tests if test.name == name]
         value, thresholds = pooled_figure(part.value for part in parts), {part.threshold for part in parts}
         (threshold,) = thresholds if len(thresholds) == 1 else (None,)
+        gains = [scores[gain] for gain in GAINS if gain in scores] if name == "faithfulness" else []
         if threshold is None:
             pooled.append(TrustTest(name=name, outcome="undecided", value=value, threshold=None))
         else:
-            pooled.append(TrustTest.decide(name, value, threshold=threshold))
+            figures = gains if len(gains) == len(GAINS) else [value]
+            pooled.append(worse_of([TrustTest.decide(name, figure, threshold=threshold) for figure in figures]))
     return pooled
 
 

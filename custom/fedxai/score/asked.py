@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch explained by one method, and the means to ask its network again: every pass is counted."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ class Asked:
     another network.
 
     Randomness is drawn once for one image and shared by all cases, so that a case's score does not depend on its
-    batch, and anew from ``seed`` by everyone who asks, so that it does not depend on other scores.
+    batch, and anew from ``seed`` by everyone who asks, so that it does not depend on other scores. The random maps'
+    alone is each case's own, drawn from ``seed`` and the image: one draw for all would be luck that no interval sees.
 
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
@@ -98,6 +100,16 @@ class Asked:
     def generator(self, draw: int = 0) -> torch.Generator:
         """A new source of randomness, on the CPU."""
         return torch.Generator().manual_seed(1009 * self.seed + draw)
+
+    @cached_property
+    def white(self) -> Tensor:
+        """White noise of each case's own ``(B, *spatial)``, which depends on the image and the seed alone."""
+        made = []
+        for image in self.inputs.float().cpu().numpy():
+            digest = hashlib.blake2b(image.tobytes(), digest_size=7, salt=self.seed.to_bytes(8, "little")).digest()
+            own = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+            made.append(torch.randn(self.grid, generator=own, dtype=torch.float64))
+        return torch.stack(made).to(self.relevance)
 
     def noise(self, draw: int = 0) -> Tensor:
         """Standard normal noise for one image ``(1, C, *spatial)``."""

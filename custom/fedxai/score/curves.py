@@ -63,7 +63,7 @@ def own_curves(asked: Asked) -> Curves:
 
 def random_curves(asked: Asked) -> Curves:
     """Those of random maps as smooth as the method's, made once."""
-    return asked.once("random", lambda: curves(asked, random_like(asked.relevance, asked.generator())))
+    return asked.once("random", lambda: curves(asked, random_like(asked.relevance, asked.white)))
 
 
 def mirrored_curves(asked: Asked) -> Curves:
@@ -78,16 +78,15 @@ def centred_curves(asked: Asked) -> Curves:
     return asked.once("centred", lambda: curves(asked, asked.gaussian))
 
 
-def random_like(relevance: Tensor, generator: torch.Generator) -> Tensor:
+def random_like(relevance: Tensor, white: Tensor) -> Tensor:
     """Random maps with the power spectrum of the given ones ``(B, *spatial)``, so as smooth and as rough.
 
-    The phases are those of one image of white noise, shared by the batch.
+    The phases are those of white noise ``(B, *spatial)``.
 
     Source: Theiler et al. 1992, Physica D 58 (surrogate data).
     """
     space = tuple(range(1, relevance.ndim))
-    white = torch.randn(relevance.shape[1:], generator=generator, dtype=torch.float64).to(relevance)
-    phases = torch.fft.rfftn(white)
+    phases = torch.fft.rfftn(white, dim=space)
     spectrum = torch.fft.rfftn(relevance, dim=space).abs()
     return torch.fft.irfftn(spectrum * phases / phases.abs(), s=relevance.shape[1:], dim=space)
 

@@ -33,7 +33,8 @@ class HonestyBattery:
     segmented as the case's class, and the mean probability of that class there; a prediction kept is then the Dice
     overlap of what is segmented before and after. Both are :class:`~fedxai.explain.Question`'s.
 
-    - ``occlusion_mass``: E of the occlusion map, a 256th of an image (a 64th of a volume) hidden at a time.
+    - ``occlusion_mass``: E of the occlusion map, in windows of a 16th of an image's shorter side (an 8th of a
+      volume's axes).
     - ``occlusion_ceiling``: the occlusion mass of a model that adds up the region's pixels and sees nothing else.
       It is below 1, because a window that hides some of the region also hides what is around.
     - ``drop_region``, ``drop_elsewhere``: fall of that probability when the region, or a region of
@@ -136,9 +137,11 @@ class HonestyBattery:
         """The region's shape at a random place of the body that the region does not touch; empty if there is none."""
         free = body(image, self._black) & ~around
         axes = tuple(range(2, image.ndim))
+        ends = [(int(at.min()), int(at.max())) for at in region.nonzero(as_tuple=True)[2:]]
+        room = [(-first, size - last) for (first, last), size in zip(ends, image.shape[2:], strict=True)]
         best, overlap = torch.zeros_like(region), 0.5
         for _ in range(30):
-            shifts = tuple(int(self._random.integers(0, length)) for length in image.shape[2:])
+            shifts = tuple(int(self._random.integers(*between)) for between in room)  # in one piece, so none wraps
             moved = torch.roll(region, shifts, axes)
             share = float(free[moved].float().mean())
             if share > overlap and not bool((moved & around).any()):

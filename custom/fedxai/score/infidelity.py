@@ -50,7 +50,7 @@ def _infidelities(asked: Asked) -> Tensor:
 
 
 def _measured(asked: Asked) -> Tensor:
-    maps = torch.stack([asked.relevance, random_like(asked.relevance, asked.generator()), asked.gaussian])
+    maps = torch.stack([asked.relevance, random_like(asked.relevance, asked.white), asked.gaussian])
     whole, generator = asked.logit(asked.inputs), asked.generator()
     foretold, fell = [], []
     for draw in range(DRAWS):

@@ -63,22 +63,27 @@ class Tally:
         return case_mean(self._defined(name)[:, 0], self._groups_of(name), seed=seed)
 
     def summary(self, *, names: Sequence[str], seed: int = 0) -> MethodSummary:
-        """Means over the defined cases, with patient-level 95 % intervals, levels over the same cases.
+        """Means over the defined cases, with patient-level 95 % intervals; levels over all cases that were asked about.
+
+        Levels depend on a case's region, not on a map: over the defined cases alone, those of two methods would
+        together tell the region of a single case in which one of them is undefined.
 
         Args:
             names: scores to report, also where no case was scored.
             seed: of the bootstrap.
         """
+        scores = {name: self.figure(name, seed=seed) for name in names}
         levels = {
-            kind: {name: case_mean(self._defined(name)[:, column], self._groups_of(name), seed=seed) for name in names}
+            kind: {name: case_mean(self._all(name)[:, column], self._groups[name], seed=seed) for name in names}
             for column, kind in enumerate(_KINDS)
+            if kind != "scores"
         }
         return MethodSummary(
             method=self.method,
             scored=self._scored,
             unscored=self._cases - self._scored,
             undefined={name: len(self._all(name)) - len(self._defined(name)) for name in names},
-            scores=levels["scores"],
+            scores=scores,
             chance=levels["chance"],
             centred=levels["centred"],
         )

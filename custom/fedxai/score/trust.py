@@ -4,13 +4,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from fedxai.combine.summaries import GAINS, worse_of
 from fedxai.records import E_SCORE, Figure, TrustTest
 from fedxai.score.tally import Tally
 
 RANDOMISATION = 0.5
 ROBUSTNESS = 0.5
 GAIN = 0.0
-_WORST = ("failed", "undecided", "passed")
 
 
 def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
@@ -33,7 +33,7 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
         tally: values of the model scores and of relevance_mass.
         seed: of the bootstrap.
     """
-    gains = [tally.figure(name, seed=seed) for name in ("gain_over_random", "gain_over_mirrored")]
+    gains = [tally.figure(name, seed=seed) for name in GAINS]
     levels = [tally.above("centred", E_SCORE, seed=seed), tally.above("chance", E_SCORE, seed=seed)]
     return [
         TrustTest.decide("randomisation", tally.figure("randomisation", seed=seed), threshold=RANDOMISATION),
@@ -44,10 +44,5 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
 
 
 def _both(name: Literal["faithfulness", "localisation"], gains: Sequence[Figure]) -> TrustTest:
-    """The worse of the tests whether each gain is above 0; of two alike the one with the lower gain."""
-    tests = [TrustTest.decide(name, gain, threshold=GAIN) for gain in gains]
-    return min(tests, key=lambda test: (_WORST.index(test.outcome), _value(test.value)))
-
-
-def _value(figure: Figure) -> float:
-    return float("-inf") if figure.value is None else figure.value
+    """The worse of the tests whether each gain is above 0."""
+    return worse_of([TrustTest.decide(name, gain, threshold=GAIN) for gain in gains])

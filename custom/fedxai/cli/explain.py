@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fedxai.intake.cohort import Cohort
     from fedxai.records import Case, Explanation, Split
     from fedxai.report.explained_folder import ExplainedFolder
-    from fedxai.report.gallery import Gallery
     from fedxai.train.engine import SiteTrainer
 
 
@@ -80,6 +79,7 @@ def explain(
     from fedxai.intake.cohort import Cohort
     from fedxai.report.console import print_explanation
     from fedxai.report.explained_folder import ExplainedFolder
+    from fedxai.report.gallery import Gallery
     from fedxai.report.reading import explained_quantity
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -43,8 +43,8 @@ class GuidanceSettings(_Settings):
     gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
     hold_relevance: bool = Field(
         False,
-        description="The plain loss of a case without a region stops at the relevance layer, so that the relevance "
-        "learns from cases with a region alone: for federations in which some sites have none.",
+        description="The relevance, with all that it is computed from, learns from cases with a region alone; sites "
+        "without any train the rest. For federations in which some sites have none.",
     )
     pseudo_regions: bool = Field(
         False,

@@ -99,9 +99,9 @@ class Guidance:
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
     alone) the one that the network itself finds relevant, :func:`pseudo_region`. With ``hold_relevance`` the plain loss
-    of a case without a region stops at the relevance layer, and a step without any region leaves alone all weights
-    that act through that layer only: at a site without masks they stay as they came, bit by bit, so that it has no
-    part in their mean (:func:`fedxai.combine.weights.fedavg`).
+    of a case without a region stops at the relevance layer, and a step without any region leaves alone all that the
+    relevance is computed from: at a site without masks it stays as it came, bit by bit, so that the site has no part in
+    its mean (:func:`fedxai.combine.weights.fedavg`) and trains what answers by that relevance.
 
     Args:
         settings: which terms, how strong, from when.
@@ -127,7 +127,7 @@ class Guidance:
         self._guided = False  # whether a term was added in this step
         self._held: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
         self._all_held = False  # whether all cases of the step do
-        self._own: list[nn.Parameter] | None = None  # what acts through the relevance layer only
+        self._behind: list[nn.Parameter] | None = None  # what the relevance is computed from
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -196,7 +196,7 @@ class Guidance:
 
     def _after_backward(self, trainer: SupervisedTrainer) -> None:
         if self._all_held:
-            for parameter in self._through_relevance(trainer.state.output["image"]):
+            for parameter in self._behind_relevance(trainer.state.output["image"]):
                 parameter.grad = None  # what has no gradient an optimiser leaves as it is, decay included
         if self._guided:
             nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
@@ -236,17 +236,16 @@ class Guidance:
             terms.append(late["occlusion"] * values.mean())
         return terms
 
-    def _through_relevance(self, image: Tensor) -> list[nn.Parameter]:
-        """The parameters without a gradient once the relevance layer's output has none."""
-        if self._own is None:
-            self._held = torch.ones(1, dtype=torch.bool, device=image.device)
+    def _behind_relevance(self, image: Tensor) -> list[nn.Parameter]:
+        """The parameters that the relevance is computed from: those that its gradient reaches."""
+        if self._behind is None:
+            self._heard.clear()
             with evaluating(self._network):
-                answer = self._network(image[:1].detach()).sum()
-            self._held = None
+                self._network(image[:1].detach())
             parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-            found = torch.autograd.grad(answer, parameters, allow_unused=True)
-            self._own = [p for p, gradient in zip(parameters, found, strict=True) if gradient is None]
-        return self._own
+            found = torch.autograd.grad(self._relevance().sum(), parameters, allow_unused=True)
+            self._behind = [p for p, gradient in zip(parameters, found, strict=True) if gradient is not None]
+        return self._behind
 
     def _relevance(self) -> Tensor:
         """What the relevance layer put out last."""

@@ -17,7 +17,7 @@ from fedxai.report.examined import Examined
 from fedxai.report.files import disk
 from fedxai.report.gallery_pages import Answer, Entry, gallery_pages
 from fedxai.report.stage import staged
-from fedxai.report.words import PAIRS, plural
+from fedxai.report.words import explained_cases
 
 
 class Gallery:
@@ -107,7 +107,7 @@ class Gallery:
         pages = gallery_pages(
             self._entries,
             site=self.site,
-            seen=plural(self._seen, *(PAIRS if self._by_class else ("case",))) if self._seen else "",
+            seen=explained_cases(self._seen, by_class=self._by_class) if self._seen else "",
             class_names=self.class_names,
             methods=self.methods,
             summaries=self._summaries,

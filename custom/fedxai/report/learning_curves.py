@@ -18,13 +18,12 @@ from fedxai.report.canvas import (
     png,
     whole_numbers,
 )
-from fedxai.report.measures import run_measures
+from fedxai.report.measures import selection_name
 from fedxai.report.reading import (
     final_method,
     method_of,
     round_scores,
     score_of,
-    selection_name,
     shown_method,
     site_names,
     value_of,
@@ -49,7 +48,7 @@ def learning_loss(summary: RunSummary) -> bytes | None:
 
 def learning_metric(summary: RunSummary) -> bytes | None:
     """The metric that selects the best model, of every site and over all."""
-    name = selection_name(summary) or run_measures(summary).first
+    name = selection_name(summary)
     return _curves(
         _points_by_site(summary, lambda report: value_of(report.validation.get(name))),
         _points(summary, lambda part: part.selection_metric),

@@ -37,6 +37,12 @@ def run_measures(summary: RunSummary) -> Measures:
     return _measures(finals + [site.validation for part in summary.rounds for site in part.sites])
 
 
+def selection_name(summary: RunSummary) -> str:
+    """The metric that chooses the best model; of a run that did not say it, the first one."""
+    said = summary.choice.key_metric if summary.choice else summary.settings.get("key_metric")
+    return str(said or run_measures(summary).first)
+
+
 def comparison_measures(comparison: Comparison) -> Measures:
     """What this comparison is read by, told from the figures that it has."""
     return _measures(result.metrics for result in comparison.results)

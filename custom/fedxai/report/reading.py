@@ -96,12 +96,6 @@ def shown_method(summary: RunSummary) -> str:
     return chosen.method if chosen else HEADLINE_METHOD
 
 
-def selection_name(summary: RunSummary) -> str | None:
-    """The metric that chooses the best model, where the run said it."""
-    name = summary.choice.key_metric if summary.choice else summary.settings.get("key_metric")
-    return str(name) if name else None
-
-
 def site_names(summary: RunSummary) -> list[str]:
     """Every site that appears anywhere in the summary: those with a final answer first."""
     names = [site.name for site in summary.sites]

@@ -11,7 +11,7 @@ from fedxai.report.construction import WON, construction_warnings
 from fedxai.report.course_tables import attendance
 from fedxai.report.files import strict_json, write_files
 from fedxai.report.honesty_table import honesty_meanings
-from fedxai.report.measures import run_measures
+from fedxai.report.measures import run_measures, selection_name
 from fedxai.report.page import data_address, render
 from fedxai.report.reading import (
     chance_of,
@@ -19,7 +19,6 @@ from fedxai.report.reading import (
     headline_method,
     headline_model,
     score_of,
-    selection_name,
     shown_method,
     site_names,
     value_of,
@@ -31,7 +30,7 @@ from fedxai.report.shortcut_report import alarm_boxes, search_lines, search_note
 from fedxai.report.tables import Table, show_interval
 from fedxai.report.trust_tables import method_grid
 from fedxai.report.verdict import marked, verdict_of
-from fedxai.report.words import PAIRS, UNKNOWN, count, number, plural, readable_time, words
+from fedxai.report.words import UNKNOWN, count, explained_cases, number, plural, readable_time, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ def _page(summary: RunSummary, figures: Mapping[str, bytes], tables: Mapping[str
         model=headline_model(summary),
         method=shown_method(summary),
         measures=run_measures(summary),
-        selection=selection_name(summary) or run_measures(summary).first,
+        selection=selection_name(summary),
         given=summary.settings.get("rounds") == 0,
         trained_at=len({site.name for part in summary.rounds for site in part.sites}),
         headlines=headlines(summary),
@@ -125,18 +124,14 @@ def _explainability(model: ModelSummary | None) -> Headline:
     if method is None or score is None or score.value is None:
         return Headline(label=label, value=UNKNOWN, beside="undefined", below="no scored explanation")
     times = f"{score.value / chance:.1f} × " if chance else ""
+    cases = explained_cases(score.n, by_class=bool(model and model.classes))
     return Headline(
         label=label,
         value=number(score.value),
         beside=_interval(score),
-        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {plural(score.n, *_unit(model))}; "
+        below=f"{times}chance ({number(chance)}), {words(method.method).lower()}, {cases}; "
         f"trust {marked(verdict_of(method))}{f'; {WON}' if model and model.by_construction else ''}",
     )
-
-
-def _unit(model: ModelSummary | None) -> tuple[str, ...]:
-    """What is explained once each: a case, of a segmentation each of its classes."""
-    return PAIRS if model and model.classes else ("case",)
 
 
 def _privacy(privacy: PrivacyScore) -> Headline:

@@ -128,7 +128,9 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-PAIRS = ("pair of case and class", "pairs of case and class")  # what a segmentation explains
+def explained_cases(n: int, *, by_class: bool) -> str:
+    """``4 cases``; of a segmentation, which explains a case once for each class, ``4 pairs of case and class``."""
+    return plural(n, "pair of case and class", "pairs of case and class") if by_class else plural(n, "case")
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

@@ -72,20 +72,19 @@ class Tally:
             names: scores to report, also where no case was scored.
             seed: of the bootstrap.
         """
-        scores = {name: self.figure(name, seed=seed) for name in names}
-        levels = {
-            kind: {name: case_mean(self._all(name)[:, column], self._groups[name], seed=seed) for name in names}
-            for column, kind in enumerate(_KINDS)
-            if kind != "scores"
-        }
+
+        def levels(kind: Literal["chance", "centred"]) -> dict[str, Figure]:
+            column = _KINDS.index(kind)
+            return {name: case_mean(self._all(name)[:, column], self._groups[name], seed=seed) for name in names}
+
         return MethodSummary(
             method=self.method,
             scored=self._scored,
             unscored=self._cases - self._scored,
             undefined={name: len(self._all(name)) - len(self._defined(name)) for name in names},
-            scores=scores,
-            chance=levels["chance"],
-            centred=levels["centred"],
+            scores={name: self.figure(name, seed=seed) for name in names},
+            chance=levels("chance"),
+            centred=levels("centred"),
         )
 
     def _all(self, name: str) -> np.ndarray:

@@ -126,8 +126,8 @@ class Guidance:
         self._prepare_batch: Callable[..., Any] = default_prepare_batch
         self._guided = False  # whether a term was added in this step
         self._held: Tensor | None = None  # which cases of the step leave the relevance alone; None: no case
-        self._all_held = False  # whether all cases of the step do
-        self._behind: list[nn.Parameter] | None = None  # what the relevance is computed from
+        self._still: Sequence[nn.Parameter] = ()  # what the step leaves as it is
+        self._behind: list[nn.Parameter] = []  # what the relevance is computed from, once it was asked
         if "relevance" in settings.terms:
             layers = {name: module for name, module in network.named_modules() if name}
             if relevance_layer not in layers:
@@ -179,8 +179,6 @@ class Guidance:
         self._heard.append(output.float())
         if self._held is None:
             return None
-        if self._held.all():
-            return output.detach()
         return torch.where(self._held.reshape(-1, *[1] * (output.ndim - 1)), output.detach(), output)
 
     def _prepare(self, batch: Any, device: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
@@ -188,16 +186,16 @@ class Guidance:
         if len(prepared) != 2:
             raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
         image, label = prepared
-        self._heard.clear()
         if self._settings.hold_relevance:
             without = ~_given(batch, image)
-            self._held, self._all_held = without if without.any() else None, bool(without.all())
+            self._still = self._behind_relevance(image) if without.all() else ()
+            self._held = without if without.any() else None
+        self._heard.clear()
         return image.requires_grad_("energy" in self._settings.terms), label
 
     def _after_backward(self, trainer: SupervisedTrainer) -> None:
-        if self._all_held:
-            for parameter in self._behind_relevance(trainer.state.output["image"]):
-                parameter.grad = None  # what has no gradient an optimiser leaves as it is, decay included
+        for parameter in self._still:
+            parameter.grad = None  # what has no gradient an optimiser leaves as it is, decay included
         if self._guided:
             nn.utils.clip_grad_norm_(trainer.network.parameters(), self._settings.gradient_norm)
 
@@ -205,10 +203,6 @@ class Guidance:
         """What this step adds to the plain loss; nothing where no case has a region."""
         batch, terms = trainer.state.batch, []
         held, self._held = self._held, None  # the step's own pass is over
-        if self._all_held and not logits.requires_grad:
-            raise BundleError(
-                f"hold_relevance needs a network in which something besides {self._layer_name!r} can learn"
-            )
         given = _given(batch, logits)
         region = torch.as_tensor(batch["region"]).to(logits.device) > 0
         guided = given & region.flatten(1).any(dim=1)
@@ -238,13 +232,17 @@ class Guidance:
 
     def _behind_relevance(self, image: Tensor) -> list[nn.Parameter]:
         """The parameters that the relevance is computed from: those that its gradient reaches."""
-        if self._behind is None:
-            self._heard.clear()
+        if not self._behind:
+            self._held = None
             with evaluating(self._network):
                 self._network(image[:1].detach())
             parameters = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
             found = torch.autograd.grad(self._relevance().sum(), parameters, allow_unused=True)
             self._behind = [p for p, gradient in zip(parameters, found, strict=True) if gradient is not None]
+            if len(self._behind) == len(parameters):
+                raise BundleError(
+                    f"hold_relevance needs a network in which something besides {self._layer_name!r} can learn"
+                )
         return self._behind
 
     def _relevance(self) -> Tensor:

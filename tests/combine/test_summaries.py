@@ -97,6 +97,19 @@ def test_a_test_without_any_figure_stays_undecided_and_missing_tests_are_no_obst
     assert pooled_methods([trusted(held_back), trusted(gain(0.1, 9, 0.05))])[0].trust[0].outcome == "passed"
 
 
+@pytest.mark.parametrize("value", [-0.9, 0.9])
+def test_a_site_with_too_few_patients_for_an_interval_has_no_part(value):
+    few = trusted(TrustTest.decide("faithfulness", Figure(value=value, n=8), threshold=0.0))
+    gains = {"gain_over_random": Figure(value=value, n=8, low=value, high=value)}
+    few.methods[0].scores.update(gains, gain_over_mirrored=gains["gain_over_random"])
+    enough = trusted(gain(0.1, 9, 0.05))
+    both = {"gain_over_random": gain(0.1, 9, 0.05).value, "gain_over_mirrored": gain(0.2, 9, 0.05).value}
+    enough.methods[0].scores.update(both)
+    [test] = pooled_methods([few, enough])[0].trust
+    assert (test.outcome, test.value) == ("passed", gain(0.1, 9, 0.05).value)
+    assert pooled_methods([few])[0].trust[0].outcome == "undecided"
+
+
 def test_faithfulness_of_all_sites_must_beat_both_rivals():
     """Most sites tell the one gain and one tells the other; the mean of those is of neither."""
 

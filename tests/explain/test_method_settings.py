@@ -32,16 +32,13 @@ def test_a_count_is_a_whole_number_that_is_large_enough(method, setting, value, 
         method(**{setting: value})
 
 
-@pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
-def test_noise_is_a_share_of_the_range(noise):
-    with pytest.raises(SettingsError, match="noise must be a share of the range"):
-        SmoothGrad(noise=noise)
-
-
-@pytest.mark.parametrize("grading", [-1.0, 21.0, float("nan")])
-def test_nodes_are_graded_within_reason(grading):
-    with pytest.raises(SettingsError, match="grading must be from 0 to 20"):
-        IntegratedGradients(grading=grading)
+@pytest.mark.parametrize(
+    ("method", "setting", "most"), [(SmoothGrad, "noise", 10), (IntegratedGradients, "grading", 20)]
+)
+@pytest.mark.parametrize("value", [-0.1, 21.0, float("nan"), float("inf"), "1", True])
+def test_an_amount_is_a_number_within_reason(method, setting, most, value):
+    with pytest.raises(SettingsError, match=f"{setting} must be a number from 0 to {most}, got {value!r}"):
+        method(**{setting: value})
 
 
 @pytest.mark.parametrize("settings", [{"stride": 2}, {"window": 3, "stride": 4}])

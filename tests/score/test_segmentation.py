@@ -123,7 +123,7 @@ def test_a_class_that_is_nowhere_segmented_is_undecided_and_the_other_goes_on():
     blind = Bright()
     with torch.no_grad():
         blind.see.bias[1] = -9
-    found = examined(blind, volumes(4), ["gradient_x_input"], trust_cases=4, honesty_cases=4)
+    found = examined(blind, volumes(5), ["gradient_x_input"], trust_cases=5, honesty_cases=4)
     outcomes = [{test.name: test.outcome for test in part.methods[0].trust} for part in found]
     assert outcomes[1] == dict.fromkeys(TESTS, "undecided")
     assert outcomes[0]["robustness"] == "passed"

@@ -64,9 +64,25 @@ def test_one_patient_has_a_mean_but_no_interval():
 
 
 def test_what_is_above_the_centred_gaussian_is_paired_case_by_case():
-    values, levels = [0.3, 0.9, NAN, 0.5], [0.4, 1.6, 0.2, 0.8]  # centred: half of the levels
-    figure = tallied((values, levels, ["a", "b", "c", "d"])).above("centred", "e")
+    values, levels = [0.3, 0.9, 0.5], [0.4, 1.6, 0.8]  # centred: half of the levels
+    figure = tallied((values, levels, ["a", "b", "c"])).above("centred", "e")
     assert (figure.value, figure.n, figure.low, figure.high) == (0.1, 3, 0.1, 0.1)
+
+
+def test_a_case_without_a_map_tells_its_level_to_nobody():
+    """What is told of E and of its levels tells what is told of their difference, so that adds nothing."""
+    values, levels = [0.3, 0.9, NAN, 0.5], [0.4, 1.6, 0.2, 0.8]
+    tally = tallied((values, levels, ["a", "b", "c", "d"]))
+    summary, figure = tally.summary(names=["e"]), tally.above("centred", "e")
+    assert figure.value == pytest.approx(summary.scores["e"].value - summary.centred["e"].value, abs=2e-4)
+    assert (figure.value, figure.n) == (pytest.approx(0.1917, abs=1e-4), 3)
+    assert figure.low < figure.value < figure.high
+
+
+def test_above_its_level_is_known_no_better_than_the_score_itself():
+    tally = tallied(([0.3, 0.4, NAN, NAN], [0.1, 0.1, 0.1, 0.1], ["a", "a", "b", "c"]))
+    assert tally.above("chance", "e") == Figure(value=0.25, n=2)
+    assert tallied(([NAN, NAN], [0.1, 0.2], ["a", "b"])).above("chance", "e") == Figure(value=None, n=0)
 
 
 def test_many_cases_of_one_patient_do_not_narrow_the_interval():

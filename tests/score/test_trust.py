@@ -104,8 +104,8 @@ def test_the_whole_interval_decides(name, low, high, outcome):
 def test_faithfulness_must_beat_both_rivals():
     tally = Tally("m")
     for name, value in (("gain_over_random", 0.3), ("gain_over_mirrored", -0.1)):
-        values = {name: torch.full((4,), value, dtype=torch.float64)}
-        tally.add(scores=values, chance=values, centred=values, groups=list("abcd"))
+        values = {name: torch.full((5,), value, dtype=torch.float64)}
+        tally.add(scores=values, chance=values, centred=values, groups=list("abcde"))
     test = verdict(tally)[1]
     assert (test.name, test.outcome, test.value.value) == ("faithfulness", "failed", -0.1)
 
@@ -113,25 +113,43 @@ def test_faithfulness_must_beat_both_rivals():
 @pytest.mark.parametrize(
     ("over_random", "over_mirrored", "outcome"),
     [
-        ([0.10, 0.11, 0.10, 0.09], [0.6, -0.3, 0.5, -0.2], "undecided"),  # the mirrored map is beaten by the mean only
-        ([0.1, -0.13, 0.12, -0.11], [0.0, 0.0, 0.0, 0.0], "failed"),  # as of a centred Gaussian, which mirrors itself
-        ([0.10, 0.11, 0.10, 0.09], [0.2, 0.3, 0.2, 0.3], "passed"),
+        # the mirrored map is beaten by the mean only
+        ([0.10, 0.11, 0.10, 0.09, 0.10], [0.6, -0.3, 0.5, -0.2, 0.4], "undecided"),
+        # as of a centred Gaussian, which mirrors itself
+        ([0.1, -0.13, 0.12, -0.11, 0.01], [0.0, 0.0, 0.0, 0.0, 0.0], "failed"),
+        ([0.10, 0.11, 0.10, 0.09, 0.10], [0.2, 0.3, 0.2, 0.3, 0.2], "passed"),
     ],
 )
 def test_the_rival_that_is_not_surely_beaten_decides_whatever_its_mean(over_random, over_mirrored, outcome):
     tally = Tally("m")
     for name, values in (("gain_over_random", over_random), ("gain_over_mirrored", over_mirrored)):
         column = {name: torch.tensor(values, dtype=torch.float64)}
-        tally.add(scores=column, chance=column, centred=column, groups=list("abcd"))
+        tally.add(scores=column, chance=column, centred=column, groups=list("abcde"))
     assert verdict(tally)[1].outcome == outcome
+
+
+@pytest.mark.parametrize(("patients", "outcome"), [("abcdabcd", "undecided"), ("abcdeabc", "passed")])
+def test_of_fewer_than_five_patients_nothing_is_decided(patients, outcome):
+    """Of 4 patients whose values are drawn from nothing, all lie above it in 1 of 16."""
+    tally = Tally("m")
+    for name, value in (("gain_over_random", 0.2), ("gain_over_mirrored", 0.3), ("noise_agreement", 0.9)):
+        column = {name: torch.full((8,), value, dtype=torch.float64)}
+        tally.add(scores=column, chance=column, centred=column, groups=list(patients))
+    levels = {"scores": 0.4, "chance": 0.1, "centred": 0.2}
+    mass = {kind: {"relevance_mass": torch.full((8,), value)} for kind, value in levels.items()}
+    tally.add(**mass, groups=list(patients))
+    tests = {test.name: test for test in verdict(tally)}
+    assert {tests[name].outcome for name in ("faithfulness", "robustness", "localisation")} == {outcome}
+    assert {test.value.low is None for test in tests.values() if test.value.n} == {outcome == "undecided"}
+    assert tests["localisation"].value.value == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("centred", "chance", "wanted"), [(0.1, 0.3, 0.0), (0.4, 0.1, -0.1), (0.1, 0.2, 0.1)])
 def test_localisation_must_beat_the_blob_and_a_map_of_one_value(centred, chance, wanted):
     """Where regions lie at the edge of the image a blob in its middle is easily beaten."""
     tally, levels = Tally("m"), {"scores": 0.3, "chance": chance, "centred": centred}
-    values = {kind: {"relevance_mass": torch.full((4,), value).double()} for kind, value in levels.items()}
-    tally.add(**values, groups=list("abcd"))
+    values = {kind: {"relevance_mass": torch.full((5,), value).double()} for kind, value in levels.items()}
+    tally.add(**values, groups=list("abcde"))
     test = verdict(tally)[3]
     assert test.value.value == pytest.approx(wanted)
     assert test.outcome == ("passed" if wanted > 0 else "failed")
@@ -147,8 +165,8 @@ def test_localisation_must_beat_the_blob_and_a_map_of_one_value(centred, chance,
     ],
 )
 def test_a_half_is_where_randomisation_and_robustness_turn(score, test, value, outcome):
-    tally, column = Tally("m"), {score: torch.full((4,), value, dtype=torch.float64)}
-    tally.add(scores=column, chance=column, centred=column, groups=list("abcd"))
+    tally, column = Tally("m"), {score: torch.full((5,), value, dtype=torch.float64)}
+    tally.add(scores=column, chance=column, centred=column, groups=list("abcde"))
     assert {one.name: one.outcome for one in verdict(tally)}[test] == outcome
 
 

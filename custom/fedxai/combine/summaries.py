@@ -2,7 +2,7 @@
 """Sites' summary figures become the figures of all sites together: n-weighted means and summed counts."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from fedxai.combine.figures import pooled_by_name, pooled_figure
 from fedxai.combine.honesty import pooled_honesty
@@ -65,16 +65,15 @@ def _pooled_class(index: int, parts: Sequence[ClassSummary]) -> ClassSummary:
 
 def _pooled_method(name: str, parts: Sequence[MethodSummary]) -> MethodSummary:
     scores = sorted({score for part in parts for score in part.scores})
-    pooled = pooled_by_name(part.scores for part in parts)
     return MethodSummary(
         method=name,
         scored=sum(part.scored for part in parts),
         unscored=sum(part.unscored for part in parts),
         undefined={score: sum(part.undefined.get(score, 0) for part in parts) for score in scores},
-        scores=pooled,
+        scores=pooled_by_name(part.scores for part in parts),
         chance=pooled_by_name(part.chance for part in parts),
         centred=pooled_by_name(part.centred for part in parts),
-        trust=_pooled_trust([test for part in parts for test in part.trust], pooled),
+        trust=_pooled_trust(parts),
     )
 
 
@@ -85,24 +84,27 @@ def worse_of(tests: Sequence[TrustTest]) -> TrustTest:
     )
 
 
-def _pooled_trust(tests: Sequence[TrustTest], scores: Mapping[str, Figure]) -> list[TrustTest]:
+def _pooled_trust(parts: Sequence[MethodSummary]) -> list[TrustTest]:
     """Each test over all sites: decided anew by the pooled figure, not by counting the sites' outcomes.
 
     Sites tell the worse of faithfulness' two gains, which may be another at each; both are among the scores, so each is
     pooled before the worse one is taken. A site with few cases is undecided, not against; a failing site weighs as much
-    as its cases. Thresholds that differ cannot be pooled: such a test is undecided, without a threshold.
+    as its cases. A site that knows no interval, for it has too few patients, has no part where others know theirs.
+    Thresholds that differ cannot be pooled: such a test is undecided, without a threshold.
     """
     pooled: list[TrustTest] = []
-    names: list[TrustTestName] = list(dict.fromkeys(test.name for test in tests))
+    names: list[TrustTestName] = list(dict.fromkeys(test.name for part in parts for test in part.trust))
     for name in names:
-        parts = [test for test in tests if test.name == name]
-        value, thresholds = pooled_figure(part.value for part in parts), {part.threshold for part in parts}
+        told = [(part, test) for part in parts for test in part.trust if test.name == name]
+        told = [(part, test) for part, test in told if test.value.low is not None] or told
+        value, thresholds = pooled_figure(test.value for _, test in told), {test.threshold for _, test in told}
         (threshold,) = thresholds if len(thresholds) == 1 else (None,)
+        scores = pooled_by_name(part.scores for part, _ in told)
         gains = [scores[gain] for gain in GAINS if gain in scores] if name == "faithfulness" else []
         if threshold is None:
             pooled.append(TrustTest(name=name, outcome="undecided", value=value, threshold=None))
         else:
-            figures = gains if len(gains) == len(GAINS) else [value]
+            figures = gains if value.low is not None and len(gains) == len(GAINS) else [value]
             pooled.append(worse_of([TrustTest.decide(name, figure, threshold=threshold) for figure in figures]))
     return pooled
 

@@ -5,9 +5,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedxai.errors import SettingsError
 from fedxai.explain.baseline import AgainstBaseline
-from fedxai.explain.method import METHODS, count
+from fedxai.explain.method import METHODS, count, number
 from fedxai.explain.probe import Probe
 
 _GRADING = 8.0
@@ -31,7 +30,7 @@ class IntegratedGradients(AgainstBaseline):
         grading: g; default: 8 from black, which is constant, else 0.
 
     Raises:
-        SettingsError: when steps is no positive number, the baseline is unknown or grading is not from 0 to 20.
+        SettingsError: when steps is no positive number, the baseline is unknown or grading is no number from 0 to 20.
 
     Source: Sundararajan et al. 2017, arXiv:1703.01365.
     """
@@ -42,9 +41,7 @@ class IntegratedGradients(AgainstBaseline):
         super().__init__(baseline=baseline)
         if grading is None:
             grading = _GRADING if baseline == "black" else 0.0
-        if not 0 <= grading <= 20:
-            raise SettingsError(f"grading must be from 0 to 20, got {grading}")
-        self._nodes = _graded(count("steps", steps), grading)
+        self._nodes = _graded(count("steps", steps), number("grading", grading, most=20))
 
     def attribute(self, probe: Probe) -> Tensor:
         """See the class."""

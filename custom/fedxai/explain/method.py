@@ -47,4 +47,15 @@ def count(name: str, value: int, *, least: int = 1) -> int:
     return value
 
 
+def number(name: str, value: float, *, most: float) -> float:
+    """A setting that is a number from 0 to ``most``.
+
+    Raises:
+        SettingsError: when it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise SettingsError(f"{name} must be a number from 0 to {most:g}, got {value!r}")
+    return value
+
+
 METHODS: Registry[Method] = Registry(kind="saliency method", base=Method)

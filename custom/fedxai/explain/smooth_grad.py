@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """SmoothGrad: the saliency that stays when noise is added to the image."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from fedxai.errors import SettingsError
-from fedxai.explain.method import METHODS, Method, count
+from fedxai.explain.method import METHODS, Method, count, number
 from fedxai.explain.probe import Probe
 
 
@@ -24,7 +21,7 @@ class SmoothGrad(Method):
         seed: of the noise.
 
     Raises:
-        SettingsError: when samples is no positive number or noise is negative.
+        SettingsError: when samples is no positive number or noise is no number from 0 to 10.
 
     Source: Smilkov et al. 2017, arXiv:1706.03825.
     """
@@ -32,10 +29,8 @@ class SmoothGrad(Method):
     name = "smooth_grad"
 
     def __init__(self, *, samples: int = 25, noise: float = 0.15, seed: int = 0) -> None:
-        if not 0 <= noise < math.inf:
-            raise SettingsError(f"noise must be a share of the range of at least 0, got {noise!r}")
         self._samples = count("samples", samples)
-        self._noise = noise
+        self._noise = number("noise", noise, most=10)
         self._seed = seed
 
     def attribute(self, probe: Probe) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fedxai.combine.intervals import case_mean
+from fedxai.combine.intervals import case_mean, figure_of, mean_of, numbered
 from fedxai.errors import ExplanationError
 from fedxai.records import Figure, MethodSummary
 
@@ -54,9 +55,26 @@ class Tally:
             self._groups[name].extend(groups)
 
     def above(self, level: Literal["chance", "centred"], name: str, *, seed: int = 0) -> Figure:
-        """How far a score is above one of its levels on the same cases, paired, with its interval."""
-        rows = self._defined(name)
-        return case_mean(rows[:, 0] - rows[:, _KINDS.index(level)], self._groups_of(name), seed=seed)
+        """How far a score's mean is above one of its levels, as :meth:`summary` tells the two, with its interval.
+
+        Drawn together, so where all cases are defined the two are paired within a case.
+        """
+        own, rows = self.figure(name, seed=seed), self._all(name)
+        if own.value is None:
+            return own
+        known = np.isfinite(rows[:, 0])
+        mean, below = mean_of(rows[known, 0]), mean_of(rows[:, _KINDS.index(level)])
+
+        def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+            with np.errstate(invalid="ignore"):  # a draw without any defined case has no mean
+                return mean(weights[:, known]) - below(weights)
+
+        figure = figure_of(difference, self._groups[name], intervals=own.low is not None, seed=seed)
+        return figure.model_copy(update={"n": own.n})
+
+    def patients(self, name: str) -> int:
+        """How many patients a score's defined cases are of."""
+        return len(set(numbered(self._groups_of(name)).tolist()))
 
     def figure(self, name: str, *, seed: int = 0) -> Figure:
         """The mean of a score over its defined cases, with its patient-level 95 % interval."""

@@ -13,6 +13,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
 from fedxai.train.evaluation import evaluate_logits
@@ -30,7 +31,8 @@ def by_scikit_learn(logits: NDArray, labels: NDArray) -> tuple[float, float]:
         drawn = random.integers(0, patients, patients)
         cases = (drawn[:, None] * SLICES + np.arange(SLICES)).ravel()
         draws.append(roc_auc_score(labels[cases], probabilities[cases], multi_class="ovr", average="macro"))
-    low, high = np.quantile(draws, [0.025, 0.975])
+    below = norm.cdf(t.ppf(0.025, patients - 1) * np.sqrt(patients / (patients - 1)))
+    low, high = np.quantile(draws, [below, 1 - below])
     return float(low), float(high)
 
 

@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy.special import softmax
+from scipy.stats import norm, t
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from fedxai.errors import TrainingError
@@ -55,8 +56,9 @@ def test_figures_and_intervals_are_those_of_scikit_learn_on_every_resample(class
 
     generator = np.random.default_rng(0)
     draws = [of_drawn(*sorted(generator.integers(0, 6, 6))) for _ in range(1000)]
+    below = norm.cdf(t.ppf(0.025, 5) * np.sqrt(6 / 5))  # expanded for 6 patients
     for name, value in by_scikit_learn(probabilities, labels).items():
-        low, high = np.nanquantile([draw[name] for draw in draws], [0.025, 0.975])
+        low, high = np.nanquantile([draw[name] for draw in draws], [below, 1 - below])
         figure = found.metrics[name]
         assert (figure.value, figure.low, figure.high) == pytest.approx((value, low, high), abs=1e-4), name
 

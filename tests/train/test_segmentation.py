@@ -128,13 +128,13 @@ def test_without_a_known_spacing_there_is_no_distance(rng):
 
 
 def test_intervals_draw_patients_not_volumes(rng):
-    truth = blocks(rng, 6)
+    truth = blocks(rng, 12)
     found = truth.clone()
-    found[3:][found[3:] == 2] = 0
+    found[6:][found[6:] == 2] = 0
     tally = SegmentationTally(NAMES, cross_entropy)
-    tally.add(logits_of(found, rng), truth, [SPACING] * 6)
-    apart = tally.evaluation([*"abcdef"], split="test").metrics["dice_posterior"]
-    together = tally.evaluation([*"aaabbb"], split="test").metrics["dice_posterior"]
+    tally.add(logits_of(found, rng), truth, [SPACING] * 12)
+    apart = tally.evaluation([*"abcdefghijkl"], split="test").metrics["dice_posterior"]
+    together = tally.evaluation([*"aaaaaabbbbbb"], split="test").metrics["dice_posterior"]
     assert apart.value == together.value == 0.5
     assert (together.low, together.high) == (0, 1)
     assert apart.high - apart.low < 1

@@ -26,10 +26,43 @@ def test_a_site_reads_its_own_settings(tmp_path):
     assert SiteSettings.read(tmp_path).minimum_cell == 9
 
 
-def test_a_site_with_broken_settings_is_told(tmp_path):
-    (tmp_path / "fedxai.json").write_text("{")
-    with pytest.raises(SettingsError, match="not readable JSON"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"{", "not readable JSON"),
+        ('{"cohort": "/data/München"}'.encode("latin-1"), "not readable JSON: UnicodeDecodeError"),
+        (100_000 * b"[", "not readable JSON"),
+        (b"null", "must be a JSON object of settings, got NoneType"),
+        (b"[]", "must be a JSON object of settings, got list"),
+    ],
+)
+def test_a_site_with_broken_settings_is_told(tmp_path, text, reason):
+    (tmp_path / "fedxai.json").write_bytes(text)
+    with pytest.raises(SettingsError, match=reason):
         SiteSettings.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (SiteSettings, {"minimum_cell": True}),  # not 1, which would hold nothing back
+        (SiteSettings, {"minimum_cell": "9"}),
+        (SiteSettings, {"policy": {"update_norm": float("inf")}}),
+        (SiteSettings, {"policy": {"largest": float("nan")}}),
+        (TrainSettings, {"seed": True}),
+        (TrainSettings, {"local_steps": True}),
+        (TrainSettings, {"learning_rate": True}),
+        (TrainSettings, {"guidance": {"energy_from": False}}),
+        (TrainSettings, {"guidance": {"energy_weight": float("inf")}}),
+    ],
+)
+def test_a_number_is_one(kind, values):
+    with pytest.raises(SettingsError, match="should be a (valid|finite)"):
+        checked(kind, values, what="settings")
+
+
+def test_a_whole_number_serves_where_any_number_does():
+    assert TrainSettings(learning_rate=1).learning_rate == 1.0
 
 
 def test_the_environment_goes_before_the_jobs_setting(tmp_path, monkeypatch):

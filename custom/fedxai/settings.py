@@ -14,12 +14,15 @@ COHORTS_VARIABLE = "FEDXAI_COHORTS"
 BUNDLES_VARIABLE = "FEDXAI_BUNDLES"
 SITE_FILE = "fedxai.json"
 
-Positive = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(strict=True, ge=0)]  # strict: true is no 1
+Positive = Annotated[int, Field(strict=True, ge=1)]
+Above0 = Annotated[float, Field(strict=True, gt=0)]
+Share = Annotated[float, Field(strict=True, ge=0, lt=1)]
 S = TypeVar("S", bound=BaseModel)
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class GuidanceSettings(_Settings):
@@ -30,21 +33,21 @@ class GuidanceSettings(_Settings):
         description="relevance: the network's own relevance against the region; energy: -log E; occlusion: -log of the "
         "occlusion mass; none: plain.",
     )
-    relevance_weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Weight of the relevance term.")
-    energy_weight: Annotated[float, Field(gt=0)] = Field(0.7, description="Weight of the energy term when full.")
-    occlusion_weight: Annotated[float, Field(gt=0)] = Field(0.5, description="Weight of the occlusion term when full.")
-    energy_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+    relevance_weight: Above0 = Field(1.0, description="Weight of the relevance term.")
+    energy_weight: Above0 = Field(0.7, description="Weight of the energy term when full.")
+    occlusion_weight: Above0 = Field(0.5, description="Weight of the occlusion term when full.")
+    energy_from: Share = Field(
         0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
     )
-    occlusion_from: Annotated[float, Field(ge=0, lt=1)] = Field(
+    occlusion_from: Share = Field(
         0.7, description="Share of all epochs before the occlusion term begins; it competes with the energy term."
     )
     late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
-    gradient_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="A guided step's gradient is clipped here.")
+    gradient_norm: Above0 = Field(1.0, description="A guided step's gradient is clipped here.")
     hold_relevance: bool = Field(
         False,
-        description="The relevance, with all that it is computed from, learns from cases with a region alone; sites "
-        "without any train the rest. For federations in which some sites have none.",
+        description="The relevance, with all that it is computed from, learns from cases with a region alone (and from "
+        "pseudo_regions beside them); sites without any train the rest. For federations in which some sites have none.",
     )
     pseudo_regions: bool = Field(
         False,
@@ -78,11 +81,9 @@ class TrainSettings(_Settings):
     local_epochs: Positive = Field(1, description="Passes over the site's training cases in a round.")
     local_steps: Positive | None = Field(None, description="Optimisation steps in a round instead of epochs.")
     batch_size: Positive | None = Field(None, description="Cases a step, instead of the bundle's own.")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Step size at the start, instead of the bundle's own."
-    )
+    learning_rate: Above0 | None = Field(None, description="Step size at the start, instead of the bundle's own.")
     keep_optimizer: bool = Field(True, description="Keep each site's optimiser state from round to round.")
-    seed: int = Field(0, ge=0, description="Seed of the initial weights, shuffling and augmentation.")
+    seed: Whole = Field(0, description="Seed of the initial weights, shuffling and augmentation.")
     threads: Positive | None = Field(None, description="Threads of PyTorch at a site; default: PyTorch's own.")
     guidance: GuidanceSettings = Field(
         GuidanceSettings(),  # pyright: ignore[reportCallIssue]
@@ -94,9 +95,7 @@ class TrainSettings(_Settings):
     validate_every: Positive = Field(
         1, description="Rounds from one validation of the global model to the next; the last model is always validated."
     )
-    cache_cases: int = Field(
-        2048, ge=0, description="At most this many prepared cases of each split are held in memory."
-    )
+    cache_cases: Whole = Field(2048, description="At most this many prepared cases of each split are held in memory.")
 
     @model_validator(mode="after")
     def _one_precision(self) -> "TrainSettings":
@@ -113,13 +112,13 @@ class ExplainSettings(_Settings):
 
     cases: Positive = Field(64, description="Cases explained between rounds (validation split).")
     final_cases: Positive = Field(10_000, description="Cases explained of the final models (test split).")
-    trust_cases: int = Field(8, ge=0, description="Cases of the trust tests of a final model; 0: no verdict.")
-    honesty_cases: int = Field(8, ge=0, description="Cases of the honesty battery of a final model; 0: none.")
-    shortcut_cases: int = Field(
-        250, ge=0, description="Cases of each split among which a final model's shortcuts are searched; 0: no search."
+    trust_cases: Whole = Field(8, description="Cases of the trust tests of a final model; 0: no verdict.")
+    honesty_cases: Whole = Field(8, description="Cases of the honesty battery of a final model; 0: none.")
+    shortcut_cases: Whole = Field(
+        250, description="Cases of each split among which a final model's shortcuts are searched; 0: no search."
     )
     batch_size: Positive = Field(16, description="Cases in one forward and input-backward pass.")
-    gallery: int = Field(24, ge=0, description="Cases in the site's own gallery page; 0: no gallery.")
+    gallery: Whole = Field(24, description="Cases in the site's own gallery page; 0: no gallery.")
 
 
 class ReleasePolicy(_Settings):
@@ -129,11 +128,11 @@ class ReleasePolicy(_Settings):
         ("survey", "statistics", "train", "validate", "explain"),
         description="Tasks of the server that this site answers.",
     )
-    update_norm: Annotated[float, Field(gt=0)] = Field(
+    update_norm: Above0 = Field(
         2.0, description="Largest L2 norm of an update, as a multiple of the norm of the global weights it began with."
     )
     figures: Positive = Field(20_000, description="Most numbers in one summary.")
-    largest: Annotated[float, Field(gt=0)] = Field(1e6, description="Largest size of a figure.")
+    largest: Above0 = Field(1e6, description="Largest size of a figure.")
     answers: Positive = Field(10_000, description="Most messages with figures or weights in one job.")
 
 
@@ -142,7 +141,7 @@ class SiteSettings(_Settings):
 
     cohort: Path | None = Field(None, description="The site's cohort folder.")
     device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto: a GPU where there is one.")
-    minimum_cell: int = Field(5, ge=1, description="A figure over fewer cases than this does not leave.")
+    minimum_cell: Positive = Field(5, description="A figure over fewer cases than this does not leave.")
     approved_bundles: Path = Field(
         Path("approved_bundles.json"),
         description="The site's list of bundles that may run, from `fedxai bundle approve`; without one, none may.",
@@ -151,7 +150,7 @@ class SiteSettings(_Settings):
         ReleasePolicy(),  # pyright: ignore[reportCallIssue]
         description="What may leave the site at all.",
     )
-    metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = Field(
+    metrics_port: Annotated[int, Field(strict=True, ge=1024, le=65535)] | None = Field(
         None, description="Server only: port on 127.0.0.1 where Prometheus may read a running job; none: closed."
     )
 
@@ -167,7 +166,7 @@ class SiteSettings(_Settings):
             return cls()  # pyright: ignore[reportCallIssue]
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SettingsError(f"{SITE_FILE} of the site is not readable JSON: {type(error).__name__}") from error
         return checked(cls, values, what=SITE_FILE)
 
@@ -176,8 +175,10 @@ def checked(kind: type[S], values: dict[str, Any], *, what: str) -> S:
     """``kind(**values)``, or one sentence that names the setting, the rule and what came.
 
     Raises:
-        SettingsError: when a value breaks its rule or a name is unknown.
+        SettingsError: when they are no object, a value breaks its rule or a name is unknown.
     """
+    if not isinstance(values, dict):
+        raise SettingsError(f"{what} must be a JSON object of settings, got {type(values).__name__}")
     try:
         return kind(**values)
     except ValidationError as error:

@@ -339,7 +339,54 @@ def test_a_folder_that_holds_something_is_refused(run, cohort, tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_device_that_is_not_there_is_refused(run, cohort, tmp_path):
+def test_the_present_folder_is_refused_before_anything_is_explain(run, cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = refused(run, cohort, "--out", ".")
+    assert isinstance(error, SettingsError)
+    assert str(error) == f"--out must be a folder that can be replaced, got '{tmp_path.name}'; name a new one inside it"
+
+
+def test_a_link_is_followed(run, cohort, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in (("link", "elsewhere"), ("dangling", "nothing")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        assert explain(run, cohort, "--out", tmp_path / name, "--methods", "saliency", "--cases", 1).exit_code == 0
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target / "scores.csv").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "elsewhere", "link", "nothing"]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "nonsense"])
+def test_a_device_that_is_not_there_is_refused(run, cohort, tmp_path, device):
     assert "--device must be a device of this machine" in str(
-        refused(run, cohort, "--out", tmp_path / "o", "--device", "cuda:99")
+        refused(run, cohort, "--out", tmp_path / "o", "--device", device)
     )
+
+
+def test_no_method_at_all_is_refused(run, cohort, tmp_path):
+    assert "--methods must name at least one of " in str(
+        refused(run, cohort, "--out", tmp_path / "o", "--methods", " , ")
+    )
+
+
+def test_a_seed_is_one_that_every_generator_takes(run, cohort, tmp_path):
+    result = explain(run, cohort, "--out", tmp_path / "o", "--seed", 2**32)
+    assert result.exit_code == 2
+    assert "4294967295" in result.output
+
+
+def test_a_region_that_vanishes_on_the_networks_grid_is_none(run, cohort, tmp_path):
+    """A case whose region is a single pixel of a large image is counted with those that have none."""
+    shutil.copytree(cohort, tmp_path / "cohort")
+    case = Cohort.open(tmp_path / "cohort").cases("test")[0]
+    Image.open(case.image).resize((640, 640)).save(case.image)
+    dot = Image.new("L", (640, 640))
+    dot.putpixel((1, 1), 255)
+    dot.save(case.region)
+    assert explain(run, tmp_path / "cohort", "--out", tmp_path / "o", "--methods", "saliency").exit_code == 0
+    found = json.loads((tmp_path / "o" / "explanation.json").read_text())["methods"][0]
+    assert (found["unscored"], found["undefined"]["relevance_mass"]) == (1, 0)
+    rows = lines(tmp_path / "o")
+    assert [row["relevance_mass"] for row in rows].count("") == 1
+    gini = [float(row["gini"]) for row in rows]  # which needs no region
+    assert np.mean(gini) == pytest.approx(found["scores"]["gini"]["value"], abs=1e-4)

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext
+from nvflare.app_common.abstract.model import make_model_learnable
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
 
 from fedxai.errors import SettingsError
+from fedxai.flare.aggregator import FedAvgAggregator
+from fedxai.flare.messages import update_message
 from fedxai.flare.selector import ModelSelector
+from fedxai.records import Figure, SiteRound
 
 
 @pytest.fixture
@@ -14,6 +21,31 @@ def selector(monkeypatch):
     monkeypatch.setattr(found, "system_panic", lambda reason, _: found.panics.append(reason))
     monkeypatch.setattr(found, "fire_event", lambda *_: None)
     return found
+
+
+def test_what_the_aggregator_refuses_has_no_say_in_the_choice(selector):
+    aggregator = FedAvgAggregator()
+    fl_ctx = at_round(1)
+    fl_ctx.set_prop(AppConstants.GLOBAL_MODEL, make_model_learnable({"w": np.zeros(2, np.float32)}, {}))
+    accepted = {}
+    for site, tensor, accuracy, cases in (("a", [1.0, 1.0], 0.7, 100), ("b", [np.nan, 0.0], 0.99, 900)):
+        round_ = SiteRound(
+            name=site, training_loss=1, validation={"macro_auc": Figure(value=accuracy, n=50)}, steps=1, seconds=1
+        )
+        message = update_message({"w": np.array(tensor, np.float32)}, round_, cases=cases)
+        message.add_cookie(AppConstants.CONTRIBUTION_ROUND, 1)
+        message.set_peer_props({ReservedKey.IDENTITY_NAME: site})
+        peer = FLContext()
+        peer.put(ReservedKey.IDENTITY_NAME, site, private=False, sticky=False)
+        peer.set_prop(FLContextKey.SHAREABLE, message, private=True)
+        fl_ctx.set_peer_context(peer)
+        selector.handle_event(AppEventType.BEFORE_CONTRIBUTION_ACCEPT, fl_ctx)  # in FLARE's order
+        accepted[site] = aggregator.accept(message, fl_ctx)
+        fl_ctx.set_prop(AppConstants.AGGREGATION_ACCEPTED, accepted[site], private=True, sticky=False)
+        selector.handle_event(AppEventType.AFTER_CONTRIBUTION_ACCEPT, fl_ctx)
+    selector.handle_event(AppEventType.BEFORE_AGGREGATION, fl_ctx)
+    assert accepted == {"a": True, "b": False}
+    assert selector.best_val_metric == pytest.approx(0.7)
 
 
 def at_round(number):

@@ -122,6 +122,8 @@ def test_a_missing_class_is_a_warning_at_a_site_and_an_error_where_nobody_trains
     [
         (lambda path: Image.open(path).resize((32, 32)).save(path), "mask size"),
         (lambda path: Image.new("L", (64, 64)).save(path), "empty mask"),
+        (lambda path: Image.open(path).point(lambda value: min(value, 1)).save(path), "faint mask"),
+        (lambda path: Image.open(path).convert("1").save(path), "faint mask"),
         (lambda path: path.write_bytes(path.read_bytes()[:60]), "unreadable"),
         (lambda path: path.unlink(), "unreadable"),
     ],

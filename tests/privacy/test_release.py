@@ -87,6 +87,28 @@ def test_an_explanation_of_one_patients_images_says_nothing_but_counts():
     assert alone.methods[0].scores["relevance_mass"] == alone.agreement == Figure(value=None, n=40)
 
 
+@pytest.mark.parametrize(("fewer", "held"), [(0, False), (1, True), (4, True), (5, False)])
+def test_levels_over_a_few_cases_less_than_anothers_stay_back(fewer, held):
+    """They are of the cases, not of the methods: the difference of two would be the level of those few."""
+    methods = [
+        MethodSummary(
+            method=name,
+            scored=n,
+            unscored=40 - n,
+            undefined={},
+            scores={"deletion": Figure(value=0.5, n=n, low=0.4, high=0.6)},
+            chance={"deletion": Figure(value=0.2, n=n, low=0.1, high=0.3)},
+            centred={"deletion": Figure(value=0.3, n=n, low=0.2, high=0.4)},
+        )
+        for name, n in (("saliency", 40), ("grad_cam", 40 - fewer))
+    ]
+    told = Explanation(split="test", cases=40, methods=methods, seconds=1, passes=1)
+    whole, part = released_explanation(told, 5).methods
+    assert whole == methods[0]
+    assert part.scores == methods[1].scores
+    assert {part.chance["deletion"].value is None, part.centred["deletion"].value is None} == {held}
+
+
 def test_a_minimum_of_nothing_is_refused():
     with pytest.raises(SettingsError, match="at least 1"):
         released_evaluation(evaluation(3, []), 0)

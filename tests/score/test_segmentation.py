@@ -197,6 +197,11 @@ def test_a_method_that_cannot_explain_a_larger_volume_does_not_score_it_and_the_
         for part, n in [(explanation, 4), *((part, 2) for part in explanation.classes)]:
             counts = {m.method: (m.scored, m.unscored, m.scores["relevance_mass"].n) for m in part.methods}
             assert counts == dict(zip(methods, [(n, n, n), (2 * n, 0, 2 * n)], strict=False))
+            # what is told of one method tells no other's few cases: levels are over all of them
+            assert {(m.chance["relevance_mass"].n, m.centred["relevance_mass"].n) for m in part.methods} == {
+                (2 * n,) * 2
+            }
+            assert len({(m.chance["relevance_mass"], m.centred["relevance_mass"]) for m in part.methods}) == 1
     assert [list(case.maps) for case in cases] == [["grad_cam", "gradient_x_input"]] * 4 + [
         ["gradient_x_input"]
     ] * 4 + [["grad_cam"]] * 4 + [[]] * 4

@@ -85,6 +85,24 @@ def test_above_its_level_is_known_no_better_than_the_score_itself():
     assert tallied(([NAN, NAN], [0.1, 0.2], ["a", "b"])).above("chance", "e") == Figure(value=None, n=0)
 
 
+@pytest.mark.parametrize("level", ["chance", "centred"])
+def test_a_case_without_a_level_leaves_the_others_theirs(level):
+    """A region that is empty has neither."""
+    whole = tallied(([0.3, 0.9, 0.5], [0.4, 1.6, 0.8], ["a", "b", "c"])).above(level, "e")
+    lost = tallied(([0.3, 0.9, NAN, 0.5], [0.4, 1.6, NAN, 0.8], ["a", "b", "d", "c"])).above(level, "e")
+    assert (lost.value, lost.n) == (whole.value, 3)
+    assert lost.low is not None
+
+
+def test_a_case_of_which_a_method_has_no_map_gives_its_levels_and_is_neither_scored_nor_undefined():
+    tally = tallied(([0.4, NAN], [0.1, 0.3], ["a", "b"]))
+    levels = {"e": torch.tensor([0.5], dtype=torch.float64)}
+    tally.add_levels(chance=levels, centred=levels, groups=["c"])
+    summary = tally.summary(names=["e"])
+    assert (summary.scores["e"].value, summary.scores["e"].n, summary.undefined) == (0.4, 1, {"e": 1})
+    assert (summary.chance["e"].value, summary.chance["e"].n) == (0.3, 3)
+
+
 def test_many_cases_of_one_patient_do_not_narrow_the_interval():
     values = np.repeat([0.2, 0.4, 0.6, 0.8], 50).tolist()
     together = tallied((values, values, [f"p{i // 50}" for i in range(200)])).summary(names=["e"]).scores["e"]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from monai.transforms import OneOf, RandFlipd, RandRotated, RandSmoothDeformd
+from PIL import Image
 from torch import nn
 
 from fedxai.bundle import Bundle
@@ -279,13 +281,17 @@ def step(network, site, images, regions, given):
     return site.loss_function(network(image), labels)
 
 
+@pytest.mark.parametrize("missing", ["mask", "all that is in it"])
 @pytest.mark.parametrize(("given", "moved"), [((0, 0, 0), False), ((0, 1, 0), True)])
 @pytest.mark.parametrize("hold", [True, False])
-def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold):
+def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold, missing):
     """Else the plain loss of a case without a region moves it too; the rest of the network learns either way."""
     images, layers = torch.randn(3, 1, 8, 8), {"relevance": tiny[0].weight, "rest": tiny[2].weight}
     end, site = attached(tiny, "relevance", layer="0", hold_relevance=hold, relevance_weight=1e-9)
-    step(tiny, site, images, squares(3), torch.tensor(given)).backward()
+    if missing == "mask":
+        step(tiny, site, images, squares(3), torch.tensor(given)).backward()
+    else:  # augmentation may have moved it out of the image
+        step(tiny, site, images, squares(3) * torch.tensor(given).view(-1, 1, 1, 1), torch.ones(3)).backward()
     end()
     found = {name: weight.grad.clone() if weight.grad is not None else 0 * weight for name, weight in layers.items()}
     tiny.zero_grad()
@@ -296,13 +302,24 @@ def test_a_held_relevance_learns_from_regions_alone(tiny, given, moved, hold):
     assert found["rest"].any()
 
 
+@pytest.fixture
+def blank_regions(cases, tmp_path):
+    """Masks without anything in them, as of healthy patients."""
+    first = cases["training"][0].region
+    blank = tmp_path / f"blank{first.suffix}"
+    Image.new("L", Image.open(first).size).save(blank)
+    return {split: [replace(case, region=blank) for case in listed] for split, listed in cases.items()}
+
+
+@pytest.mark.parametrize("regions", ["without_regions", "blank_regions"])
 @pytest.mark.parametrize("hold", [True, False])
 def test_a_site_without_regions_leaves_a_held_relevance_as_it_came(
-    only_losses_differ, without_regions, left_half, hold
+    only_losses_differ, request, left_half, hold, regions
 ):
     """Bit by bit, the optimiser's decay and all terms notwithstanding, and so does all that it is computed from."""
     terms = ("relevance", "energy", "occlusion")
-    update = first_update(only_losses_differ, without_regions, *terms, pseudo_regions=True, hold_relevance=hold)
+    cases = request.getfixturevalue(regions)
+    update = first_update(only_losses_differ, cases, *terms, pseudo_regions=True, hold_relevance=hold)
     moved = {name.split(".")[0] for name, difference in update.difference.items() if difference.any()}
     assert moved == {"evidence"} | (set() if hold else {"features", "relevance", "context"})
 
@@ -315,6 +332,14 @@ def test_a_site_with_regions_moves_a_held_relevance(only_losses_differ, with_reg
         "relevance",
         "evidence",
     }
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)])
+def test_running_statistics_cannot_be_held(kind):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), kind, nn.Conv2d(4, 1, 1), nn.Flatten(), nn.Linear(36, 3))
+    with pytest.raises(BundleError, match=r"hold_relevance needs a network without running statistics.* got '1'"):
+        attached(network, "relevance", layer="2", hold_relevance=True)
+    attached(network, "relevance", layer="2")[0]()
 
 
 def test_a_network_that_is_all_relevance_cannot_be_held():

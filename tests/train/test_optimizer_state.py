@@ -34,6 +34,17 @@ def test_the_round_before_is_restored_and_no_other(kept):
     assert steps_of(fresh) == 4
 
 
+def test_a_round_that_broke_off_leaves_what_it_began_with(kept):
+    kept.keep(stepped(4), 0)
+    broken, again = stepped(0), stepped(0)
+    kept.restore(broken, 1)
+    weight = broken.param_groups[0]["params"][0]
+    weight.grad = torch.ones(3)
+    broken.step()
+    kept.restore(again, 1)
+    assert (steps_of(broken), steps_of(again)) == (5, 4)
+
+
 def test_a_round_that_is_trained_again_begins_where_it_began(tmp_path):
     """After a crash the server asks again for a round, or for the one before, that this site has trained already."""
     for round_ in range(6):

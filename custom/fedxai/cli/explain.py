@@ -68,7 +68,7 @@ def explain(
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Cases in one pass.")] = 16,
     device: Annotated[str, typer.Option(help="cpu, cuda ...; auto: a GPU where there is one.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn: intervals, trust tests.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of what is drawn: intervals, trust tests.")] = 0,
 ) -> None:
     """Show and score where a trained model looks on a site's own cases: maps, scores, gallery.
 
@@ -82,8 +82,11 @@ def explain(
     from fedxai.report.gallery import Gallery
     from fedxai.report.reading import explained_quantity
 
+    out = out.resolve()  # of a link, what it leads to
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"--out must be a new or empty folder, got {out.name!r}, which holds something")
+    if out == Path.cwd() or out.is_mount():  # what is made beside it takes its place at the end
+        raise SettingsError(f"--out must be a folder that can be replaced, got {out.name!r}; name a new one inside it")
     shown = cast("Split", split.value)
     trained, opened = find_trained(model, which.value), Cohort.open(cohort)
     asked = _asked(methods, trained)
@@ -126,6 +129,7 @@ def _trust_cases(asked: int | None, bundle: "Bundle") -> int:
 
 def _asked(methods: str | None, trained: "Trained") -> list[str]:
     """The methods' names, each known."""
+    from fedxai.errors import SettingsError
     from fedxai.explain import METHODS
 
     if methods is None:
@@ -133,6 +137,8 @@ def _asked(methods: str | None, trained: "Trained") -> list[str]:
     else:
         every = sorted(METHODS.names)  # each method before its variants
         names = every if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
+        raise SettingsError(f"--methods must name at least one of {', '.join(sorted(METHODS.names))}, got {methods!r}")
     for name in names:
         METHODS.make(name)
     return list(dict.fromkeys(names))
@@ -161,7 +167,7 @@ def _trainer(trained: "Trained", cohort: "Cohort", device: str) -> "SiteTrainer"
     bundle = trained.bundle
     check_classes(cohort.class_names, bundle, whose=cohort.folder.name)
     try:
-        torch.empty(0, device="cpu" if device == "auto" else device)
+        torch.zeros(1, device="cpu" if device == "auto" else device).item()  # meta holds nothing to answer with
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"--device must be a device of this machine or auto, got {device!r}") from error
     trainer = SiteTrainer(

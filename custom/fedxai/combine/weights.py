@@ -12,12 +12,12 @@ Weights = Mapping[str, NDArray]
 
 
 def fedavg(updates: Mapping[str, Weights], cases: Mapping[str, int]) -> dict[str, NDArray]:
-    """The case-weighted mean of the sites' weights or weight differences (Eq. 2).
+    """The case-weighted mean of the sites' weight differences (Eq. 2).
 
-    ``w = sum_k (n_k / n) w_k`` with n_k the training cases of site k and n their sum, over the sites that have
-    something to say of the tensor: one that is 0 throughout (a layer that a site held still) has no part in its mean,
-    where any site's is not. Sums run in float64 and in the order of the sites' names, so that the result does not
-    depend on who answered first.
+    ``w = sum_k (n_k / n) w_k`` with w_k the difference and n_k the training cases of site k and n their sum, over the
+    sites that have something to say of the tensor: one that is 0 throughout (a layer that a site held still) has no
+    part in its mean, where any site's is not. Sums run in float64 and in the order of the sites' names, so that the
+    result does not depend on who answered first.
 
     Args:
         updates: for each site, tensors by name; the same names and shapes at all sites.
@@ -32,8 +32,8 @@ def fedavg(updates: Mapping[str, Weights], cases: Mapping[str, int]) -> dict[str
     Source: McMahan et al. 2017, arXiv:1602.05629.
 
     Example:
-        >>> fedavg({"a": {"w": np.array([0.0])}, "b": {"w": np.array([4.0])}}, {"a": 3, "b": 1})["w"]
-        array([1.])
+        >>> fedavg({"a": {"w": np.array([8.0])}, "b": {"w": np.array([4.0])}}, {"a": 3, "b": 1})["w"]
+        array([7.])
     """
     if not updates:
         raise UpdateError("no update to average: no site's update was accepted")

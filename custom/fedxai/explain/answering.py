@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which methods can explain a network: tried once on one image, so that one that cannot does not stop the others."""
+"""Which methods can explain a network: tried once on an image, so that one that cannot does not stop the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -16,20 +16,22 @@ _tried: "WeakKeyDictionary[nn.Module, set[object]]" = WeakKeyDictionary()
 
 def answering(
     network: nn.Module,
-    image: Tensor,
+    images: Iterable[Tensor],
     *,
     methods: Sequence[str],
     target_layer: str | None = None,
     background: Tensor | None = None,
 ) -> tuple[list[str], dict[str, str]]:
-    """The methods that give a map of this image, and by name the reason of each that does not.
+    """The methods that give a map of one of these images, and by name the reason of each that gives none.
 
-    All are tried in one go, with the passes that they share, and one by one only where that fails; a network that
-    answered them all is not tried again for the same methods, layer, size of image and of background.
+    All are tried in one go, with the passes that they share, and one by one only where that fails. What the first
+    image refuses, because it is larger than a window or than the background, may fit one of another size: images are
+    taken until nothing is refused. A network that answered all for the first is not tried again for the same methods,
+    layer, size of image and of background.
 
     Args:
         network: as for :func:`~fedxai.explain.explain_batch`; left as it was.
-        image: one image ``(1, C, *spatial)``, of the size of the others.
+        images: some images ``(1, C, *spatial)``; one of each size is tried.
         methods: names in the registry.
         target_layer: module path of the layer that some methods read.
         background: images ``(N, C, *spatial)`` that some methods compare with.
@@ -38,19 +40,30 @@ def answering(
         ExplanationError: when none of them can.
     """
     known = _tried.setdefault(unwindowed(network), set())
-    window = network.window(image.shape[2:]) if isinstance(network, Windowed) else None
     compared = None if background is None else background.shape[1:]
-    key = (window, tuple(methods), target_layer, image.shape, compared)
-    if key in known:
-        return list(methods), {}
-    able, refused = _try(network, image, methods, target_layer=target_layer, background=background)
-    if not refused:  # what is refused may have failed for the moment only, as where another's work fills the memory
-        known.add(key)
+    ask = {"target_layer": target_layer, "background": background}
+    able: list[str] = []
+    refused = dict.fromkeys(methods, "there is no image to try it on")
+    sizes: set[object] = set()
+    for image in images:
+        if image.shape in sizes:
+            continue
+        window = network.window(image.shape[2:]) if isinstance(network, Windowed) else None
+        key = (window, tuple(methods), target_layer, image.shape, compared)
+        if not sizes and key in known:
+            return list(methods), {}
+        sizes.add(image.shape)
+        more, refused = _try(network, image, list(refused), **ask)
+        able += more
+        if not refused:
+            if len(sizes) == 1:  # what is refused may have failed for the moment only, as where memory was short
+                known.add(key)
+            break
     if not able:
         raise ExplanationError(
             f"none of the asked methods can explain this network: {next(iter(refused.values()), '')}"
         )
-    return able, refused
+    return [name for name in methods if name in able], refused
 
 
 def _try(

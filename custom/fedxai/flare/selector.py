@@ -5,13 +5,17 @@ from typing import Any
 
 from nvflare.apis.fl_context import FLContext
 from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.widgets.intime_model_selector import IntimeModelSelector
 
 from fedxai.errors import SettingsError
 
 
 class ModelSelector(IntimeModelSelector):
-    """FLARE's selector, weighted by training cases; FLARE's own stays silent when the metric is missing.
+    """FLARE's selector, weighted by training cases, of the sites whose updates were accepted.
+
+    FLARE's own hears a site's metric before the aggregator is asked, so that one it refuses would choose with the
+    others; and it stays silent when the metric is missing.
 
     Args:
         key_metric: the validation metric that chooses the best global model; higher is better.
@@ -50,6 +54,14 @@ class ModelSelector(IntimeModelSelector):
     def below_floor(self) -> bool:
         """Whether E is known to have fallen below the floor; a model that was not explained keeps the last known E."""
         return self.e_floor is not None and self.e is not None and self.e < self.e_floor
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Hear a site's metric once its update was accepted; all else as FLARE's."""
+        if event_type == AppEventType.AFTER_CONTRIBUTION_ACCEPT:
+            if fl_ctx.get_prop(AppConstants.AGGREGATION_ACCEPTED):
+                self._before_accept(fl_ctx)
+        elif event_type != AppEventType.BEFORE_CONTRIBUTION_ACCEPT:
+            super().handle_event(event_type, fl_ctx)
 
     def _before_aggregate(self, fl_ctx: FLContext) -> Any:
         round_ = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fedxai.errors import CohortError
 from fedxai.intake.cohort import Cohort
@@ -17,6 +18,7 @@ from fedxai.intake.finding import Finding, error, unreadable, warning
 from fedxai.intake.stored import is_volume, read_values
 from fedxai.records import Case, Split
 
+_HALF = 127  # what a picture of a region is cut at, in the bundles here as in other readers
 _SHIFT = 0.01  # mm that the affines of an image and its mask may differ
 
 
@@ -110,8 +112,17 @@ def _about_region(entry: Entry, path: Path, mask: NDArray[Any]) -> Iterator[Find
     place = entry.name(path)
     if not mask.any():
         yield error("empty mask", place, "the mask is empty", "draw the region, or list the case without one")
+    elif not is_volume(path) and (largest := _largest(path)) <= _HALF:
+        what = f"the mask's largest value is {largest}, and a picture's region is what is above {_HALF}"
+        yield error("faint mask", place, what, "write the region as 255, in 8 bits of grey")
     elif mask.all():
         yield warning("full mask", place, "the region fills the image", "every explanation scores 1; draw it")
+
+
+def _largest(path: Path) -> int:
+    """The largest value as it is stored and as MONAI reads it: 1 in a picture of 1 bit, a palette's number."""
+    with Image.open(path) as stored:
+        return int(np.asarray(stored).max())
 
 
 def _about_label_map(entry: Entry, path: Path, marked: set[int]) -> Iterator[Finding]:

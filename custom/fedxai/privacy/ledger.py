@@ -40,7 +40,9 @@ class Ledger:
 
     Example:
         >>> ledger = Ledger(Path("ledger.jsonl"))  # doctest: +SKIP
-        >>> ledger.record(kind="update", task="train", round_=0, size=4096, digest="ab12", decision="released").count
+        >>> ledger.record(  # doctest: +SKIP
+        ...     kind="update", task="train", round_=0, size=4096, digest="ab12", decision="released"
+        ... ).count
         1
     """
 

@@ -17,7 +17,8 @@ from fedxai.records import (
     TrustTest,
 )
 
-_KINDS = ("scores", "chance", "centred")
+_LEVELS = ("chance", "centred")
+_KINDS = ("scores", *_LEVELS)
 FEWEST_PATIENTS = 2  # many images of one patient are no crowd
 
 
@@ -191,7 +192,25 @@ def _released_honesty(
 
 
 def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) -> list[MethodSummary]:
-    return [_released_method(method, minimum_cell) for method in explained.methods]
+    """Levels that are over a few cases less than another method's stay back: between them they tell those cases'."""
+    released = [_released_method(method, minimum_cell) for method in explained.methods]
+    most = {
+        kind: {name: max(getattr(m, kind)[name].n for m in released if name in getattr(m, kind)) for name in names}
+        for kind in _LEVELS
+        for names in [{name for method in released for name in getattr(method, kind)}]
+    }
+    return [
+        method.model_copy(
+            update={
+                kind: {
+                    name: Figure(value=None, n=level.n) if 0 < most[kind][name] - level.n < minimum_cell else level
+                    for name, level in getattr(method, kind).items()
+                }
+                for kind in _LEVELS
+            }
+        )
+        for method in released
+    ]
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:

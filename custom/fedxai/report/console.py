@@ -39,7 +39,7 @@ def round_line(round_summary: RoundSummary, rounds: int, seconds_left: float | N
         seconds_left: an estimate for the rest of the run, or None where there is none yet.
 
     Example:
-        >>> round_line(summary.rounds[2], rounds=6, seconds_left=41.0)
+        >>> round_line(summary.rounds[2], rounds=6, seconds_left=41.0)  # doctest: +SKIP
         'round 3/6 · 3 sites · loss 0.540 · metric 0.882 · E 0.240 (chance 0.084) · 41 s left'
     """
     parts = [

@@ -46,7 +46,9 @@ class Gallery:
         RunError: when the disk refuses; an earlier gallery is then kept.
 
     Example:
-        >>> with Gallery(folder, site="site-1", class_names=["a", "b"], methods=["saliency"]) as gallery:
+        >>> with Gallery(  # doctest: +SKIP
+        ...     folder, site="site-1", class_names=["a", "b"], methods=["saliency"]
+        ... ) as gallery:
         ...     gallery.add(case)
     """
 

@@ -45,7 +45,9 @@ class ExaminedCase:
     predicted: int  # of a segmentation, the likeliest class over the region
     target: int  # the explained class
     probabilities: list[float]  # by class; of a segmentation, their mean over the region
-    scores: dict[str, dict[str, float | None]]  # by method, by score (None: undefined); none without region
+    scores: dict[
+        str, dict[str, float | None]
+    ]  # by method, by score (None: undefined); without region those that need none
 
 
 Sink = Callable[[ExaminedCase], object]
@@ -192,23 +194,20 @@ def _score(
 ) -> dict[str, dict[str, Tensor]]:
     """Scores ``(B,)`` by method and score; each is tallied over the cases that it is made for.
 
-    A method that cannot explain images of this size has none, and its cases are counted as not scored.
+    A method that cannot explain images of this size has none, and its cases are counted as not scored; only their
+    levels are tallied, which are of the regions.
     """
     has_region = torch.as_tensor(batch["has_region"]).bool().flatten().cpu()
     labels = torch.as_tensor(batch["label"]).flatten().cpu()
     regions = Regions.of(batch["region"].to(explained.logits.device), batch.get("spacing"))
-    levels = chance(regions), centred(regions)
-    scores = {}
+    levels = [{name: value.cpu() for name, value in kind.items()} for kind in (chance(regions), centred(regions))]
+    scores: dict[str, dict[str, Tensor]] = {}
     for method, tally in tallies.items():
         kept = {index: tallies_of_class[method] for index, tallies_of_class in of_class.items()}
-        if method not in explained.maps:
-            tally.count(cases=len(labels), with_region=0)
-            for index, of_this in kept.items():
-                of_this.count(cases=int((labels == index).sum()), with_region=0)
-            continue
-        whole = score_map(explained.maps[method], regions)
-        scores[method] = {name: values.cpu() for name, values in whole.items()}
-        kinds = [{name: value.cpu() for name, value in kind.items()} for kind in (scores[method], *levels)]
+        if method in explained.maps:
+            whole = score_map(explained.maps[method], regions)
+            scores[method] = {name: values.cpu() for name, values in whole.items()}
+        kinds = [scores.get(method), *levels]
         _add(tally, kinds, torch.ones_like(has_region), has_region, batch["group"])
         for index, of_this in kept.items():
             _add(of_this, kinds, labels == index, has_region, batch["group"])
@@ -216,15 +215,27 @@ def _score(
 
 
 def _add(
-    tally: Tally, kinds: Sequence[Mapping[str, Tensor]], chosen: Tensor, has_region: Tensor, patients: Sequence[str]
+    tally: Tally,
+    kinds: Sequence[Mapping[str, Tensor] | None],
+    chosen: Tensor,
+    has_region: Tensor,
+    patients: Sequence[str],
 ) -> None:
-    """Tally the chosen cases' scores, chance and centred levels (``kinds``), each where it is made for the case."""
-    tally.count(cases=int(chosen.sum()), with_region=int((chosen & has_region).sum()))
+    """Tally the chosen cases' scores, chance and centred levels (``kinds``), each where it is made for the case.
+
+    Scores are None where there is no map.
+    """
+    scores, *levels = kinds
+    mapped = chosen & has_region if scores is not None else torch.zeros_like(chosen)
+    tally.count(cases=int(chosen.sum()), with_region=int(mapped.sum()))
     for name in SCORES:
         made_for = chosen & has_region if SCORES.make(name).needs_region else chosen
-        parts = ({name: kind[name][made_for]} for kind in kinds)
         groups = [group for group, kept in zip(patients, made_for, strict=True) if kept]
-        tally.add(**dict(zip(("scores", "chance", "centred"), parts, strict=True)), groups=groups)
+        chance, centred = ({name: kind[name][made_for]} for kind in levels if kind is not None)
+        if scores is None:
+            tally.add_levels(chance=chance, centred=centred, groups=groups)
+        else:
+            tally.add(scores={name: scores[name][made_for]}, chance=chance, centred=centred, groups=groups)
 
 
 def _case(
@@ -249,7 +260,11 @@ def _case(
         target=int(explained.targets[place]),
         probabilities=probabilities.tolist(),
         scores={
-            method: {name: _known(values[place]) for name, values in by_name.items()} if has_region else {}
+            method: {
+                name: _known(values[place])
+                for name, values in by_name.items()
+                if has_region or not SCORES.make(name).needs_region
+            }
             for method, by_name in scores.items()
         },
     )

@@ -33,7 +33,7 @@ class HonestyBattery:
     segmented as the case's class, and the mean probability of that class there; a prediction kept is then the Dice
     overlap of what is segmented before and after. Both are :class:`~fedxai.explain.Question`'s.
 
-    - ``occlusion_mass``: E of the occlusion map, in windows of a 16th of an image's shorter side (an 8th of a
+    - ``occlusion_mass``: E of the occlusion map, in windows of a 16th of an image's shorter side (a quarter of a
       volume's axes).
     - ``occlusion_ceiling``: the occlusion mass of a model that adds up the region's pixels and sees nothing else.
       It is below 1, because a window that hides some of the region also hides what is around.

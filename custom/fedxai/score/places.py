@@ -134,12 +134,13 @@ class PlaceTally:
             raise ExplanationError(f"places need one value, class and patient per case, got {sorted(lengths)} of them")
         self._names = list(shares)
         for index, group, share, level in zip(classes, groups, _rows(shares), _rows(chance), strict=True):
-            if not math.isfinite(share[self._names.index("region")]):
-                share[self._names.index("rest")] = float("nan")
+            region, rest = self._names.index("region"), self._names.index("rest")
+            if not math.isfinite(level[region]):
+                share[rest] = level[rest] = float("nan")
             self._rows[int(index)].append(_Row(group=group, shares=share, chance=level))
 
     def summaries(self) -> list[PlaceSummary]:
-        """One summary a class: means with 95 % intervals, mean chance over the same cases.
+        """One summary a class: means with 95 % intervals, and chance over all cases, also those without a map.
 
         With r_g the sum of a patient's deviations from the mean of n values, and m patients, the interval is
         ``mean +- 1.96 sqrt(m / (m - 1) sum_g r_g^2) / n`` (cluster-robust), cut at 0 below; none for one patient.
@@ -153,7 +154,7 @@ class PlaceTally:
         for place, name in enumerate(self._names):
             here = [row for row in known if math.isfinite(row.shares[place])]
             shares[name] = _mean([row.shares[place] for row in here], [row.group for row in here])
-            levels = [row.chance[place] for row in here]
+            levels = [row.chance[place] for row in rows if math.isfinite(row.chance[place])]
             chance[name] = Figure(value=math.fsum(levels) / len(levels) if levels else None, n=len(levels))
         return PlaceSummary(
             class_index=index,

@@ -2,11 +2,12 @@
 """Per-case values of one saliency method, added up batch by batch into a summary with intervals."""
 
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,6 +31,7 @@ class Tally:
         self._cases = 0
         self._scored = 0
         self._groups: dict[str, list[str]] = defaultdict(list)
+        self._without_map: Counter[str] = Counter()
         self._rows: dict[str, array[float]] = defaultdict(lambda: array("d"))  # value, chance, centred of each case
 
     def count(self, *, cases: int, with_region: int) -> None:
@@ -54,6 +56,17 @@ class Tally:
                 self._rows[name].extend(row)
             self._groups[name].extend(groups)
 
+    def add_levels(self, *, chance: ByScore, centred: ByScore, groups: Sequence[str]) -> None:
+        """Add levels of cases of which the method can make no map: these are neither scored nor undefined.
+
+        Raises:
+            ExplanationError: when there is not one patient group per case.
+        """
+        nothing = {name: torch.full_like(values, float("nan")) for name, values in chance.items()}
+        self.add(scores=nothing, chance=chance, centred=centred, groups=groups)
+        for name in chance:
+            self._without_map[name] += len(groups)
+
     def above(self, level: Literal["chance", "centred"], name: str, *, seed: int = 0) -> Figure:
         """How far a score's mean is above one of its levels, as :meth:`summary` tells the two, with its interval.
 
@@ -62,12 +75,13 @@ class Tally:
         own, rows = self.figure(name, seed=seed), self._all(name)
         if own.value is None:
             return own
-        known = np.isfinite(rows[:, 0])
-        mean, below = mean_of(rows[known, 0]), mean_of(rows[:, _KINDS.index(level)])
+        levels = rows[:, _KINDS.index(level)]
+        known, levelled = np.isfinite(rows[:, 0]), np.isfinite(levels)
+        mean, below = mean_of(rows[known, 0]), mean_of(levels[levelled])
 
         def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             with np.errstate(invalid="ignore"):  # a draw without any defined case has no mean
-                return mean(weights[:, known]) - below(weights)
+                return mean(weights[:, known]) - below(weights[:, levelled])
 
         figure = figure_of(difference, self._groups[name], intervals=own.low is not None, seed=seed)
         return figure.model_copy(update={"n": own.n})
@@ -84,7 +98,7 @@ class Tally:
         """Means over the defined cases, with patient-level 95 % intervals; levels over all cases that were asked about.
 
         Levels depend on a case's region, not on a map: over the defined cases alone, those of two methods would
-        together tell the region of a single case in which one of them is undefined.
+        together tell the region of a single case of which one of them has no map.
 
         Args:
             names: scores to report, also where no case was scored.
@@ -99,7 +113,7 @@ class Tally:
             method=self.method,
             scored=self._scored,
             unscored=self._cases - self._scored,
-            undefined={name: len(self._all(name)) - len(self._defined(name)) for name in names},
+            undefined={n: len(self._all(n)) - len(self._defined(n)) - self._without_map[n] for n in names},
             scores={name: self.figure(name, seed=seed) for name in names},
             chance=levels("chance"),
             centred=levels("centred"),

@@ -36,6 +36,7 @@ from fedxai.train.spacing import Spacing, keep_places
 from fedxai.train.watch import bring_schedule, watch_losses, watch_maps
 
 Weights = dict[str, NDArray]
+_TRIED = 8  # cases among which methods are tried, until one of their sizes refuses none
 _BACKGROUND = 16
 
 
@@ -271,10 +272,10 @@ class SiteTrainer:
     def answering(
         self, methods: Sequence[str], split: Split, background: torch.Tensor | None
     ) -> tuple[list[str], dict[str, str]]:
-        """The methods that can explain the network, tried on the split's first case, and why the others cannot."""
-        image = next(self.explanation_batches(split, limit=1, batch_size=1))["image"]
+        """The methods that can explain the network, tried on a case of each size among a few, and why others cannot."""
+        images = (batch["image"] for batch in self.explanation_batches(split, limit=_TRIED, batch_size=1))
         layer = self.bundle.explain.target_layer
-        return answering(self.asked_network, image, methods=methods, target_layer=layer, background=background)
+        return answering(self.asked_network, images, methods=methods, target_layer=layer, background=background)
 
     def _prepare(self) -> Callable[[Case], list[Item]]:
         """What brings a case and its region onto the network's grid, without augmentation."""

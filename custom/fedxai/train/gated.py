@@ -32,8 +32,9 @@ class Gated(nn.Module):
     here the selector is supervised.
 
     Example:
-        >>> Gated(relevance=nn.Conv2d(1, 1, 1), classifier=nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))(
-        ...     torch.rand(2, 1, 8, 8)).shape
+        >>> import torch
+        >>> network = Gated(relevance=nn.Conv2d(1, 1, 1), classifier=nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
+        >>> network(torch.rand(2, 1, 8, 8)).shape
         torch.Size([2, 3])
     """
 

@@ -99,9 +99,10 @@ class Guidance:
     left, every ``late_every``-th step of a round, the first among them. They ask the network in evaluation mode, where
     an answer depends on its image alone. With ``pseudo_regions``, a case without a region has in these two (and there
     alone) the one that the network itself finds relevant, :func:`pseudo_region`. With ``hold_relevance`` the plain loss
-    of a case without a region stops at the relevance layer, and a step without any region leaves alone all that the
-    relevance is computed from: at a site without masks it stays as it came, bit by bit, so that the site has no part in
-    its mean (:func:`fedxai.combine.weights.fedavg`) and trains what answers by that relevance.
+    of a case without a region stops at the relevance layer (its late terms, by a pseudo-region beside cases with a
+    region, do not), and a step without any region leaves alone all that the relevance is computed from: at a site
+    without masks it stays as it came, bit by bit, so that the site has no part in its mean
+    (:func:`fedxai.combine.weights.fedavg`) and trains what answers by that relevance.
 
     Args:
         settings: which terms, how strong, from when.
@@ -110,9 +111,9 @@ class Guidance:
         black: the lower end of the network's input range, with which the occlusion term hides.
 
     Raises:
-        BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or, while training,
-            when the layer's output is no relevance, a batch is not an image and a label, or ``hold_relevance`` leaves
-            nothing to train.
+        BundleError: when the ``relevance`` term is asked of a bundle that names no relevance layer, or
+            ``hold_relevance`` of a network with running statistics, or, while training, when the layer's output is no
+            relevance, a batch is not an image and a label, or ``hold_relevance`` leaves nothing to train.
     """
 
     def __init__(
@@ -136,6 +137,12 @@ class Guidance:
                     f"{relevance_layer!r}; choose the energy term for a network without one"
                 )
             self._layer = layers[relevance_layer]
+        moving = [name for name, module in network.named_modules() if getattr(module, "running_mean", None) is not None]
+        if settings.hold_relevance and moving:
+            raise BundleError(
+                "hold_relevance needs a network without running statistics, which every step moves, got "
+                f"{moving[0]!r}; choose group normalisation"
+            )
 
     @classmethod
     def of(cls, bundle: Bundle, network: nn.Module, settings: GuidanceSettings) -> "Guidance | None":
@@ -187,7 +194,7 @@ class Guidance:
             raise BundleError(f"guidance needs batches of an image and a label, prepare_batch gives {len(prepared)}")
         image, label = prepared
         if self._settings.hold_relevance:
-            without = ~_given(batch, image)
+            without = ~_with_region(batch, image)
             self._still = self._behind_relevance(image) if without.all() else ()
             self._held = without if without.any() else None
         self._heard.clear()
@@ -205,7 +212,7 @@ class Guidance:
         held, self._held = self._held, None  # the step's own pass is over
         given = _given(batch, logits)
         region = torch.as_tensor(batch["region"]).to(logits.device) > 0
-        guided = given & region.flatten(1).any(dim=1)
+        guided = _with_region(batch, logits)
         epoch = progress.done + trainer.state.epoch - 1
         if self._layer is not None and guided.any():
             values = relevance_loss(self._relevance(), region)
@@ -260,8 +267,14 @@ class Guidance:
 
 
 def _given(batch: Mapping[str, Any], beside: Tensor) -> Tensor:
-    """Which cases have a region ``(B,)``, on the device of ``beside``."""
+    """Which cases come with a region ``(B,)``, on the device of ``beside``."""
     return torch.as_tensor(batch["has_region"]).bool().flatten().to(beside.device)
+
+
+def _with_region(batch: Mapping[str, Any], beside: Tensor) -> Tensor:
+    """Which of them have one that is not empty."""
+    inside = (torch.as_tensor(batch["region"]) > 0).flatten(1).any(dim=1)
+    return _given(batch, beside) & inside.to(beside.device)
 
 
 def due(settings: GuidanceSettings, *, epoch: int, epochs: int) -> dict[str, float]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An optimiser's state, kept from round to round in memory or in files, so that a fresh process goes on with it."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class OptimizerState:
 
     def _left_by(self, round_: int) -> dict[str, Any] | None:
         if self._files is None:
-            return self._kept[1] if self._kept is not None and self._kept[0] == round_ else None
+            known = self._kept is not None and self._kept[0] == round_
+            return deepcopy(self._kept[1]) if self._kept is not None and known else None  # an optimiser goes on in it
         path = self._files.of(round_)
         return torch.load(path, map_location=self._device, weights_only=True) if path.is_file() else None

@@ -64,7 +64,10 @@ def check_classes(class_names: Sequence[str], bundle: Bundle, *, whose: str) -> 
 
 
 class RegionBeside(Transform):
-    """Puts the region, on the image's grid, beside a prepared image: zeros and ``has_region`` False where none is."""
+    """Puts the region, on the image's grid, beside a prepared image; ``has_region``: whether anything is left of it.
+
+    Zeros where there is none. One of a few pixels in a large image can vanish on the network's grid.
+    """
 
     def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._transform = transform
@@ -76,7 +79,7 @@ class RegionBeside(Transform):
             region = torch.zeros((1, *item["image"].shape[1:]), dtype=torch.uint8)
         else:
             region = as_tensor(self._transform({"region": path})["region"]).to(torch.uint8)
-        return {**item, "region": region, "has_region": path is not None}
+        return {**item, "region": region, "has_region": bool(region.any())}
 
 
 def as_item(case: Case, *, region: bool = False) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_no_layers_answer_is_kept_for_the_backward_pass(network, volume):
 
 def test_maps_of_layers_are_refused_with_the_sizes_and_the_others_go_on(network, volume):
     windowed = Windowed(network, SlidingWindowInferer(WINDOW))
-    able, refused = answering(windowed, volume[:1], methods=["grad_cam", "saliency"], target_layer="2")
+    able, refused = answering(windowed, [volume[:1]], methods=["grad_cam", "saliency"], target_layer="2")
     assert able == ["saliency"]
     assert list(refused) == ["grad_cam"]
     assert "images of 13 x 10 x 8 go through this network in windows of 8 x 8 x 8" in refused["grad_cam"]

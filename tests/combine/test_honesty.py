@@ -45,6 +45,13 @@ def test_nothing_is_said_without_the_figures():
     assert by_construction(figure(0.5), figure(0.1), Honesty(cases=0, figures={})) is None
 
 
+@pytest.mark.parametrize(("elsewhere", "verdict"), [(10, False), (5, False), (4, None)])
+def test_nothing_is_said_where_most_cases_have_no_other_place(elsewhere, verdict):
+    battery = honesty(0.2)
+    figures = {**battery.figures, "drop_elsewhere": Figure(value=0.0, n=elsewhere)}
+    assert by_construction(figure(0.5), figure(0.02), battery.model_copy(update={"figures": figures})) is verdict
+
+
 def test_sites_are_weighted_by_their_cases():
     pooled = pooled_honesty([honesty(0.2, n=10), honesty(0.5, n=30)])
     assert pooled is not None

@@ -22,6 +22,9 @@ def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
 def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     """Whether a model wins its E by construction and not by looking; None where that cannot be said.
 
+    That is so without one of the figures, or where fewer than half of the cases have another place in the body: then
+    what is said of the region and what of elsewhere is of different cases.
+
     E is a claim when it is at least twice its chance level. It is won by construction when
 
     - occlusion gives the region less than a third of E times the occlusion ceiling, which is about what it gives
@@ -30,9 +33,11 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     - filling it with its own mean does not either: then its shape and place decide, as behind a hard gate; or
     - the network has a gate, and through its soft path less than half of E is left: then the gate made the rest.
     """
-    known = [honesty.figures.get(name) for name in RESTS_ON]
-    values = [figure.value for figure in known if figure is not None and figure.value is not None]
-    if e.value is None or not chance.value or len(values) < len(known):
+    known = [figure for figure in map(honesty.figures.get, RESTS_ON) if figure is not None]
+    values = [figure.value for figure in known if figure.value is not None]
+    if e.value is None or not chance.value or len(values) < len(RESTS_ON):
+        return None
+    if 2 * honesty.figures["drop_elsewhere"].n < honesty.figures["drop_region"].n:
         return None
     mass, ceiling, here, grey, there = values
     soft = honesty.figures.get("soft_mass", e).value

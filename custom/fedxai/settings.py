@@ -34,13 +34,13 @@ class GuidanceSettings(_Settings):
         "occlusion mass; none: plain.",
     )
     relevance_weight: Above0 = Field(1.0, description="Weight of the relevance term.")
-    energy_weight: Above0 = Field(0.7, description="Weight of the energy term when full.")
-    occlusion_weight: Above0 = Field(0.5, description="Weight of the occlusion term when full.")
+    energy_weight: Above0 = Field(1.6, description="Weight of the energy term when full.")
+    occlusion_weight: Above0 = Field(1.3, description="Weight of the occlusion term when full.")
     energy_from: Share = Field(
-        0.5, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
+        0.35, description="Share of all epochs before the energy term begins; from the start it destroys accuracy."
     )
     occlusion_from: Share = Field(
-        0.7, description="Share of all epochs before the occlusion term begins; it competes with the energy term."
+        0.5, description="Share of all epochs before the occlusion term begins; it competes with the energy term."
     )
     late_every: Positive = Field(1, description="Energy and occlusion count in every so many-th step.")
     gradient_norm: Above0 = Field(1.0, description="A guided step's gradient is clipped here.")

@@ -169,6 +169,14 @@ def test_classes_are_kept_apart_and_undefined_cases_counted():
     assert (second.class_index, second.n, second.undefined, second.patients) == (1, 1, 1, 1)
 
 
+def test_a_case_without_a_map_does_not_tell_its_regions_size():
+    """Chance is over all cases, as that of the scores is: else the difference of the two would be this case's."""
+    levels = everywhere([0.1, 0.2, 0.6])
+    (summary,) = tallied(everywhere([0.2, 0.4, NAN]), classes=[0] * 3, groups=["a", "b", "c"], chance=levels)
+    assert summary.shares["region"].n == 2
+    assert (summary.chance["region"].value, summary.chance["region"].n) == (pytest.approx(0.3), 3)
+
+
 def test_a_class_with_undefined_maps_only_has_no_value():
     (summary,) = tallied(everywhere([NAN, NAN]), classes=[0, 0], groups=["a", "b"])
     assert (summary.n, summary.patients, summary.undefined) == (0, 0, 2)

@@ -194,23 +194,24 @@ def _released_honesty(
 def _released_methods(explained: Explanation | ClassSummary, minimum_cell: int) -> list[MethodSummary]:
     """Levels that are over a few cases less than another method's stay back: between them they tell those cases'."""
     released = [_released_method(method, minimum_cell) for method in explained.methods]
-    most = {
-        kind: {name: max(getattr(m, kind)[name].n for m in released if name in getattr(m, kind)) for name in names}
-        for kind in _LEVELS
-        for names in [{name for method in released for name in getattr(method, kind)}]
-    }
+    together = {kind: [getattr(method, kind) for method in released] for kind in _LEVELS}
     return [
         method.model_copy(
-            update={
-                kind: {
-                    name: Figure(value=None, n=level.n) if 0 < most[kind][name] - level.n < minimum_cell else level
-                    for name, level in getattr(method, kind).items()
-                }
-                for kind in _LEVELS
-            }
+            update={kind: _not_of_few_more(getattr(method, kind), together[kind], minimum_cell) for kind in _LEVELS}
         )
         for method in released
     ]
+
+
+def _not_of_few_more(
+    levels: dict[str, Figure], together: Sequence[dict[str, Figure]], minimum_cell: int
+) -> dict[str, Figure]:
+    """A method's levels, without those that lack fewer than ``minimum_cell`` of the cases of another's."""
+    most = {name: max(others[name].n for others in together if name in others) for name in levels}
+    return {
+        name: Figure(value=None, n=level.n) if 0 < most[name] - level.n < minimum_cell else level
+        for name, level in levels.items()
+    }
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:

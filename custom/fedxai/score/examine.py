@@ -45,9 +45,8 @@ class ExaminedCase:
     predicted: int  # of a segmentation, the likeliest class over the region
     target: int  # the explained class
     probabilities: list[float]  # by class; of a segmentation, their mean over the region
-    scores: dict[
-        str, dict[str, float | None]
-    ]  # by method, by score (None: undefined); without region those that need none
+    # by method, by score (None: undefined); without region those that need none
+    scores: dict[str, dict[str, float | None]]
 
 
 Sink = Callable[[ExaminedCase], object]
@@ -207,31 +206,27 @@ def _score(
         if method in explained.maps:
             whole = score_map(explained.maps[method], regions)
             scores[method] = {name: values.cpu() for name, values in whole.items()}
-        kinds = [scores.get(method), *levels]
-        _add(tally, kinds, torch.ones_like(has_region), has_region, batch["group"])
+        _add(tally, scores.get(method), levels, torch.ones_like(has_region), has_region, batch["group"])
         for index, of_this in kept.items():
-            _add(of_this, kinds, labels == index, has_region, batch["group"])
+            _add(of_this, scores.get(method), levels, labels == index, has_region, batch["group"])
     return scores
 
 
 def _add(
     tally: Tally,
-    kinds: Sequence[Mapping[str, Tensor] | None],
+    scores: Mapping[str, Tensor] | None,
+    levels: Sequence[Mapping[str, Tensor]],
     chosen: Tensor,
     has_region: Tensor,
     patients: Sequence[str],
 ) -> None:
-    """Tally the chosen cases' scores, chance and centred levels (``kinds``), each where it is made for the case.
-
-    Scores are None where there is no map.
-    """
-    scores, *levels = kinds
+    """Tally the chosen cases' scores (None: no map) and their chance and centred levels, where made for the case."""
     mapped = chosen & has_region if scores is not None else torch.zeros_like(chosen)
     tally.count(cases=int(chosen.sum()), with_region=int(mapped.sum()))
     for name in SCORES:
         made_for = chosen & has_region if SCORES.make(name).needs_region else chosen
         groups = [group for group, kept in zip(patients, made_for, strict=True) if kept]
-        chance, centred = ({name: kind[name][made_for]} for kind in levels if kind is not None)
+        chance, centred = ({name: kind[name][made_for]} for kind in levels)
         if scores is None:
             tally.add_levels(chance=chance, centred=centred, groups=groups)
         else:

@@ -72,19 +72,19 @@ class Tally:
 
         Drawn together, so where all cases are defined the two are paired within a case.
         """
-        own, rows = self.figure(name, seed=seed), self._all(name)
-        if own.value is None:
-            return own
+        rows = self._all(name)
         levels = rows[:, _KINDS.index(level)]
         known, levelled = np.isfinite(rows[:, 0]), np.isfinite(levels)
+        if not known.any():
+            return Figure(value=None, n=0)
         mean, below = mean_of(rows[known, 0]), mean_of(levels[levelled])
 
         def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             with np.errstate(invalid="ignore"):  # a draw without any defined case has no mean
                 return mean(weights[:, known]) - below(weights[:, levelled])
 
-        figure = figure_of(difference, self._groups[name], intervals=own.low is not None, seed=seed)
-        return figure.model_copy(update={"n": own.n})
+        figure = figure_of(difference, self._groups[name], intervals=self.patients(name) > 1, seed=seed)
+        return figure.model_copy(update={"n": int(known.sum())})
 
     def patients(self, name: str) -> int:
         """How many patients a score's defined cases are of."""

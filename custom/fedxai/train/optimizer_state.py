@@ -54,7 +54,8 @@ class OptimizerState:
 
     def _left_by(self, round_: int) -> dict[str, Any] | None:
         if self._files is None:
-            known = self._kept is not None and self._kept[0] == round_
-            return deepcopy(self._kept[1]) if self._kept is not None and known else None  # an optimiser goes on in it
+            if self._kept is None or self._kept[0] != round_:
+                return None
+            return deepcopy(self._kept[1])  # an optimiser goes on in what it is given
         path = self._files.of(round_)
         return torch.load(path, map_location=self._device, weights_only=True) if path.is_file() else None

@@ -135,6 +135,9 @@ class Honesty(Record):
     figures: dict[Name, Figure]
 
 
+# of the honesty battery: what "E is won by construction" rests on
+CONSTRUCTION_FIGURES = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")
+
 PLACE_KINDS = ("region", "ring", "corner", "border", "rest")  # corners and pieces of the border each add up
 
 

@@ -4,9 +4,8 @@
 from collections.abc import Sequence
 
 from fedxai.combine.figures import pooled_by_name
-from fedxai.records import E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSummary
+from fedxai.records import CONSTRUCTION_FIGURES, E_SCORE, HEADLINE_METHOD, Figure, Honesty, MethodSummary
 
-RESTS_ON = ("occlusion_mass", "occlusion_ceiling", "drop_region", "drop_grey", "drop_elsewhere")
 CLAIM = 2.0  # E at least so many times its chance level claims something
 SHARE = 1 / 3  # and occlusion must agree with at least this share of what its windows can show of it
 SOFT = 1 / 2  # and so much of it must be left through the soft path of a gate
@@ -33,9 +32,9 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     - filling it with its own mean does not either: then its shape and place decide, as behind a hard gate; or
     - the network has a gate, and through its soft path less than half of E is left: then the gate made the rest.
     """
-    known = [figure for figure in map(honesty.figures.get, RESTS_ON) if figure is not None]
+    known = [figure for figure in map(honesty.figures.get, CONSTRUCTION_FIGURES) if figure is not None]
     values = [figure.value for figure in known if figure.value is not None]
-    if e.value is None or not chance.value or len(values) < len(RESTS_ON):
+    if e.value is None or not chance.value or len(values) < len(CONSTRUCTION_FIGURES):
         return None
     if 2 * honesty.figures["drop_elsewhere"].n < honesty.figures["drop_region"].n:
         return None

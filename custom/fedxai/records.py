@@ -206,7 +206,7 @@ class Explanation(Record):
     cases: Count
     methods: list[MethodSummary]
     seconds: Scalar
-    passes: Count  # forward + input-backward passes it took; in the trust tests a forward pass alone counts as one
+    passes: Count  # forward + input-backward passes it took; a forward pass alone counts as one
     honesty: Honesty | None = None
     places: list[PlaceSummary] = []  # of gradient x input, one a class
     classes: list[ClassSummary] = []  # of a segmentation; methods is then over its classes together

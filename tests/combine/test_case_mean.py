@@ -2,11 +2,11 @@
 import numpy as np
 import pytest
 
-from fedxai.combine.intervals import case_mean, group_interval, mean_of
+from fedxai.combine.intervals import case_mean, figure_of, group_interval, mean_of
 from fedxai.records import Figure
 
 
-@pytest.mark.parametrize("patients", [2, 7, 40])
+@pytest.mark.parametrize("patients", [5, 7, 40])
 def test_its_interval_is_the_cluster_bootstraps(patients):
     random = np.random.default_rng(patients)
     groups = [f"p{index:03d}" for index in random.integers(patients, size=60)]
@@ -28,13 +28,23 @@ def test_cases_that_are_not_finite_are_left_out_with_their_patients():
 
 
 def test_where_no_interval_is_asked_none_is_given():
-    assert case_mean(np.array([0.1, 0.3]), list("ab"), intervals=False) == Figure(value=0.2, n=2)
+    asked = figure_of(mean_of(np.arange(6.0)), list("abcdef"), intervals=False)
+    assert asked == Figure(value=2.5, n=6)
 
 
-def test_nothing_has_no_mean_and_one_patient_no_interval():
+def test_nothing_has_no_mean():
     assert case_mean(np.array([]), []) == Figure(value=None, n=0)
-    assert case_mean(np.array([0.5, 0.7]), ["a", "a"]) == Figure(value=0.6, n=2)
+
+
+@pytest.mark.parametrize("patients", [1, 2, 3, 4])
+def test_few_patients_have_no_interval_for_its_ends_would_be_their_own_means(patients):
+    values, groups = np.random.default_rng(0).random(12), [f"p{index % patients}" for index in range(12)]
+    assert case_mean(values, groups) == Figure(value=values.mean(), n=12)
+    if patients == 3:  # such an end
+        ends = group_interval(mean_of(values), groups)
+        own = [values[index::patients].mean() for index in range(patients)]
+        assert ends == pytest.approx((min(own), max(own)))
 
 
 def test_equal_values_have_a_point_for_an_interval():
-    assert case_mean(np.full(4, 0.25), list("abcd")) == Figure(value=0.25, n=4, low=0.25, high=0.25)
+    assert case_mean(np.full(5, 0.25), list("abcde")) == Figure(value=0.25, n=5, low=0.25, high=0.25)

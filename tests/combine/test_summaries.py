@@ -125,6 +125,14 @@ def test_faithfulness_of_all_sites_must_beat_both_rivals():
     assert (test.outcome, test.value.value) == ("failed", pytest.approx(-0.044))
 
 
+@pytest.mark.parametrize(("centred", "outcome"), [(0.2, "undecided"), (0.35, "failed")])
+def test_localisation_is_not_failed_where_only_each_sites_own_rival_is_better(centred, outcome):
+    """E of all is .3, the area's level .1: above both levels of all, or below the centred Gaussian's."""
+    tests = [TrustTest.decide("localisation", Figure(value=-0.1, n=10, low=-0.2, high=-0.05), threshold=0.0)] * 2
+    [test] = pooled_methods([trusted(test, centred=centred) for test in tests])[0].trust
+    assert (test.outcome, test.value.value) == (outcome, -0.1)
+
+
 def test_thresholds_that_differ_leave_a_test_undecided():
     [test] = pooled_methods([trusted(gain(0.5, 9, 0.1)), trusted(gain(0.5, 9, 0.1, threshold=0.1))])[0].trust
     assert (test.outcome, test.threshold, test.value.value) == ("undecided", None, 0.5)

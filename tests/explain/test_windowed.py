@@ -111,3 +111,10 @@ def test_a_network_of_one_size_refuses_another_with_the_size():
     explain_batch(fixed, torch.rand(1, 1, 8, 8, 8), methods=["saliency"])
     with pytest.raises(ExplanationError, match=r"cannot answer for images \(1, 1, 9, 8, 8\): mat1 and mat2 shapes"):
         explain_batch(fixed, torch.rand(1, 1, 9, 8, 8), methods=["saliency"])
+
+
+def test_so_does_one_that_takes_a_size_for_a_wrong_value():
+    """As PyTorch's and MONAI's normalisations and transformers do."""
+    deep = nn.Sequential(nn.AvgPool3d(8), nn.InstanceNorm3d(1), nn.Flatten(), nn.Linear(1, 2)).train()
+    with pytest.raises(ExplanationError, match=r"cannot answer for images \(1, 1, 8, 8, 8\): Expected more than 1"):
+        explain_batch(deep, torch.rand(1, 1, 8, 8, 8), methods=["saliency"])

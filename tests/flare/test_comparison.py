@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four systems, trained and tested for real on small phantom cohorts."""
 
+import json
+import shutil
 from typing import get_args
 
 import pytest
@@ -86,10 +88,27 @@ def test_what_is_there_is_not_computed_again(compare, results, monkeypatch):
     assert write_comparison(results, out).is_file()
 
 
-def test_a_folder_with_another_comparison_is_refused(compare, results):
+def of_other_cases(root, folder):
+    """The same sites with a case less, in a folder of the same name."""
+    other = shutil.copytree(root, folder / root.name)
+    datalist = next(iter(sorted(other.glob("*/dataset.json"))))
+    told = json.loads(datalist.read_text(encoding="utf-8"))
+    told["training"].pop()
+    datalist.write_text(json.dumps(told), encoding="utf-8")
+    return other
+
+
+@pytest.mark.parametrize("other", ["rounds", "guidance", "cases"])
+def test_a_folder_with_another_comparison_is_refused(compare, results, phantom_root, tmp_path, other):
     make, _ = compare
-    with pytest.raises(SettingsError, match="comparison with other settings"):
-        make(rounds=3)
+    weight = {"terms": [], "energy_weight": 0.3}
+    change = {
+        "rounds": lambda: {"rounds": 3},
+        "guidance": lambda: {"train": TrainSettings(local_epochs=1, threads=1, guidance=weight)},
+        "cases": lambda: {"cohorts": of_other_cases(phantom_root, tmp_path)},
+    }
+    with pytest.raises(SettingsError, match="comparison with other settings or cases"):
+        make(**change[other]())
 
 
 def test_centralised_takes_as_many_steps_as_all_sites_together(compare, tmp_path, monkeypatch):

@@ -36,6 +36,7 @@ def test_a_trainer_that_refers_to_itself_is_gone_when_the_update_leaves(monkeypa
 
     trainer = SimpleNamespace(settings=SimpleNamespace(validate_every=2), train=train, training_cases=3)
     message = SimpleNamespace(get_header=lambda _: 1)
-    answer = TrainExecutor().answer("train", SimpleNamespace(name="site-1", trainer=trainer), message, None)
+    told = {"settings": SimpleNamespace(minimum_cell=5), "patients": {"training": None}}
+    answer = TrainExecutor().answer("train", SimpleNamespace(name="site-1", trainer=trainer, **told), message, None)
     assert answer == "update"
     assert made[0]() is None

@@ -57,7 +57,7 @@ def at_round(number):
 def test_a_metric_that_never_arrives_ends_the_run(selector):
     selector._before_aggregate(at_round(1))
     assert selector.panics == [
-        "model selection: no site reported macro_auc in round 1; choose a key_metric that the validation split of "
+        "model selection: no site reported macro_auc up to round 1; choose a key_metric that the validation split of "
         "at least one site can give"
     ]
 
@@ -72,6 +72,18 @@ def test_a_metric_that_arrives_chooses(selector):
     selector._before_aggregate(at_round(1))
     assert selector.panics == []
     assert selector.best_val_metric == pytest.approx(0.8)
+
+
+def test_a_round_without_the_site_that_gives_the_metric_chooses_nothing_and_ends_nothing(selector):
+    selector.validation_metric_weighted_sum, selector.validation_metric_sum_of_weights = 1.6, 2.0
+    selector._before_aggregate(at_round(1))
+    later = ModelSelector(key_metric="macro_auc")
+    later.go_on(**selector.place())
+    for one in (selector, later):
+        one.system_panic = lambda reason, _: pytest.fail(reason)
+        one._reset_stats()
+        one._before_aggregate(at_round(2))
+        assert one.best_val_metric == pytest.approx(0.8)
 
 
 def test_a_model_below_the_floor_is_no_candidate(selector):

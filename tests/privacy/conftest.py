@@ -12,7 +12,7 @@ from fedxai.records import CaseCounts, Evaluation, Evaluations, Figure, SiteRoun
 @pytest.fixture(scope="session")
 def words() -> Vocabulary:
     return Vocabulary(
-        metrics=frozenset({"loss", "accuracy"}),
+        metrics=frozenset({"loss", "accuracy", "macro_f1", "mean_dice", "dice_horn"}),
         methods=frozenset({"saliency"}),
         scores=frozenset({"relevance_mass"}),
         places=frozenset({"rest", "corner_0_0"}),

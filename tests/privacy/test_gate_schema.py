@@ -82,6 +82,12 @@ def add_a_patient(evaluations: dict) -> None:
     evaluations["test"]["metrics"]["DOE_JANE"] = Figure(value=1, n=10).model_dump()
 
 
+def segment(evaluations: dict, *, n: int, value: float | None) -> None:
+    """The Dice of a class, without an interval."""
+    whole = Figure(value=0.5, n=10, low=0.4, high=0.6).model_dump()
+    evaluations["test"]["metrics"] |= {"mean_dice": whole, "dice_horn": Figure(value=value, n=n).model_dump()}
+
+
 LEAKS = {
     "an array among the figures": (lambda e: loss(e).update(value=PIXELS), "types"),
     "a list of pixels": (lambda e: loss(e).update(value=PIXELS.tolist()), "schema"),
@@ -97,6 +103,8 @@ LEAKS = {
     "an interval over one patient": (lambda e: loss(e).update(n=1, value=None), "small_cell"),
     "a small cell": (lambda e: e["test"].update(confusion=[[4, 1], [0, 5]]), "small_cell"),
     "a small cell that the others tell": (lambda e: e["test"].update(confusion=[[5, None], [0, 5]]), "small_cell"),
+    "how few cases a class is in": (lambda e: segment(e, n=3, value=None), "small_cell"),
+    "a class of one patient": (lambda e: segment(e, n=7, value=0.5), "small_cell"),
     "a matrix of another size": (lambda e: e["test"].update(confusion=[[5] * 100] * 100), "schema"),
     "not finite": (lambda e: loss(e).update(value=float("nan")), "decimals"),
     "true for one": (lambda e: e["test"].update(patients=True), "decimals"),
@@ -152,6 +160,28 @@ def test_many_images_of_one_patient_are_a_summary_over_one_patient(words, facts,
         return
     with pytest.raises(ReleaseError, match="one patient's cases alone"):
         recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+
+
+def test_of_a_row_of_one_patients_cases_nothing_is_told(words, facts, evaluations):
+    """Neither a cell of 0 nor what metrics that weigh all classes alike would tell of it."""
+    of_few = replace(facts, patients=dict.fromkeys(facts.patients, Patients(together=6, by_class=(1, 5))))
+    for part in evaluations.values():
+        part["confusion"] = [[None, 0], [None, 5]]
+    with pytest.raises(ReleaseError, match="held back whole"):
+        recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+    for part in evaluations.values():
+        part["confusion"] = [[None, None], [None, None]]
+    assert recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+    evaluations["test"]["metrics"]["macro_f1"] = Figure(value=0.5, n=10).model_dump()
+    with pytest.raises(ReleaseError, match="must be what weighs all classes alike"):
+        recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+
+
+def test_the_loss_over_a_few_training_cases_does_not_pass(words, facts, site_round):
+    few = replace(facts, cases=facts.cases.model_copy(update={"training": 4}))
+    with pytest.raises(ReleaseError, match="loss over a few training cases"):
+        recognised(site_round, SiteRound, words=words, facts=few, policy=POLICY)
+    assert recognised({**site_round, "training_loss": None}, SiteRound, words=words, facts=few, policy=POLICY)
 
 
 def test_where_one_patients_relevance_lies_is_not_told(passes):

@@ -66,25 +66,122 @@ def test_forty_images_of_one_patient_are_no_figure_and_no_row():
     told = evaluation(40, [[20, 0], [8, 12]])
     alone = released_evaluation(told, 5, ONE)
     assert alone.metrics["loss"] == Figure(value=None, n=40)
-    assert alone.confusion == [[None, 0], [None, None]]
+    assert alone.confusion == [[None, None], [None, None]], "a cell of 0 would tell how all of these were answered"
     crowd = released_evaluation(told, 5, TWO)
     assert crowd.metrics == told.metrics
-    assert crowd.confusion == [[None, 0], [None, 12]], "the class of one patient is held back, and a second cell"
+    assert crowd.confusion == [[None, None], [None, None]], "the class of one patient is held back, and a second"
     assert released_evaluation(told, 1, ONE) == told, "a site that lets single cases out lets single patients out"
 
 
 def test_an_explanation_of_one_patients_images_says_nothing_but_counts():
     figure = Figure(value=0.5, n=40, low=0.4, high=0.6)
     places = [
-        PlaceSummary(class_index=0, n=40, patients=n, undefined=0, shares={"rest": figure}, chance={}) for n in (1, 2)
+        PlaceSummary(
+            class_index=index,
+            n=n,
+            patients=patients,
+            undefined=0,
+            shares={"rest": figure.model_copy(update={"n": n})},
+            chance={},
+        )
+        for index, (n, patients) in enumerate(((40, 1), (41, 2), (42, 2)))
     ]
     told = Explanation(
         split="test", cases=40, methods=[method_over(40)], seconds=1, passes=1, places=places, agreement=figure
     )
     alone, crowd = (released_explanation(told, 5, patients) for patients in (ONE, TWO))
     assert crowd.methods == told.methods
-    assert crowd.places == places[1:]
+    assert crowd.places == places[2:], "without a second class the number of all cases tells the first one's"
     assert alone.methods[0].scores["relevance_mass"] == alone.agreement == Figure(value=None, n=40)
+
+
+@pytest.mark.parametrize(
+    ("cells", "patients", "told"),
+    [
+        ([[36, 0, 0], [1, 3, 0], [0, 6, 9]], (36, 4, 15), [[36, 0, 0], [None] * 3, [None] * 3]),  # few cases
+        ([[36, 0, 0], [6, 0, 0], [0, 6, 9]], (36, 1, 15), [[36, 0, 0], [None] * 3, [None] * 3]),  # of one patient
+        ([[36, 0, 0], [0, 0, 0], [0, 6, 9]], (36, 0, 15), [[36, 0, 0], [0, 0, 0], [0, 6, 9]]),  # of none
+    ],
+)
+def test_how_a_class_of_a_few_was_answered_does_not_leave(cells, patients, told):
+    """Neither a cell of 0, nor what accuracy or the metrics that weigh classes alike would tell of it."""
+    n = sum(map(sum, cells))
+    metrics = {name: Figure(value=0.7, n=n) for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")}
+    whole = evaluation(n, cells).model_copy(update={"metrics": metrics})
+    released = released_evaluation(whole, 5, Patients(together=sum(patients), by_class=patients))
+    assert released.confusion == told
+    held = {name for name, figure in released.metrics.items() if figure.value is None}
+    assert held == ({"balanced_accuracy", "macro_f1"} if [None] * 3 in told else set())
+
+
+def segmented(*classes, cases=20):
+    """An evaluation with the Dice of classes over so many cases of as many patients; ``one`` patient's without ends."""
+    ends = {"low": 0.4, "high": 0.6}
+    metrics = {"mean_dice": Figure(value=0.5, n=cases, **ends), "loss": Figure(value=0.5, n=cases, **ends)}
+    for index, (n, one) in enumerate(classes):
+        metrics[f"dice_{index}"] = Figure(value=0.5, n=n, **({} if one else ends))
+    return Evaluation(split="test", cases=cases, patients=cases, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ([(20, False), (17, False), (3, False)], [20, 0, 0]),  # a second, or the mean tells the one
+        ([(20, False), (4, False), (3, False)], [20, 0, 0]),
+        ([(20, False), (17, False), (6, True)], [20, 0, 0]),  # of one patient
+        ([(20, False), (17, False), (0, False)], [20, 17, 0]),  # of none
+        ([(3, False)], [0]),
+    ],
+)
+def test_how_well_a_class_of_a_few_is_segmented_does_not_leave(classes, told):
+    """Nor in how few cases it is, nor what the mean over all classes would tell of it."""
+    released = released_evaluation(segmented(*classes), 5, Patients(together=20)).metrics
+    shown = [released[f"dice_{index}"] for index in range(len(classes))]
+    assert [figure.n for figure in shown] == told
+    assert [figure.value is not None for figure in shown] == [n > 0 for n in told]
+    assert released["mean_dice"].value == released["loss"].value == 0.5
+
+
+def with_a_trust_test(value, n):
+    figure = Figure(value=value, n=n, low=value - 0.1, high=value + 0.1)
+    trust = [TrustTest(name="robustness", outcome="passed", value=figure, threshold=0.5)]
+    return MethodSummary(method="saliency", scored=n, unscored=0, undefined={}, scores={}, chance={}, trust=trust)
+
+
+@pytest.mark.parametrize(("n", "outcome"), [(3, "undecided"), (6, "passed")])
+def test_a_trust_test_of_all_classes_does_not_tell_that_of_one_which_is_held_back(n, outcome):
+    parts = [
+        ClassSummary(class_index=index, methods=[with_a_trust_test(0.8, count)])
+        for index, count in enumerate((12, 9, n))
+    ]
+    whole = Explanation(
+        split="test", cases=12, methods=[with_a_trust_test(0.8, 21 + n)], seconds=1, passes=1, classes=parts, places=[]
+    )
+    (test,) = released_explanation(whole, 5).methods[0].trust
+    assert test.outcome == outcome
+    assert (test.value.value is None) is (outcome == "undecided")
+
+
+@pytest.mark.parametrize(("undefined", "held"), [(0, False), (1, True), (4, True), (5, False)])
+def test_the_gain_over_random_does_not_tell_the_random_map_of_a_few(undefined, held):
+    """It is over the defined cases, the random map's own areas over all of them."""
+    ends = {"low": 0.1, "high": 0.9}
+    names = ("gain_over_random", "deletion", "insertion")
+    levels = {name: Figure(value=0.3, n=40, **ends) for name in names}
+    method = MethodSummary(
+        method="saliency",
+        scored=40,
+        unscored=0,
+        undefined={},
+        scores={name: Figure(value=0.5, n=40 - undefined, **ends) for name in names},
+        chance=levels,
+        centred=levels,
+    )
+    told = Explanation(split="test", cases=40, methods=[method], seconds=1, passes=1)
+    (released,) = released_explanation(told, 5).methods
+    for level in (released.chance, released.centred):
+        assert all((level[name].value is None) is held for name in names)
+    assert released.scores == method.scores
 
 
 @pytest.mark.parametrize(("fewer", "held"), [(0, False), (1, True), (4, True), (5, False)])

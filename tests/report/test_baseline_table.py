@@ -9,10 +9,11 @@ import pytest
 
 from fedxai.explain.baseline import BASELINES
 from fedxai.records import MethodSummary, RunSummary
-from fedxai.report.baseline_table import BLACK, OTHERS, baseline_table
+from fedxai.report.baseline_table import BLACK, baseline_table
 from fedxai.report.gallery_pages import Entry, gallery_pages
 from fedxai.report.run_report import write_report
 from fedxai.report.verdict import marked, verdict_of
+from fedxai.report.words import BASELINES as OTHERS
 
 Make = Callable[[str, float, int], MethodSummary]
 

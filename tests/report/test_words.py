@@ -16,6 +16,8 @@ from fedxai.report.words import duration, number, plural, probability, readable_
         ("brain_mri_tumour_classification", "Brain MRI tumour classification"),
         ("FedXAI-Med", "FedXAI-Med"),
         ("some_new_method", "Some new method"),
+        ("kernel_shap_blurred", "KernelSHAP, blurred baseline"),
+        ("some_new_mean", "Some new mean"),
         ("_", ""),
     ],
 )

@@ -143,12 +143,33 @@ def tallied(shares, *, classes, groups, chance=None):
 
 
 def test_a_class_gets_means_with_patient_level_intervals():
-    shares = everywhere([0.1, 0.3, 0.2, 0.4])
-    (summary,) = tallied(shares, classes=[2] * 4, groups=["a", "a", "b", "c"], chance=values(region=[0.25] * 4))
-    half = 1.959964 * math.sqrt(3 / 2 * ((-0.15 + 0.05) ** 2 + 0.05**2 + 0.15**2)) / 4
-    assert (summary.class_index, summary.n, summary.patients, summary.undefined) == (2, 4, 3, 0)
-    assert summary.shares["border_0_2"] == Figure(value=0.25, n=4, low=0.25 - half, high=0.25 + half)
-    assert summary.chance["region"] == Figure(value=0.25, n=4)
+    shares = everywhere([0.1, 0.3, 0.2, 0.4, 0.2, 0.3])
+    (summary,) = tallied(shares, classes=[2] * 6, groups=list("aabcde"), chance=values(region=[0.25] * 6))
+    half = 1.959964 * math.sqrt(5 / 4 * ((-0.15 + 0.05) ** 2 + 2 * 0.05**2 + 0.15**2 + 0.05**2)) / 6
+    assert (summary.class_index, summary.n, summary.patients, summary.undefined) == (2, 6, 5, 0)
+    assert summary.shares["border_0_2"] == Figure(value=0.25, n=6, low=0.25 - half, high=0.25 + half)
+    assert summary.chance["region"] == Figure(value=0.25, n=6)
+
+
+def test_of_fewer_than_five_patients_there_is_no_interval():
+    """Of two it would tell both."""
+    (summary,) = tallied(everywhere([0.1, 0.3, 0.2, 0.4]), classes=[2] * 4, groups=list("aabb"))
+    assert summary.shares["region"] == Figure(value=0.25, n=4)
+
+
+@pytest.mark.parametrize(("groups", "told"), [("abcdefgg", False), ("abcdefgh", True)])
+def test_the_rest_has_no_interval_where_it_would_tell_of_the_only_patient_without_a_region(groups, told):
+    """Its shares add up to 1 with the others', so from the means of all and of those with a region they are known."""
+    region = [0.1] * 6 + [NAN] * 2
+    chance = values(region=[0.25] * 6 + [NAN] * 2)
+    (summary,) = tallied(
+        {**everywhere([0.1] * 8), "region": torch.tensor(region).double()},
+        classes=[0] * 8,
+        groups=list(groups),
+        chance=chance,
+    )
+    assert (summary.shares["rest"].low is not None) is told
+    assert summary.shares["border_0_2"].low is not None
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():

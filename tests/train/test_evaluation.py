@@ -110,6 +110,11 @@ def test_every_metric_is_reported_with_its_n():
     assert all(figure.n == 2 for figure in found.metrics.values())
 
 
+def test_a_case_without_a_name_is_a_patient_of_its_own():
+    found = evaluate_logits(np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 0, 1]), ["", "a", "", "a"], split="test")
+    assert found.patients == 3
+
+
 def test_logits_that_are_not_finite_are_refused():
     with pytest.raises(TrainingError, match="logits must be finite"):
         evaluate_logits(np.array([[np.nan, 0.0]]), np.array([0]), groups(1), split="test")

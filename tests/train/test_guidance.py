@@ -575,15 +575,16 @@ def test_a_random_transform_inside_another_is_seen(inside):
     assert len(with_regions_beside([OneOf([RandFlipd(("image", "region"))])], None)) == 2
 
 
-def test_a_late_term_knows_in_which_of_all_epochs_it_is(as_they_are, cases, monkeypatch):
-    """The second of two rounds of two epochs are epochs 2 and 3 of 4."""
+@pytest.mark.parametrize(("steps", "epochs"), [(None, [(2, 4), (3, 4)]), (2, [(1, 2)])])
+def test_a_late_term_knows_in_which_of_all_epochs_it_is(as_they_are, cases, monkeypatch, steps, epochs):
+    """The second of two rounds of two epochs are epochs 2 and 3 of 4; a set number of steps is one epoch."""
     asked_for = []
     monkeypatch.setattr(
         "fedxai.train.guidance.due", lambda _, *, epoch, epochs: asked_for.append((epoch, epochs)) or {}
     )
-    site = trainer(as_they_are, cases, "energy", local_epochs=2, batch_size=16)
+    site = trainer(as_they_are, cases, "energy", local_epochs=2, local_steps=steps, batch_size=16)
     site.train(site.weights(), round_=1, rounds=2)
-    assert sorted(set(asked_for)) == [(2, 4), (3, 4)]
+    assert sorted(set(asked_for)) == epochs
 
 
 def test_the_weight_of_the_relevance_term_is_the_set_one(tiny):

@@ -21,8 +21,9 @@ def pooled_honesty(parts: Sequence[Honesty]) -> Honesty | None:
 def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     """Whether a model wins its E by construction and not by looking; None where that cannot be said.
 
-    That is so without one of the figures, or where fewer than half of the cases have another place in the body: then
-    what is said of the region and what of elsewhere is of different cases.
+    That is so without one of the figures (without the soft one of a gate only where the others do not settle it), or
+    where fewer than half of the cases have another place in the body: then what is said of the region and what of
+    elsewhere is of different cases.
 
     E is a claim when it is at least twice its chance level. It is won by construction when
 
@@ -39,10 +40,11 @@ def by_construction(e: Figure, chance: Figure, honesty: Honesty) -> bool | None:
     if 2 * honesty.figures["drop_elsewhere"].n < honesty.figures["drop_region"].n:
         return None
     mass, ceiling, here, grey, there = values
-    soft = honesty.figures.get("soft_mass", e).value
-    by_gate = soft is not None and soft < SOFT * e.value
+    if e.value < CLAIM * chance.value:
+        return False
     by_place = mass < SHARE * e.value * ceiling or min(here, grey) <= there
-    return e.value >= CLAIM * chance.value and (by_gate or by_place)
+    soft = honesty.figures.get("soft_mass", e).value
+    return by_place or (None if soft is None else soft < SOFT * e.value)
 
 
 def won_by_construction(methods: Sequence[MethodSummary], honesty: Honesty | None) -> bool | None:

@@ -16,6 +16,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Of weights ``(R, N)``, how often each of N cases was drawn in each of R resamples: R numbers."""
 
 NORMAL = 1.959964  # half-width of a 95 % interval in standard errors
+FEWEST_FOR_INTERVAL = 5  # the ends of fewer patients' intervals are single patients' own figures: of 2 and 3 always
 _TOGETHER = 100  # resamples that are drawn at once, so that memory does not grow with their number
 
 
@@ -59,8 +60,7 @@ def group_interval(
         raise SettingsError(
             f"intervals need cases, resamples >= 1 and 0 < level < 1, got {len(groups)}, {resamples}, {level}"
         )
-    of_case = numbered(groups)
-    patients = int(of_case.max()) + 1
+    of_case, patients = numbered(groups), patient_count(groups)
     if patients < 2:
         return float("nan"), float("nan")
 
@@ -104,22 +104,22 @@ def figure_of(statistic: Statistic, groups: Sequence[str], *, intervals: bool = 
 
     Returns:
         The figure with ``n`` = number of cases; no value where the statistic has none or without cases, no interval
-        with fewer than two patients.
+        with fewer than five patients (``FEWEST_FOR_INTERVAL``), whose ends would tell single patients.
     """
     if not len(groups):
         return Figure(value=None, n=0)
     value = float(statistic(np.ones((1, len(groups))))[0])
     low = high = None
-    if intervals and np.isfinite(value):
+    if intervals and np.isfinite(value) and patient_count(groups) >= FEWEST_FOR_INTERVAL:
         low, high = group_interval(statistic, groups, seed=seed)
     return Figure(value=value, n=len(groups), low=low, high=high)
 
 
-def case_mean(values: NDArray[np.float64], groups: Sequence[str], *, intervals: bool = True, seed: int = 0) -> Figure:
+def case_mean(values: NDArray[np.float64], groups: Sequence[str], *, seed: int = 0) -> Figure:
     """:func:`figure_of` the mean of ``values`` (N,), one number a case; cases where it is not finite are left out."""
     known = np.isfinite(values)
     groups = [group for group, there in zip(groups, known, strict=True) if there]
-    return figure_of(mean_of(values[known]), groups, intervals=intervals, seed=seed)
+    return figure_of(mean_of(values[known]), groups, seed=seed)
 
 
 def mean_of(values: NDArray) -> Statistic:
@@ -130,4 +130,11 @@ def mean_of(values: NDArray) -> Statistic:
 def numbered(groups: Sequence[str]) -> NDArray[np.intp]:
     """The number of each case's patient, from 0 in the order in which they appear; without a name one of its own."""
     numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(group or index, len(numbers)) for index, group in enumerate(groups)])
+    return np.array(
+        [numbers.setdefault(group or index, len(numbers)) for index, group in enumerate(groups)], dtype=np.intp
+    )
+
+
+def patient_count(groups: Sequence[str]) -> int:
+    """How many patients the cases are of; a case without a name is one of its own."""
+    return int(numbered(groups).max(initial=-1)) + 1

@@ -14,6 +14,7 @@ from fedxai.records import PLACE_KINDS, Figure, PlaceSummary, SiteAgreement, pla
 DIRECTION = "higher"
 RANGE = (0.0, 1.0)
 _LEVEL = 0.05  # of all rows together
+_WITH_REGION = np.isin(PLACE_KINDS, ("region", "ring", "rest"))  # over the cases with a region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,9 @@ class _Profile:
 def site_agreements(sites: Mapping[str, Sequence[PlaceSummary]]) -> list[SiteAgreement]:
     """How far each site's profile of places is from that of the other sites together, class by class.
 
-    With p_g the share of |relevance| in the places of kind g (region, ring, corners, border, rest) at a site and
-    q_g the n-weighted mean of the others',
+    With p_g the share of |relevance| in the places of kind g (region, ring, corners, border, rest) at a site, those
+    over the cases with a region (region, ring, rest) scaled so that they add up to 1 with the others, and q_g the
+    n-weighted mean of the other sites',
 
     ``agreement = 1 - 1/2 sum_g |p_g - q_g|``,
 
@@ -92,7 +94,16 @@ def _profile(summary: PlaceSummary) -> _Profile | None:
         shares[kind] += figure.value
         halves[kind] += figure.high - figure.value
         uniform[kind] += level
-    return _Profile(shares=shares, halves=halves, uniform=uniform, n=summary.n) if summary.n else None
+    if not summary.n or not shares[_WITH_REGION].any():
+        return None
+    scale = _to_one(shares)
+    return _Profile(shares=shares * scale, halves=halves * scale, uniform=uniform * _to_one(uniform), n=summary.n)
+
+
+def _to_one(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By kind, what brings the places over the cases with a region to what those over all cases leave of 1."""
+    left, there = max(0.0, 1 - shares[~_WITH_REGION].sum()), shares[_WITH_REGION].sum()
+    return np.where(_WITH_REGION, left / there, 1)
 
 
 def _together(profiles: Sequence[_Profile]) -> _Profile:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from fedxai.combine.figures import pooled_by_name, pooled_figure
 from fedxai.combine.honesty import pooled_honesty
 from fedxai.records import (
+    E_SCORE,
     ClassSummary,
     Evaluation,
     Explanation,
@@ -18,6 +19,7 @@ from fedxai.records import (
 )
 
 GAINS = ("gain_over_random", "gain_over_mirrored")  # a faithful map must have both
+_KINDS = ("scores", "chance", "centred")
 _WORST = ("failed", "undecided", "passed")
 
 
@@ -88,8 +90,10 @@ def _pooled_trust(parts: Sequence[MethodSummary]) -> list[TrustTest]:
     """Each test over all sites: decided anew by the pooled figure, not by counting the sites' outcomes.
 
     Sites tell the worse of faithfulness' two gains, which may be another at each; both are among the scores, so each is
-    pooled before the worse one is taken. A site with few cases is undecided, not against; a failing site weighs as much
-    as its cases. A site that knows no interval, for it has too few patients, has no part where others know theirs.
+    pooled before the worse one is taken. Of localisation they tell the worse of E less its two levels alone: where that
+    fails though E of all sites is above both levels of all, sites failed by rivals of their own, and the test is
+    undecided. A site with few cases is undecided, not against; a failing site weighs as much as its cases. A site that
+    knows no interval, for it has too few patients, has no part where others know theirs.
     Thresholds that differ cannot be pooled: such a test is undecided, without a threshold.
     """
     pooled: list[TrustTest] = []
@@ -105,8 +109,18 @@ def _pooled_trust(parts: Sequence[MethodSummary]) -> list[TrustTest]:
             pooled.append(TrustTest(name=name, outcome="undecided", value=value, threshold=None))
         else:
             figures = gains if value.low is not None and len(gains) == len(GAINS) else [value]
-            pooled.append(worse_of([TrustTest.decide(name, figure, threshold=threshold) for figure in figures]))
+            test = worse_of([TrustTest.decide(name, figure, threshold=threshold) for figure in figures])
+            by_another_rival = name == "localisation" and test.outcome == "failed" and _above_both([p for p, _ in told])
+            pooled.append(test.model_copy(update={"outcome": "undecided"}) if by_another_rival else test)
     return pooled
+
+
+def _above_both(parts: Sequence[MethodSummary]) -> bool:
+    """Whether E of all sites is above both of its levels."""
+    e, *levels = (pooled_by_name(getattr(part, kind) for part in parts).get(E_SCORE) for kind in _KINDS)
+    values = [None if figure is None else figure.value for figure in (e, *levels)]
+    known = [value for value in values if value is not None]
+    return len(known) == len(_KINDS) and known[0] > max(known[1:])
 
 
 def pooled_outgoing(parts: Iterable[Outgoing]) -> list[Outgoing]:

@@ -170,7 +170,7 @@ def _fitting(inputs: Tensor) -> Iterator[None]:
     """An image that the network or the memory has no room for is one sentence with its size."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ExplanationError(f"the network cannot answer for images {tuple(inputs.shape)}: {reason}") from error
 

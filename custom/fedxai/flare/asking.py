@@ -185,7 +185,7 @@ class AskingController(ScatterAndGather):
         failures |= dict.fromkeys(sorted(asked - answers.keys() - failures.keys()), NO_ANSWER)
         notes = [f"Task {task}: nothing from {site} ({why})." for site, why in failures.items()]
         self.recorder.notes += [note for note in notes if note not in self.recorder.notes]
-        return answers, failures
+        return dict(sorted(answers.items())), failures  # not in the order in which they came
 
     def _patience_for(self, task: str) -> int:
         """Seconds to wait for the rest: long while nobody is known to be gone, then by the slowest answer so far."""

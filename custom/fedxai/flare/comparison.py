@@ -14,9 +14,10 @@ import torch
 
 from fedxai.bundle import Bundle
 from fedxai.errors import SettingsError
+from fedxai.file_digest import sha256
 from fedxai.flare.preflight import fitting_cohorts
 from fedxai.flare.simulate import check_job, run_job
-from fedxai.intake.cohort import site_cohorts
+from fedxai.intake.cohort import DATALIST, site_cohorts
 from fedxai.privacy.ledger import privacy_score
 from fedxai.records import (
     SPLITS,
@@ -244,9 +245,16 @@ class SystemsComparison:
 
     def _keep_settings(self) -> None:
         path = self.out / "settings.json"
-        wanted = {**self.settings, "digest": self.bundle.digest}
+        wanted = {
+            **self.settings,
+            "guidance": self.guidance.model_dump(mode="json"),
+            "digest": self.bundle.digest,
+            "cases": {site: sha256(cohort.folder / DATALIST) for site, cohort in self.cohorts.items()},
+        }
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-            raise SettingsError(f"--out {self.out.name} holds a comparison with other settings; choose a new folder")
+            raise SettingsError(
+                f"--out {self.out.name} holds a comparison with other settings or cases; choose a new folder"
+            )
         _write(self.out, path.name, wanted)
 
 

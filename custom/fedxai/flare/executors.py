@@ -18,7 +18,7 @@ from fedxai.errors import FedxaiError, RunError
 from fedxai.flare.explaining import explain_final, explain_round, question, round_agreement
 from fedxai.flare.messages import ROLE, read_dxo, refusal, summary_message, update_message
 from fedxai.flare.site import Site
-from fedxai.privacy.release import released_evaluation, released_explanation
+from fedxai.privacy.release import least_cases, released_evaluation, released_explanation
 from fedxai.privacy.statistics import released_statistics
 from fedxai.records import Evaluations, Explanation, SiteRound
 from fedxai.whole_file import write_whole
@@ -89,9 +89,10 @@ class TrainExecutor(_SiteExecutor):
             rounds=int(message.get_header(AppConstants.NUM_ROUNDS)),
             stop=lambda: abort_signal.triggered,
         )
+        enough = site.trainer.training_cases >= least_cases(site.settings.minimum_cell, site.patients["training"])
         report = SiteRound(
             name=site.name,
-            training_loss=update.loss,
+            training_loss=update.loss if enough else None,
             validation=validation,
             steps=update.steps,
             seconds=update.seconds,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Best-model selection that ends the run when its metric never arrives, and passes over models that lost their E."""
 
+import math
 from typing import Any
 
 from nvflare.apis.fl_context import FLContext
@@ -27,6 +28,7 @@ class ModelSelector(IntimeModelSelector):
         super().__init__(weigh_by_local_iter=True, key_metric=key_metric)
         self.validate_every = validate_every
         self.e_floor = e_floor
+        self.came = False  # the metric, in any round
         self.e: float | None = None  # of the newest global model that was explained; the workflow tells it
 
     def check(self) -> None:
@@ -48,6 +50,7 @@ class ModelSelector(IntimeModelSelector):
     def go_on(self, *, best: float, e: float | None) -> None:
         """Stand where an earlier run's selection stood."""
         self.best_val_metric = self.best_raw_val_metric = best
+        self.came = math.isfinite(best)
         self.e = e
 
     @property
@@ -65,9 +68,10 @@ class ModelSelector(IntimeModelSelector):
 
     def _before_aggregate(self, fl_ctx: FLContext) -> Any:
         round_ = fl_ctx.get_prop(AppConstants.CURRENT_ROUND)
-        if round_ and round_ % self.validate_every == 0 and self.validation_metric_sum_of_weights == 0:
+        self.came = self.came or self.validation_metric_sum_of_weights > 0
+        if round_ and round_ % self.validate_every == 0 and not self.came:
             self.system_panic(
-                f"model selection: no site reported {self.key_metric} in round {round_}; choose a key_metric "
+                f"model selection: no site reported {self.key_metric} up to round {round_}; choose a key_metric "
                 "that the validation split of at least one site can give",
                 fl_ctx,
             )

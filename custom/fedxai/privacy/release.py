@@ -2,7 +2,7 @@
 """What may leave a site: figures over too few cases, or over one patient's alone, are held back."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedxai.errors import SettingsError
@@ -19,7 +19,10 @@ from fedxai.records import (
 
 _LEVELS = ("chance", "centred")
 _KINDS = ("scores", *_LEVELS)
+GAIN, GAIN_OF = "gain_over_random", ("deletion", "insertion")
 FEWEST_PATIENTS = 2  # many images of one patient are no crowd
+BY_CLASS = ("balanced_accuracy", "macro_f1")  # with the other classes' rows they tell the one that is held back
+_Cells = list[list[int | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,18 @@ def too_few(part: ClassSummary, minimum_cell: int) -> bool:
     return any(0 < method.scored < minimum_cell for method in part.methods)
 
 
+def of_class(name: str, metrics: Mapping[str, Figure]) -> bool:
+    """Whether a metric is of one class of a segmentation, as ``dice_<class>`` beside ``mean_dice``."""
+    return f"mean_{name.partition('_')[0]}" in metrics
+
+
 def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Patients | None = None) -> Evaluation:
     """An evaluation as it may leave: small cells of the confusion matrix, and small figures, held back.
+
+    A class of too few cases, or of one patient's, has its whole row held back, and with a single row a second: accuracy
+    would tell it. Where a row is held back so are the metrics that weigh classes alike. Of a segmentation, a class's
+    figure that is held back does not tell how many cases it is over, and with a single one a second is held back: their
+    mean would tell it.
 
     Args:
         evaluation: of one split.
@@ -81,13 +94,47 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Pat
     """
     _check(minimum_cell)
     least = least_cases(minimum_cell, patients)
-    metrics = {name: released_figure(figure, least) for name, figure in evaluation.metrics.items()}
+    metrics = {
+        name: released_of_several(figure, least) if figure.n < evaluation.cases else released_figure(figure, least)
+        for name, figure in evaluation.metrics.items()
+    }
+    metrics |= _released_classes(metrics)
     counts = evaluation.confusion
-    rows = least_of_classes(minimum_cell, patients) or [least] * len(counts)
-    return evaluation.model_copy(update={"metrics": metrics, "confusion": released_cells(counts, rows[: len(counts)])})
+    rows = (least_of_classes(minimum_cell, patients) or [least] * len(counts))[: len(counts)]
+    confusion = released_cells(_released_rows(counts, rows), rows)
+    if any(held_back(row) for row in confusion):
+        metrics |= {name: Figure(value=None, n=metrics[name].n) for name in BY_CLASS if name in metrics}
+    return evaluation.model_copy(update={"metrics": metrics, "confusion": confusion})
 
 
-def released_cells(counts: list[list[int | None]], least: Sequence[int]) -> list[list[int | None]]:
+def _released_classes(metrics: Mapping[str, Figure]) -> dict[str, Figure]:
+    """The figures of a segmentation's classes that stay back, without their n; with a single one of a kind a second."""
+    held: dict[str, Figure] = {}
+    for kind in sorted({name.partition("_")[0] for name in metrics if of_class(name, metrics)}):
+        figures = {name: f for name, f in metrics.items() if name.startswith(f"{kind}_") and f.n}
+        back = [name for name, figure in figures.items() if figure.value is None]
+        if len(back) == 1 < len(figures):
+            back.append(min(figures.keys() - back, key=lambda name: (figures[name].n, name)))
+        held |= dict.fromkeys(back, Figure(value=None, n=0))
+    return held
+
+
+def held_back(row: Sequence[int | None]) -> bool:
+    """Whether a row of the confusion matrix tells nothing."""
+    return all(cell is None for cell in row)
+
+
+def _released_rows(counts: _Cells, least: Sequence[int]) -> _Cells:
+    """Rows of 1 to ``least - 1`` cases held back whole: a cell of 0 would tell how all of these were answered."""
+    sums = [sum(cell or 0 for cell in row) for row in counts]
+    few = [index for index, enough in enumerate(least) if 0 < sums[index] < enough]
+    others = [index for index, total in enumerate(sums) if total and index not in few]
+    if len(few) == 1 and others:
+        few.append(min(others, key=lambda index: sums[index]))
+    return [[None] * len(row) if index in few else row for index, row in enumerate(counts)]
+
+
+def released_cells(counts: _Cells, least: Sequence[int]) -> _Cells:
     """Cells of 1 to ``least - 1`` of their row held back; with a single one a second, or the sum of all tells it."""
     released = [
         [None if cell and cell < enough else cell for cell in row] for row, enough in zip(counts, least, strict=True)
@@ -112,11 +159,7 @@ def released_explanation(explanation: Explanation, minimum_cell: int, patients: 
         SettingsError: when ``minimum_cell`` is below 1.
     """
     _check(minimum_cell)
-    places = [
-        _released_place(place, minimum_cell)
-        for place in explanation.places
-        if place.n >= least_cases(minimum_cell, Patients(together=place.patients))
-    ]
+    places = [_released_place(place, minimum_cell) for place in _places_of_enough(explanation.places, minimum_cell)]
     minimum_cell = least_cases(minimum_cell, patients)
     classes = [
         part.model_copy(
@@ -139,6 +182,14 @@ def released_explanation(explanation: Explanation, minimum_cell: int, patients: 
             "agreement": agreement,
         }
     )
+
+
+def _places_of_enough(places: Sequence[PlaceSummary], minimum_cell: int) -> list[PlaceSummary]:
+    """The classes of enough cases and patients; with a single one left out a second, or the number of all tells its."""
+    kept = [place for place in places if place.n >= least_cases(minimum_cell, Patients(together=place.patients))]
+    if len(places) - len(kept) == 1 and kept:
+        kept.remove(min(kept, key=lambda place: place.n))
+    return kept
 
 
 def _released_place(place: PlaceSummary, minimum_cell: int) -> PlaceSummary:
@@ -166,10 +217,13 @@ def _scored(part: ClassSummary) -> int:
 
 
 def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:
+    """Figures and trust tests over the classes together are held back where one class's are."""
     parts = [part for summary in classes for part in summary.methods if part.method == method.method]
-    return method.model_copy(
-        update={kind: _together(getattr(method, kind), [getattr(part, kind) for part in parts]) for kind in _KINDS}
-    )
+    figures = {kind: _together(getattr(method, kind), [getattr(part, kind) for part in parts]) for kind in _KINDS}
+    by_class = [{test.name: test.value for test in part.trust} for part in parts]
+    values = _together({test.name: test.value for test in method.trust}, by_class)
+    trust = [_test_as_told(test, values[test.name]) for test in method.trust]
+    return method.model_copy(update={**figures, "trust": trust})
 
 
 def _together(figures: dict[str, Figure], by_class: Sequence[dict[str, Figure]]) -> dict[str, Figure]:
@@ -215,8 +269,19 @@ def _not_of_few_more(
 
 
 def _released_method(method: MethodSummary, minimum_cell: int) -> MethodSummary:
+    """Small figures held back, and where few maps are undefined the levels of what the gain over random is made of.
+
+    The gain is the gap of insertion and deletion less that of a random map, over the defined cases; the levels are that
+    map's, over all: together they would tell it of the few.
+    """
     figures = {kind: _released_figures(getattr(method, kind), minimum_cell) for kind in _KINDS}
-    trust = [_released_test(test, minimum_cell) for test in method.trust]
+    gain = method.scores.get(GAIN)
+    if gain is not None and 0 < method.chance[GAIN].n - gain.n < minimum_cell:
+        for kind in _LEVELS:
+            levels = figures[kind]
+            told = {name: Figure(value=None, n=levels[name].n) for name in (GAIN, *GAIN_OF) if name in levels}
+            figures[kind] = levels | told
+    trust = [_test_as_told(test, released_of_several(test.value, minimum_cell)) for test in method.trust]
     return method.model_copy(update={**figures, "trust": trust})
 
 
@@ -224,12 +289,9 @@ def _released_figures(figures: dict[str, Figure], minimum_cell: int) -> dict[str
     return {name: released_of_several(figure, minimum_cell) for name, figure in figures.items()}
 
 
-def _released_test(test: TrustTest, minimum_cell: int) -> TrustTest:
+def _test_as_told(test: TrustTest, value: Figure) -> TrustTest:
     """The outcome speaks of the figure, so it is held back with it: undecided."""
-    value = released_of_several(test.value, minimum_cell)
-    if value == test.value:
-        return test
-    return test.model_copy(update={"outcome": "undecided", "value": value})
+    return test if value == test.value else test.model_copy(update={"outcome": "undecided", "value": value})
 
 
 def _check(minimum_cell: int) -> None:

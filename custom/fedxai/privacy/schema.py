@@ -11,7 +11,16 @@ from pydantic import ValidationError
 
 from fedxai.errors import ReleaseError
 from fedxai.figures import DECIMALS
-from fedxai.privacy.release import Patients, least_cases, least_of_classes, told_by_the_others, too_few
+from fedxai.privacy.release import (
+    BY_CLASS,
+    Patients,
+    held_back,
+    least_cases,
+    least_of_classes,
+    of_class,
+    told_by_the_others,
+    too_few,
+)
 from fedxai.records import (
     CaseCounts,
     ClassSummary,
@@ -193,6 +202,14 @@ class _Bounds:
         rows = least_of_classes(minimum, patients) or [least_cases(minimum, patients)] * side
         for row, least in zip(evaluation.confusion, rows, strict=False):
             _require(all(not cell or cell >= least for cell in row), "small_cell", _ONE)
+            few = least > minimum and any(cell is None for cell in row)
+            _require(not few or held_back(row), "small_cell", "a row of one patient's cases must be held back whole")
+        told = any(evaluation.metrics[name].value is not None for name in BY_CLASS if name in evaluation.metrics)
+        _require(not (told and any(map(held_back, evaluation.confusion))), "small_cell", _WEIGHED)
+        parts = {name: f for name, f in evaluation.metrics.items() if of_class(name, evaluation.metrics)}
+        few = any(0 < figure.n < minimum for figure in parts.values())
+        _require(not few, "small_cell", "in how few cases a class is must be held back")
+        self._with_interval([figure for figure in parts.values() if figure.n < evaluation.cases])
         self._of_many(evaluation.split, evaluation.metrics)
 
     def _cells(self, cells: list[int | None], most: int) -> None:
@@ -253,6 +270,9 @@ class _Bounds:
         self._names(report.validation, self.words.metrics, "metrics")
         self._of_many("validation", report.validation)
         self._count(report.steps, _TECHNICAL)
+        least = least_cases(self.facts.minimum_cell, self.facts.patients.get("training"))
+        enough = report.training_loss is None or self.facts.cases.training >= least
+        _require(enough, "small_cell", "the loss over a few training cases must be held back")
         for value in (report.training_loss, report.seconds):
             self._size(value)
 
@@ -321,6 +341,7 @@ class _Bounds:
 
 
 _ONE = "what is over one patient's cases alone must be held back"
+_WEIGHED = "where a row is held back, so must be what weighs all classes alike"
 _ALONE = "one cell held back alone is told by the others: hold back a second"
 
 

@@ -8,10 +8,9 @@ from fedxai.records import MethodSummary
 from fedxai.report.reading import chance_of, score_of, value_of
 from fedxai.report.tables import Cell, Column, Table
 from fedxai.report.verdict import marked, verdict_of
-from fedxai.report.words import words
+from fedxai.report.words import BASELINES, words
 
 BLACK = "black"
-OTHERS = ("mean", "blurred")  # as the names of methods end
 _NOTE = (
     "The baseline is what stands for “nothing”: black, the mean of a site's training images, or the image itself, "
     "blurred. No one is right; where E or the pointing game hang on it, say less."
@@ -52,10 +51,8 @@ def baseline_table(summaries: Sequence[MethodSummary]) -> Table:
 
 def _parts(name: str) -> tuple[str, str]:
     """``occlusion_blurred`` is occlusion against the blurred image."""
-    for baseline in OTHERS:
-        if name.endswith(f"_{baseline}"):
-            return name.removesuffix(f"_{baseline}"), baseline
-    return name, BLACK
+    stem, _, baseline = name.rpartition("_")
+    return (stem, baseline) if baseline in BASELINES else (name, BLACK)
 
 
 def _difference(summary: MethodSummary, first: MethodSummary) -> float | None:

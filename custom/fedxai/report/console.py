@@ -115,7 +115,7 @@ def print_explanation(
     _print_honesty(explanation, class_names, terminal)
     for line in unanswered_lines(explanation, class_names):
         terminal.print(Text(f"Note: {line}"), soft_wrap=True)
-    took = f"{count(explanation.passes)} passes, {duration(explanation.seconds)}"
+    took = f"{plural(explanation.passes, 'pass', 'passes')}, {duration(explanation.seconds)}"
     terminal.print(Text(f"{took}. This folder never leaves the site: {page}"), soft_wrap=True)
 
 

@@ -108,7 +108,7 @@ def evaluations_of(summary: RunSummary) -> dict[str, Evaluation]:
     """The headline model site by site, else what the sites said of the final model."""
     model = headline_model(summary)
     if model is not None and model.evaluations:
-        return dict(sorted(model.evaluations.items()))  # not in the order in which answers came
+        return model.evaluations
     return {site.name: site.metrics for site in summary.sites if site.metrics is not None}
 
 
@@ -116,7 +116,7 @@ def explanations_of(summary: RunSummary) -> dict[str, Explanation]:
     """Where the headline model looks, site by site, else what the sites said of the final model."""
     model = headline_model(summary)
     if model is not None and model.explanations:
-        return dict(sorted(model.explanations.items()))
+        return model.explanations
     return {site.name: site.explanation for site in summary.sites if site.explanation is not None}
 
 

@@ -5,6 +5,7 @@ import math
 from datetime import datetime, timezone
 
 UNKNOWN = "–"
+BASELINES = ("mean", "blurred")  # besides black, as the names of methods end
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 _WORDS = {
@@ -37,6 +38,7 @@ _WORDS = {
     "hires_cam": "HiResCAM",
     "layer_cam": "LayerCAM",
     "guided_backprop": "Guided backpropagation",
+    "occlusion": "Occlusion",
     "occlusion_mass": "Occlusion mass",
     "occlusion_ceiling": "Its ceiling",
     "drop_region": "Drop, region filled",
@@ -64,6 +66,9 @@ def words(name: str) -> str:
     """``name`` in words: the known ones by table, any other with spaces, capitals and acronyms."""
     if name in _WORDS:
         return _WORDS[name]
+    stem, _, baseline = name.rpartition("_")
+    if baseline in BASELINES and stem in _WORDS:
+        return f"{_WORDS[stem]}, {baseline} baseline"
     if name.startswith("hd95_"):
         return f"HD95 {words(name.removeprefix('hd95_')).lower()}, mm"
     text = " ".join(_ACRONYMS.get(part, part) for part in name.replace("-", "_").split("_") if part)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedxai.combine.intervals import NORMAL, numbered
+from fedxai.combine.intervals import FEWEST_FOR_INTERVAL, NORMAL, numbered, patient_count
 from fedxai.errors import ExplanationError, SettingsError
 from fedxai.records import Figure, PlaceSummary
 
@@ -143,7 +143,9 @@ class PlaceTally:
         """One summary a class: means with 95 % intervals, and chance over all cases, also those without a map.
 
         With r_g the sum of a patient's deviations from the mean of n values, and m patients, the interval is
-        ``mean +- 1.96 sqrt(m / (m - 1) sum_g r_g^2) / n`` (cluster-robust), cut at 0 below; none for one patient.
+        ``mean +- 1.96 sqrt(m / (m - 1) sum_g r_g^2) / n`` (cluster-robust), cut at 0 below; none for fewer than five
+        patients, whose own values it would tell, and none of the rest where all cases without a region are one
+        patient's: shares add up to 1, so it would tell that patient's.
         """
         return [self._summary(index) for index in sorted(self._rows)]
 
@@ -156,10 +158,13 @@ class PlaceTally:
             shares[name] = _mean([row.shares[place] for row in here], [row.group for row in here])
             levels = [row.chance[place] for row in rows if math.isfinite(row.chance[place])]
             chance[name] = Figure(value=math.fsum(levels) / len(levels) if levels else None, n=len(levels))
+        rest = self._names.index("rest")
+        if patient_count([row.group for row in known if not math.isfinite(row.shares[rest])]) == 1:
+            shares["rest"] = shares["rest"].model_copy(update={"low": None, "high": None})
         return PlaceSummary(
             class_index=index,
             n=len(known),
-            patients=len(np.unique(numbered([row.group for row in known]))),
+            patients=patient_count([row.group for row in known]),
             undefined=len(rows) - len(known),
             shares=shares,
             chance=chance,
@@ -178,7 +183,7 @@ def _mean(values: Sequence[float], groups: Sequence[str]) -> Figure:
     mean = float(array.mean())
     residuals = np.bincount(numbered(groups), weights=array - mean)
     m = len(residuals)
-    if m < 2:
+    if m < FEWEST_FOR_INTERVAL:
         return Figure(value=mean, n=len(array))
     half = NORMAL * math.sqrt(m / (m - 1) * float((residuals**2).sum())) / len(array)
     return Figure(value=mean, n=len(array), low=max(0.0, mean - half), high=mean + half)
@@ -204,16 +209,18 @@ def _places(inside: Tensor, names: Sequence[str], layout: Layout) -> Tensor:
 
 def _outer(spatial: Sequence[int], names: Sequence[str], layout: Layout) -> Tensor:
     """For every voxel of the grid the index of its corner, of its border piece, or of ``rest``."""
-    pieces = torch.meshgrid(*(_cut(n, layout.pieces) for n in spatial), indexing="ij")
+    pieces = tuple(torch.meshgrid(*(_cut(n, layout.pieces) for n in spatial), indexing="ij"))
     near = [torch.minimum(torch.arange(n), torch.arange(n).flip(0)) < max(1, round(layout.border * n)) for n in spatial]
     strip = torch.stack(torch.meshgrid(*near, indexing="ij")).any(dim=0)
-    places = torch.full(tuple(spatial), names.index("rest"))
+    rest = names.index("rest")
+    by_piece = torch.full((layout.pieces,) * len(spatial), rest)
+    corner = torch.zeros_like(by_piece, dtype=torch.bool)
     for index, name in enumerate(names):
         kind, *piece = name.split("_")
         if piece:
-            here = torch.stack([axis == int(p) for axis, p in zip(pieces, piece, strict=True)]).all(dim=0)
-            places[here & strip if kind == "border" else here] = index
-    return places
+            place = tuple(map(int, piece))
+            by_piece[place], corner[place] = index, kind == "corner"
+    return by_piece[pieces].where(strip | corner[pieces], rest)
 
 
 def _cut(length: int, pieces: int) -> Tensor:

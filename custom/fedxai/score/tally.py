@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedxai.combine.intervals import case_mean, figure_of, mean_of, numbered
+from fedxai.combine.intervals import FEWEST_FOR_INTERVAL, case_mean, figure_of, mean_of, patient_count
 from fedxai.errors import ExplanationError
 from fedxai.records import Figure, MethodSummary
 
@@ -83,12 +83,9 @@ class Tally:
             with np.errstate(invalid="ignore"):  # a draw without any defined case has no mean
                 return mean(weights[:, known]) - below(weights[:, levelled])
 
-        figure = figure_of(difference, self._groups[name], intervals=self.patients(name) > 1, seed=seed)
+        of_enough = patient_count(self._groups_of(name)) >= FEWEST_FOR_INTERVAL
+        figure = figure_of(difference, self._groups[name], intervals=of_enough, seed=seed)
         return figure.model_copy(update={"n": int(known.sum())})
-
-    def patients(self, name: str) -> int:
-        """How many patients a score's defined cases are of."""
-        return len(set(numbered(self._groups_of(name)).tolist()))
 
     def figure(self, name: str, *, seed: int = 0) -> Figure:
         """The mean of a score over its defined cases, with its patient-level 95 % interval."""

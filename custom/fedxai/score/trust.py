@@ -11,7 +11,6 @@ from fedxai.score.tally import Tally
 RANDOMISATION = 0.5
 ROBUSTNESS = 0.5
 GAIN = 0.0
-FEWEST_PATIENTS = 5  # of 4 that are drawn from nothing all lie on one side in 1 of 16
 
 
 def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
@@ -28,30 +27,20 @@ def verdict(tally: Tally, *, seed: int = 0) -> list[TrustTest]:
       fraction, which a map of one value reaches; the worse of the two outcomes counts. All scored cases.
 
     Each figure is a mean over cases, paired within a case where two maps are compared; undefined cases are left out.
-    A test of fewer than five patients is undecided and has no interval: from so few, chance would often enough decide.
+    A test of fewer than five patients is undecided, for it has no interval: chance would decide often enough, and of
+    four that are drawn from nothing all lie on one side in 1 of 16.
 
     Args:
         tally: values of the model scores and of relevance_mass.
         seed: of the bootstrap.
     """
-
-    def above(level: Literal["centred", "chance"]) -> Figure:
-        return _of_enough(tally.above(level, E_SCORE, seed=seed), tally.patients(E_SCORE))
-
-    def figure(name: str) -> Figure:
-        return _of_enough(tally.figure(name, seed=seed), tally.patients(name))
-
+    above = [tally.above(level, E_SCORE, seed=seed) for level in ("centred", "chance")]
     return [
-        TrustTest.decide("randomisation", figure("randomisation"), threshold=RANDOMISATION),
-        _both("faithfulness", [figure(name) for name in GAINS]),
-        TrustTest.decide("robustness", figure("noise_agreement"), threshold=ROBUSTNESS),
-        _both("localisation", [above("centred"), above("chance")]),
+        TrustTest.decide("randomisation", tally.figure("randomisation", seed=seed), threshold=RANDOMISATION),
+        _both("faithfulness", [tally.figure(name, seed=seed) for name in GAINS]),
+        TrustTest.decide("robustness", tally.figure("noise_agreement", seed=seed), threshold=ROBUSTNESS),
+        _both("localisation", above),
     ]
-
-
-def _of_enough(figure: Figure, patients: int) -> Figure:
-    """The figure, without its interval where patients are too few to decide by it."""
-    return figure if patients >= FEWEST_PATIENTS else Figure(value=figure.value, n=figure.n)
 
 
 def _both(name: Literal["faithfulness", "localisation"], gains: Sequence[Figure]) -> TrustTest:

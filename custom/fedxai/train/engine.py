@@ -132,13 +132,13 @@ class SiteTrainer:
         start = time.perf_counter()
         self.load(weights)
         set_determinism(_seed(self.settings.seed, self.site, round_))
-        parser = self._parser(epochs=rounds * self.settings.local_epochs)
+        parser = self._parser(epochs=rounds * self._epochs)
         self._feed(parser, "train", "training")
         trainer = parser.get_parsed_content("train#trainer")
         optimizer = parser.get_parsed_content("optimizer")
         if self.settings.keep_optimizer:
             self._optimizer_state.restore(optimizer, round_)
-        bring_schedule(parser, trainer, epochs=round_ * self.settings.local_epochs)
+        bring_schedule(parser, trainer, epochs=round_ * self._epochs)
         if self.settings.mixed_precision:
             trainer.inferer = InBfloat16(trainer.inferer)
         losses = watch_losses(trainer, stop)
@@ -158,6 +158,11 @@ class SiteTrainer:
             seconds=time.perf_counter() - start,
         )
 
+    @property
+    def _epochs(self) -> int:
+        """In a round; a set number of steps is one epoch of that length."""
+        return 1 if self.settings.local_steps else self.settings.local_epochs
+
     @contextmanager
     def _without_meta(self) -> Iterator[None]:
         """No metadata inside the block where all cases are cached: augmentation then takes a third less time.
@@ -175,11 +180,10 @@ class SiteTrainer:
     @contextmanager
     def _guided(self, trainer: Any, round_: int, rounds: int) -> Iterator[None]:
         """Train under the set guidance inside the block; plainly where none is set."""
-        epochs = self.settings.local_epochs
         if self._guidance is None:
             yield
             return
-        end = self._guidance.attach(trainer, Progress(done=round_ * epochs, epochs=rounds * epochs))
+        end = self._guidance.attach(trainer, Progress(done=round_ * self._epochs, epochs=rounds * self._epochs))
         try:
             yield
         finally:
@@ -203,7 +207,13 @@ class SiteTrainer:
         *,
         intervals: bool = True,
     ) -> Evaluation:
-        """The figures of a split for the given weights (default: the network's own)."""
+        """The figures of a split for the given weights (default: the network's own).
+
+        Args:
+            split: which cases.
+            weights: of the network.
+            intervals: of a classification; those of a segmentation cost nothing and are always there.
+        """
         groups = [case.group for case in self.cases[split]]
         if self.bundle.task == "segmentation":
             parser = self.bundle.parser({"device": self.device})
@@ -215,7 +225,7 @@ class SiteTrainer:
                 tally.add(output["pred"], labels, [spacing.of(labels[i], next(cases)) for i in range(len(labels))])
 
             self._validate(split, weights, add)
-            return tally.evaluation(groups, split=split, intervals=intervals)
+            return tally.evaluation(groups, split=split)
         logits, labels = self.logits(split, weights)
         return evaluate_logits(logits, labels, groups, split=split, intervals=intervals)
 
@@ -312,7 +322,7 @@ class SiteTrainer:
             "validate#evaluator#postprocessing": None,
             "validate#evaluator#key_val_metric": None,
             "validate#evaluator#decollate": False,
-            "train#trainer#max_epochs": 1 if settings.local_steps else settings.local_epochs,
+            "train#trainer#max_epochs": self._epochs,
         }
         for key, value in (("batch_size", settings.batch_size), ("learning_rate", settings.learning_rate)):
             if value is not None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix
 
-from fedxai.combine.intervals import Statistic, figure_of, mean_of
+from fedxai.combine.intervals import Statistic, figure_of, mean_of, patient_count
 from fedxai.errors import TrainingError
 from fedxai.records import Evaluation, Split
 
@@ -47,7 +47,7 @@ def evaluate_logits(
     return Evaluation(
         split=split,
         cases=len(labels),
-        patients=len(set(groups)),
+        patients=patient_count(groups),
         metrics={
             name: figure_of(_METRIC[name](log_probabilities, labels), groups, intervals=intervals) for name in METRICS
         },

@@ -12,7 +12,7 @@ from monai.metrics.meandice import compute_dice
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedxai.combine.intervals import case_mean
+from fedxai.combine.intervals import case_mean, patient_count
 from fedxai.errors import CohortError, TrainingError
 from fedxai.records import Evaluation, Split
 
@@ -64,23 +64,19 @@ class SegmentationTally:
                 self._case(logits[place][None], labels[place][None], None if spacing is None else spacing[place])
             )
 
-    def evaluation(self, groups: Sequence[str], *, split: Split, intervals: bool = True) -> Evaluation:
+    def evaluation(self, groups: Sequence[str], *, split: Split) -> Evaluation:
         """The means over the cases that have a value, with 95 % intervals over patients (1,000 resamples).
 
         Args:
             groups: the patient of each case, in the order of adding.
             split: which split the cases are from.
-            intervals: whether to compute intervals.
         """
         rows = np.array(self._rows, dtype=np.float64)
         return Evaluation(
             split=split,
             cases=len(rows),
-            patients=len(set(groups)),
-            metrics={
-                name: case_mean(column, groups, intervals=intervals)
-                for name, column in zip(self._columns, rows.T, strict=True)
-            },
+            patients=patient_count(groups),
+            metrics={name: case_mean(column, groups) for name, column in zip(self._columns, rows.T, strict=True)},
         )
 
     def _case(self, logits: Tensor, labels: Tensor, spacing: Sequence[float] | None) -> list[float]:

@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines file that every result is added to")
     parser.add_argument("--quick", action="store_true", help="2 rounds on a small phantom, to see that it works")
     asked = parser.parse_args()
+    for arm in asked.arms:  # refuses wrong settings before the first training
+        guided(ARMS[arm][1], seed=0, learning_rate=asked.learning_rate, **late_settings(asked, ARMS[arm][1]))
     with tempfile.TemporaryDirectory() as scratch:
         if asked.quick:
             asked.rounds, asked.seeds, asked.battery = 2, [0], 4
@@ -103,12 +105,18 @@ def measure(sites: Mapping[str, Cases], asked: argparse.Namespace, how: str, see
     kept, steps = masked(sites, asked, seed), STEPS
     if how == "centralised":
         kept, steps = {"pooled": pool(kept)}, STEPS * len(sites)
-    pseudo = asked.pseudo_regions and "relevance" in terms and len(terms) > 1
-    late = {**(asked.guidance if terms else {}), "pseudo_regions": pseudo}
+    late = late_settings(asked, terms)
     settings = guided(terms, seed=seed, steps=steps, learning_rate=asked.learning_rate, **late)
     found = examined(kept, pool(sites), name, settings, rounds=asked.rounds, battery=asked.battery)
     about = {"arm": arm, "how": how, "seed": seed, "rounds": asked.rounds, "learning_rate": asked.learning_rate}
     return {**about, "masks": asked.masks, "mask_sites": asked.mask_sites, "guidance": late, **found}
+
+
+def late_settings(asked: argparse.Namespace, terms: Sequence[str]) -> dict[str, Any]:
+    """The asked settings of the late terms, as far as an arm with these terms can have them."""
+    by_relevance = "relevance" in terms
+    wanted = {name: value for name, value in asked.guidance.items() if by_relevance or name != "hold_relevance"}
+    return {**(wanted if terms else {}), "pseudo_regions": asked.pseudo_regions and by_relevance and len(terms) > 1}
 
 
 class Operations(TorchDispatchMode):

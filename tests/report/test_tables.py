@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from fedxai.records import Figure
-from fedxai.report.tables import Cell, Column, Table, show
+from fedxai.report.tables import Cell, Column, Table, show, show_interval
 
 COLUMNS = (Column(key="name", heading="Name"), Column(key="auc", heading="AUC", kind="figure"))
 
@@ -36,6 +36,14 @@ def test_text_that_a_spreadsheet_would_run_is_tamed(text: str) -> None:
 def test_missing_key_is_a_mistake() -> None:
     with pytest.raises(KeyError):
         table({"name": "a"}).csv()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [(0.1, 0.2, "0.100–0.200"), (-0.1, 0.2, "−0.100 to 0.200"), (-0.0002, 0.006, "0.000–0.006")],
+)
+def test_a_word_stands_between_ends_where_a_minus_is_shown(low: float, high: float, shown: str) -> None:
+    assert show_interval(low, high) == shown
 
 
 def test_figure_shows_its_interval_and_text_is_not_marked_safe() -> None:

@@ -83,8 +83,8 @@ def test_a_case_without_a_map_tells_its_level_to_nobody():
 
 
 def test_above_its_level_is_known_no_better_than_the_score_itself():
-    tally = tallied(([0.3, 0.4, NAN, NAN], [0.1, 0.1, 0.1, 0.1], ["a", "a", "b", "c"]))
-    assert tally.above("chance", "e") == Figure(value=0.25, n=2)
+    tally = tallied(([0.3, 0.3, 0.4, 0.4, NAN, NAN], [0.1] * 6, list("abcdef")))
+    assert tally.above("chance", "e") == Figure(value=0.25, n=4), "of four patients, though six have a level"
     assert tallied(([NAN, NAN], [0.1, 0.2], ["a", "b"])).above("chance", "e") == Figure(value=None, n=0)
 
 

@@ -2,6 +2,7 @@
 """The benchmark of guided training trains what it says: which masks are kept, which terms, and all figures come out."""
 
 import argparse
+import json
 import math
 import runpy
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from fedxai.bundle import Bundle
+from fedxai.errors import SettingsError
 
 ALL_THREE = "evidence + relevance + energy + occlusion"
 
@@ -52,6 +54,22 @@ def test_only_training_loses_its_masks(benchmark, phantom_cases):
 def test_late_terms_are_trained_in_float32_and_the_others_in_bfloat16(benchmark):
     precision = {arm: benchmark.guided(terms, seed=0).mixed_precision for arm, (_, terms) in benchmark.ARMS.items()}
     assert precision == {arm: "energy" not in arm and "occlusion" not in arm for arm in benchmark.ARMS}
+
+
+def test_settings_that_some_arm_cannot_have_are_refused_before_the_first_is_trained(benchmark, monkeypatch):
+    monkeypatch.setitem(benchmark.main.__globals__, "compare", lambda *_: pytest.fail("trained"))
+    for wrong in ("energy_form", "energy_from"):
+        given = ["--quick", "--arms", "plain", "plain + energy", "--guidance", json.dumps({wrong: 4})]
+        monkeypatch.setattr("sys.argv", ["explanation_guided.py", *given])
+        with pytest.raises(SettingsError, match=wrong):
+            benchmark.main()
+
+
+@pytest.mark.parametrize(("arm", "held"), [("plain", None), ("plain + energy", None), ("evidence + relevance", True)])
+def test_a_relevance_is_held_in_the_arms_that_have_one(benchmark, arm, held):
+    late = benchmark.late_settings(asked(guidance={"hold_relevance": True}), benchmark.ARMS[arm][1])
+    assert late.get("hold_relevance") is held
+    assert benchmark.guided(benchmark.ARMS[arm][1], seed=0, **late)
 
 
 @pytest.mark.slow

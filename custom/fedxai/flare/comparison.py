@@ -49,7 +49,8 @@ class SystemsComparison:
     training case (or ``local_steps`` steps; centralised then as many as all sites together), chooses its best model by
     its own validation cases, and is tested on the test cases of all sites together. Steps are counted: a local-only
     model takes its site's share of them. Without guidance plain federated and FedXAI-Med differ in where explanations
-    are made, not in how weights are averaged, so their diagnostic figures agree; with guidance FedXAI-Med alone trains
+    are made, not in how weights are averaged, so their diagnostic figures agree where every site has
+    validation cases enough for the choice of the model to hear of them; with guidance FedXAI-Med alone trains
     under it.
 
     Args:

@@ -4,14 +4,14 @@
 from fedxai.figures import DECIMALS
 from fedxai.records import Choice, RunSummary
 from fedxai.report.tables import Cell, Column, Table
-from fedxai.report.words import UNKNOWN, number, words
+from fedxai.report.words import UNKNOWN, in_a_sentence, number
 
 METRIC_ALONE, WITH_FLOOR = "by the metric alone", "with the floor on E"
 
 
 def choice_sentence(choice: Choice) -> str:
     """What was chosen, by which rule, and what the other rule would have chosen."""
-    metric, chosen = _lower(choice.key_metric), f"round {choice.round}"
+    metric, chosen = in_a_sentence(choice.key_metric), f"round {choice.round}"
     if choice.e_floor is None:
         return f"The best model is that of {chosen}, which has the highest validation {metric}; no floor on E was set."
     floor = f"floor of {number(choice.e_floor)}"
@@ -38,7 +38,7 @@ def choice_sentence(choice: Choice) -> str:
 def choice_table(summary: RunSummary) -> Table:
     """A row a rule, the second with its difference from the first; only the first where no floor was set."""
     choice = summary.choice
-    metric = _lower(choice.key_metric) if choice else "metric"
+    metric = in_a_sentence(choice.key_metric) if choice else "metric"
     columns = (
         Column(key="rule", heading="Chosen"),
         Column(key="round", heading="Round", kind="count"),
@@ -78,9 +78,3 @@ def _difference(chosen: float | None, other: float | None) -> float | None:
 def _signed(value: float | None) -> str:
     text = number(value)
     return text if text == UNKNOWN or value is None or value <= 0 else f"+{text}"
-
-
-def _lower(name: str) -> str:
-    """In words within a sentence: only an initial that no capital follows is lowered."""
-    text = words(name)
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -92,7 +92,8 @@ def show(cell: Cell, kind: Kind) -> str:
 
 def show_interval(low: float, high: float) -> str:
     """``0.931–0.972``; with a word between where a minus sign would meet the dash."""
-    return f"{number(low)}{' to ' if low < 0 else '–'}{number(high)}"
+    ends = [number(low), number(high)]
+    return ("–" if all(end[:1].isdigit() for end in ends) else " to ").join(ends)
 
 
 def show_figure(figure: Figure | None) -> str:

@@ -128,6 +128,12 @@ def test_a_metric_over_fewer_cases_than_may_leave_a_site_is_refused(refused, coh
     )
 
 
+def test_a_metric_that_weighs_a_few_like_all_others_does_not_leave_and_is_refused(refused, cohorts):
+    sentence = refused(cohorts=cohorts, settings={"key_metric": "balanced_accuracy"})
+    assert "site-1 has meningioma in fewer than 5 or of one patient and glioma in fewer than 5" in sentence
+    assert sentence.endswith("choose another: --key-metric accuracy")
+
+
 @pytest.mark.parametrize(
     ("spoil", "options", "sentence"),
     [

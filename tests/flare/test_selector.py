@@ -86,6 +86,17 @@ def test_a_round_without_the_site_that_gives_the_metric_chooses_nothing_and_ends
         assert one.best_val_metric == pytest.approx(0.8)
 
 
+def test_that_the_metric_came_is_known_after_a_resume_though_no_model_was_a_candidate(selector, monkeypatch):
+    selector.e_floor, selector.e = 0.2, 0.1
+    selector.validation_metric_weighted_sum, selector.validation_metric_sum_of_weights = 1.6, 2.0
+    selector._before_aggregate(at_round(1))
+    later = ModelSelector(key_metric="macro_auc", e_floor=0.2)
+    monkeypatch.setattr(later, "system_panic", lambda reason, _: pytest.fail(reason))
+    later.go_on(**selector.place())
+    later._before_aggregate(at_round(2))
+    assert later.place() == selector.place()
+
+
 def test_a_model_below_the_floor_is_no_candidate(selector):
     selector.e_floor, selector.e = 0.2, 0.1
     selector.validation_metric_weighted_sum, selector.validation_metric_sum_of_weights = 1.6, 2.0

@@ -29,7 +29,7 @@ def state(round_: int, **changes) -> StudyState:
         },
         "best": {"conv.weight": np.full((2,), np.nan, np.float32)},
         "best_round": 1,
-        "selector": {"best": -math.inf, "e": None},
+        "selector": {"best": -math.inf, "came": False, "e": None},
         "notebook": {"metrics": {"1": math.nan}, "notes": ["one"]},
         "ledger": 5,
         "job": "j",

@@ -173,8 +173,34 @@ def test_of_a_row_of_one_patients_cases_nothing_is_told(words, facts, evaluation
         part["confusion"] = [[None, None], [None, None]]
     assert recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
     evaluations["test"]["metrics"]["macro_f1"] = Figure(value=0.5, n=10).model_dump()
-    with pytest.raises(ReleaseError, match="must be what weighs all classes alike"):
+    with pytest.raises(ReleaseError, match="must be what weighs all alike"):
         recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+
+
+@pytest.mark.parametrize(
+    ("figure", "sentence"),
+    [
+        (Figure(value=None, n=3), "in how few cases a class is"),
+        (Figure(value=0.5, n=7), "one patient's cases alone"),
+        (Figure(value=0.5, n=7, low=0.4, high=0.6), None),
+    ],
+)
+def test_a_round_tells_of_a_class_no_more_than_an_evaluation(passes, site_round, figure, sentence):
+    whole = Figure(value=0.5, n=10, low=0.4, high=0.6)
+    told = {**site_round, "validation": {"mean_dice": whole.model_dump(), "dice_horn": figure.model_dump()}}
+    if sentence is None:
+        assert passes(told, SiteRound)
+        return
+    with pytest.raises(ReleaseError, match=sentence):
+        passes(told, SiteRound)
+
+
+def test_a_round_does_not_weigh_the_only_patient_of_a_class_like_the_others(words, facts, site_round):
+    of_few = replace(facts, patients=dict.fromkeys(facts.patients, Patients(together=6, by_class=(1, 5))))
+    told = {**site_round, "validation": {"macro_f1": Figure(value=0.5, n=10).model_dump()}}
+    assert recognised(told, SiteRound, words=words, facts=facts, policy=POLICY)
+    with pytest.raises(ReleaseError, match="must be what weighs all alike"):
+        recognised(told, SiteRound, words=words, facts=of_few, policy=POLICY)
 
 
 def test_the_loss_over_a_few_training_cases_does_not_pass(words, facts, site_round):

@@ -101,6 +101,8 @@ def test_an_explanation_of_one_patients_images_says_nothing_but_counts():
         ([[36, 0, 0], [1, 3, 0], [0, 6, 9]], (36, 4, 15), [[36, 0, 0], [None] * 3, [None] * 3]),  # few cases
         ([[36, 0, 0], [6, 0, 0], [0, 6, 9]], (36, 1, 15), [[36, 0, 0], [None] * 3, [None] * 3]),  # of one patient
         ([[36, 0, 0], [0, 0, 0], [0, 6, 9]], (36, 0, 15), [[36, 0, 0], [0, 0, 0], [0, 6, 9]]),  # of none
+        ([[36, 0, 0], [0, 1, 0], [0, 0, 1]], (36, 1, 1), [[None] * 3] * 3),  # two of a case are no crowd either
+        ([[36, 0, 0], [1, 2, 0], [0, 0, 3]], (36, 3, 3), [[36, 0, 0], [None] * 3, [None] * 3]),
     ],
 )
 def test_how_a_class_of_a_few_was_answered_does_not_leave(cells, patients, told):
@@ -112,6 +114,13 @@ def test_how_a_class_of_a_few_was_answered_does_not_leave(cells, patients, told)
     assert released.confusion == told
     held = {name for name, figure in released.metrics.items() if figure.value is None}
     assert held == ({"balanced_accuracy", "macro_f1"} if [None] * 3 in told else set())
+
+
+def test_of_two_classes_the_auc_is_that_of_the_few_against_the_others():
+    metrics = {name: Figure(value=0.9, n=41) for name in ("accuracy", "macro_auc")}
+    told = evaluation(41, [[40, 0], [1, 0]]).model_copy(update={"metrics": metrics})
+    released = released_evaluation(told, 5, Patients(together=41, by_class=(40, 1))).metrics
+    assert (released["accuracy"].value, released["macro_auc"].value) == (0.9, None)
 
 
 def segmented(*classes, cases=20):
@@ -130,6 +139,7 @@ def segmented(*classes, cases=20):
         ([(20, False), (4, False), (3, False)], [20, 0, 0]),
         ([(20, False), (17, False), (6, True)], [20, 0, 0]),  # of one patient
         ([(20, False), (17, False), (0, False)], [20, 17, 0]),  # of none
+        ([(20, False), (1, False), (1, False)], [0, 0, 0]),  # two of a case are no crowd either
         ([(3, False)], [0]),
     ],
 )
@@ -143,12 +153,12 @@ def test_how_well_a_class_of_a_few_is_segmented_does_not_leave(classes, told):
 
 
 def with_a_trust_test(value, n):
-    figure = Figure(value=value, n=n, low=value - 0.1, high=value + 0.1)
+    figure = Figure(value=value, n=n, low=value - 0.1, high=value + 0.1) if n else Figure(value=None, n=0)
     trust = [TrustTest(name="robustness", outcome="passed", value=figure, threshold=0.5)]
     return MethodSummary(method="saliency", scored=n, unscored=0, undefined={}, scores={}, chance={}, trust=trust)
 
 
-@pytest.mark.parametrize(("n", "outcome"), [(3, "undecided"), (6, "passed")])
+@pytest.mark.parametrize(("n", "outcome"), [(3, "undecided"), (6, "passed"), (0, "passed")])
 def test_a_trust_test_of_all_classes_does_not_tell_that_of_one_which_is_held_back(n, outcome):
     parts = [
         ClassSummary(class_index=index, methods=[with_a_trust_test(0.8, count)])
@@ -160,6 +170,38 @@ def test_a_trust_test_of_all_classes_does_not_tell_that_of_one_which_is_held_bac
     (test,) = released_explanation(whole, 5).methods[0].trust
     assert test.outcome == outcome
     assert (test.value.value is None) is (outcome == "undecided")
+
+
+def places_of(*classes):
+    """Of n cases with a map and so many without one, of n patients."""
+    share = Figure(value=0.5, n=40, low=0.4, high=0.6)
+    parts = [
+        PlaceSummary(
+            class_index=index,
+            n=n,
+            patients=n,
+            undefined=undefined,
+            shares={"corner_0_0": share.model_copy(update={"n": n})},
+            chance={},
+        )
+        for index, (n, undefined) in enumerate(classes)
+    ]
+    told = Explanation(split="test", cases=40, methods=[], seconds=1, passes=1, places=parts)
+    return [[place.class_index for place in released_explanation(told, least).places] for least in (5, 1)]
+
+
+@pytest.mark.parametrize(
+    ("classes", "five", "one"),
+    [
+        ([(40, 0), (30, 0), (20, 0)], [0, 1, 2], [0, 1, 2]),
+        ([(40, 0), (30, 0), (3, 0)], [0], [0, 1, 2]),
+        ([(40, 0), (1, 0), (1, 0)], [], [0, 1, 2]),
+        ([(40, 0), (30, 0), (0, 20)], [0, 1], [0, 1]),  # no map: there is nothing to tell, and its number is no secret
+        ([(40, 0), (30, 0), (0, 2)], [0], [0, 1]),
+    ],
+)
+def test_in_how_few_cases_a_class_is_is_not_told_by_the_places_of_the_others(classes, five, one):
+    assert places_of(*classes) == [five, one]
 
 
 @pytest.mark.parametrize(("undefined", "held"), [(0, False), (1, True), (4, True), (5, False)])
@@ -299,22 +341,23 @@ def test_a_figure_over_classes_leaves_only_where_each_classs_does(cases, minimum
             n = cases[part.class_index - 1]
             assert (getattr(part.methods[0], kind)["relevance_mass"].value is not None) == (n >= minimum)
         together = getattr(released.methods[0], kind)["relevance_mass"].value
-        assert (together is not None) == all(n >= minimum for n in cases)
+        assert (together is not None) == (sum(cases) >= minimum and all(n >= minimum or not n for n in cases))
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=4), st.integers(1, 10))
 def test_in_how_few_cases_a_class_is_does_not_leave(cases, minimum):
-    """As in a confusion matrix, and with one class a second, or the counts over all of them tell it."""
+    """Nor do the counts over all classes tell it: what is held back is of two classes and enough cases, or is all."""
     classes = [ClassSummary(class_index=index, methods=[method_over(n)]) for index, n in enumerate(cases, start=1)]
     together = [method_over(sum(cases))]
     explanation = Explanation(split="test", cases=max(cases), methods=together, seconds=1, passes=1, classes=classes)
     left = {part.class_index: part for part in released_explanation(explanation, minimum).classes}
     few = {index for index, n in enumerate(cases, start=1) if 0 < n < minimum}
     assert not few & left.keys()
-    held = len(cases) - len(left)
-    assert held == len(few) if len(few) != 1 else held == min(2, len(cases))
-    if len(few) == 1 and any(n >= minimum for n in cases):
-        assert all(index in left for index, n in enumerate(cases, start=1) if n == 0), "no case hides no case"
+    held = [n for index, n in enumerate(cases, start=1) if index not in left]
+    assert held if few else not held
+    assert 0 not in held, "no case hides no case"
+    others = [n for index, n in enumerate(cases, start=1) if index in left and n]
+    assert not held or not others or (len(held) > 1 and sum(held) >= minimum)
 
 
 def test_of_one_patients_cases_among_others_nothing_is_told():
@@ -388,4 +431,5 @@ def test_the_honesty_battery_of_a_class_is_held_back_as_its_scores_are(cases, mi
     shown = [part.honesty.figures["swap_kept"].value is not None for part in released.classes if part.honesty]
     assert shown == [n >= minimum for n in cases]
     assert released.honesty is not None
-    assert (released.honesty.figures["swap_kept"].value is not None) == all(shown)
+    whole = sum(cases) >= minimum and all(n >= minimum or not n for n in cases)
+    assert (released.honesty.figures["swap_kept"].value is not None) == whole

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 import torch
 
 from fedxai.score.sample import Sample
@@ -35,6 +36,37 @@ def test_every_case_is_kept_equally_often():
             counts[batch.images.flatten().long()] += 1
     assert counts.sum() == 400 * 5
     assert (counts / 400 - 0.25).abs().max() < 0.1
+
+
+def grouped(size, groups, *, seed=0):
+    sample = Sample(size, seed=seed)
+    for number, group in enumerate(groups):
+        sample.add({"image": torch.full((1, 1, 1, 1), float(number)), "group": [group]}, torch.zeros(1).long())
+    return sample.cases
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_patients_with_many_cases_do_not_crowd_out_the_others(order):
+    """Two of them have eighteen of twenty cases each; the others one."""
+    groups = [*"a" * 18, *"b" * 18, *"cdefgh"][::order]
+    for seed in range(20):
+        assert sorted(case.group for case in grouped(8, groups, seed=seed)) == list("abcdefgh")
+        assert {case.group for case in grouped(10, groups, seed=seed)} == set("abcdefgh")
+        assert len(grouped(10, groups, seed=seed)) == 10
+
+
+def test_each_case_of_a_patient_is_as_likely_as_the_others():
+    counts = torch.zeros(12)
+    for seed in range(400):
+        for case in grouped(3, [*"aaabbbcccddd"], seed=seed):
+            counts[int(case.image)] += 1
+    assert (counts / 400 - 0.25).abs().max() < 0.1
+
+
+def test_cases_without_a_name_are_patients_of_their_own():
+    assert len({int(case.image) for case in grouped(3, ["", "", "", "a", "a"])}) == 3
+    kept = [sum(case.group == "" for case in grouped(3, ["", "", "", "a", "a"], seed=seed)) for seed in range(50)]
+    assert min(kept) == 2, "never both of a"
 
 
 def test_none_are_kept_where_none_are_asked_for_and_all_where_there_are_few():

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Best-model selection that ends the run when its metric never arrives, and passes over models that lost their E."""
 
-import math
 from typing import Any
 
 from nvflare.apis.fl_context import FLContext
@@ -43,14 +42,14 @@ class ModelSelector(IntimeModelSelector):
         if floor is not None and not (isinstance(floor, (int, float)) and 0 < floor < 1):
             raise SettingsError(f"e_floor must be between 0 and 1, or null, got {floor!r}")
 
-    def place(self) -> dict[str, float | None]:
+    def place(self) -> dict[str, float | bool | None]:
         """Where the selection stands, for a run that goes on later."""
-        return {"best": float(self.best_val_metric), "e": self.e}
+        return {"best": float(self.best_val_metric), "came": self.came, "e": self.e}
 
-    def go_on(self, *, best: float, e: float | None) -> None:
+    def go_on(self, *, best: float, came: bool, e: float | None) -> None:
         """Stand where an earlier run's selection stood."""
         self.best_val_metric = self.best_raw_val_metric = best
-        self.came = math.isfinite(best)
+        self.came = came
         self.e = e
 
     @property

@@ -4,7 +4,6 @@
 """A site as the executors see it: its cohort, its bundle, its trainer, and its own folder, which never leaves."""
 
 import os
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from fedxai.intake.phantom_3d import make_phantom_3d
 from fedxai.intake.statistics import cohort_statistics
 from fedxai.privacy.ledger import Ledger
 from fedxai.privacy.release import Patients
-from fedxai.records import SPLITS, Case, Split, Survey
+from fedxai.records import SPLITS, Split, Survey
 from fedxai.records_statistics import SiteStatistics
 from fedxai.settings import SITE_FILE, ExplainSettings, SiteSettings, TrainSettings, checked, cohorts_root
 from fedxai.train.engine import SiteTrainer
@@ -144,7 +143,7 @@ class Site(FLComponent):
     @cached_property
     def patients(self) -> dict[Split, Patients]:
         """How many patients the cases of each split are of."""
-        return {split: _patients(self.cohort.cases(split), len(self.cohort.class_names)) for split in SPLITS}
+        return {split: Patients.of(self.cohort.cases(split), len(self.cohort.class_names)) for split in SPLITS}
 
     @cached_property
     def trainer(self) -> SiteTrainer:
@@ -231,14 +230,6 @@ class Site(FLComponent):
             raise CohortError(f"no phantom fits bundle {self.bundle.name}, a 2D segmentation; name a cohort")
         else:
             make_phantom(folder, **place)
-
-
-def _patients(cases: Sequence[Case], classes: int) -> Patients:
-    """A case that names no patient counts as one of its own."""
-    known = [(case.group or str(case.image), case.label) for case in cases]
-    labelled = all(isinstance(label, int) for _, label in known)
-    by_class = [len({patient for patient, label in known if label == index}) for index in range(classes)]
-    return Patients(together=len({patient for patient, _ in known}), by_class=tuple(by_class) if labelled else ())
 
 
 def _index(name: str) -> int:

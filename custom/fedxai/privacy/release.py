@@ -2,11 +2,13 @@
 """What may leave a site: figures over too few cases, or over one patient's alone, are held back."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fedxai.errors import SettingsError
 from fedxai.records import (
+    Case,
     ClassSummary,
     Evaluation,
     Explanation,
@@ -21,8 +23,8 @@ _LEVELS = ("chance", "centred")
 _KINDS = ("scores", *_LEVELS)
 GAIN, GAIN_OF = "gain_over_random", ("deletion", "insertion")
 FEWEST_PATIENTS = 2  # many images of one patient are no crowd
-BY_CLASS = ("balanced_accuracy", "macro_f1")  # with the other classes' rows they tell the one that is held back
 _Cells = list[list[int | None]]
+_Name = TypeVar("_Name", int, str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,14 @@ class Patients:
 
     together: int
     by_class: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], classes: int) -> "Patients":
+        """Counted; a case that names no patient counts as one of its own."""
+        known = [(case.group or str(case.image), case.label) for case in cases]
+        labelled = all(isinstance(label, int) for _, label in known)
+        by_class = [len({patient for patient, label in known if label == index}) for index in range(classes)]
+        return cls(together=len({patient for patient, _ in known}), by_class=tuple(by_class) if labelled else ())
 
 
 def least_cases(minimum_cell: int, patients: Patients | None) -> int:
@@ -71,6 +81,14 @@ def too_few(part: ClassSummary, minimum_cell: int) -> bool:
     return any(0 < method.scored < minimum_cell for method in part.methods)
 
 
+def of_classes_alike(classes: int) -> tuple[str, ...]:
+    """The metrics that weigh classes alike: with the other classes' rows they tell how the few of one were answered.
+
+    Of two classes so does the AUC, which is then that of the few against all others.
+    """
+    return ("balanced_accuracy", "macro_f1", *(["macro_auc"] if classes == 2 else []))
+
+
 def of_class(name: str, metrics: Mapping[str, Figure]) -> bool:
     """Whether a metric is of one class of a segmentation, as ``dice_<class>`` beside ``mean_dice``."""
     return f"mean_{name.partition('_')[0]}" in metrics
@@ -79,10 +97,10 @@ def of_class(name: str, metrics: Mapping[str, Figure]) -> bool:
 def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Patients | None = None) -> Evaluation:
     """An evaluation as it may leave: small cells of the confusion matrix, and small figures, held back.
 
-    A class of too few cases, or of one patient's, has its whole row held back, and with a single row a second: accuracy
-    would tell it. Where a row is held back so are the metrics that weigh classes alike. Of a segmentation, a class's
-    figure that is held back does not tell how many cases it is over, and with a single one a second is held back: their
-    mean would tell it.
+    A class of too few cases, or of one patient's, has its whole row held back, and others with it
+    (:func:`with_others`), or accuracy would tell it. Where a row is held back so are the metrics that weigh classes
+    alike. Of a segmentation, a class's figure that is held back does not tell how many cases it is over, and others are
+    held back with it, or the mean of all would tell it.
 
     Args:
         evaluation: of one split.
@@ -98,24 +116,44 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Pat
         name: released_of_several(figure, least) if figure.n < evaluation.cases else released_figure(figure, least)
         for name, figure in evaluation.metrics.items()
     }
-    metrics |= _released_classes(metrics)
     counts = evaluation.confusion
+    metrics |= _released_classes(evaluation.metrics, metrics, minimum_cell)
     rows = (least_of_classes(minimum_cell, patients) or [least] * len(counts))[: len(counts)]
-    confusion = released_cells(_released_rows(counts, rows), rows)
+    confusion = released_cells(_released_rows(counts, rows, minimum_cell), rows)
     if any(held_back(row) for row in confusion):
-        metrics |= {name: Figure(value=None, n=metrics[name].n) for name in BY_CLASS if name in metrics}
+        alike = of_classes_alike(len(counts))
+        metrics |= {name: Figure(value=None, n=metrics[name].n) for name in alike if name in metrics}
     return evaluation.model_copy(update={"metrics": metrics, "confusion": confusion})
 
 
-def _released_classes(metrics: Mapping[str, Figure]) -> dict[str, Figure]:
-    """The figures of a segmentation's classes that stay back, without their n; with a single one of a kind a second."""
+def with_others(few: Collection[_Name], cases: Mapping[_Name, int], minimum_cell: int) -> set[_Name]:
+    """The classes to hold back: the few and, smallest first, others until they are two and of ``minimum_cell`` cases.
+
+    What is told of all classes together less the classes that are told is then of no fewer.
+
+    Args:
+        few: the classes that are too few.
+        cases: how many each class has; those without any have no part.
+        minimum_cell: of the site.
+    """
+    held = set(few)
+    for other in sorted(cases.keys() - held, key=lambda name: (cases[name], name)):
+        if not held or (len(held) > 1 and sum(cases[name] for name in held) >= minimum_cell):
+            break
+        if cases[other]:
+            held.add(other)
+    return held
+
+
+def _released_classes(
+    measured: Mapping[str, Figure], released: Mapping[str, Figure], minimum_cell: int
+) -> dict[str, Figure]:
+    """The figures of a segmentation's classes that stay back, without their n."""
     held: dict[str, Figure] = {}
-    for kind in sorted({name.partition("_")[0] for name in metrics if of_class(name, metrics)}):
-        figures = {name: f for name, f in metrics.items() if name.startswith(f"{kind}_") and f.n}
-        back = [name for name, figure in figures.items() if figure.value is None]
-        if len(back) == 1 < len(figures):
-            back.append(min(figures.keys() - back, key=lambda name: (figures[name].n, name)))
-        held |= dict.fromkeys(back, Figure(value=None, n=0))
+    for kind in sorted({name.partition("_")[0] for name in measured if of_class(name, measured)}):
+        cases = {name: figure.n for name, figure in measured.items() if name.startswith(f"{kind}_")}
+        few = [name for name, n in cases.items() if n and released[name].value is None]
+        held |= dict.fromkeys(with_others(few, cases, minimum_cell), Figure(value=None, n=0))
     return held
 
 
@@ -124,14 +162,12 @@ def held_back(row: Sequence[int | None]) -> bool:
     return all(cell is None for cell in row)
 
 
-def _released_rows(counts: _Cells, least: Sequence[int]) -> _Cells:
+def _released_rows(counts: _Cells, least: Sequence[int], minimum_cell: int) -> _Cells:
     """Rows of 1 to ``least - 1`` cases held back whole: a cell of 0 would tell how all of these were answered."""
-    sums = [sum(cell or 0 for cell in row) for row in counts]
-    few = [index for index, enough in enumerate(least) if 0 < sums[index] < enough]
-    others = [index for index, total in enumerate(sums) if total and index not in few]
-    if len(few) == 1 and others:
-        few.append(min(others, key=lambda index: sums[index]))
-    return [[None] * len(row) if index in few else row for index, row in enumerate(counts)]
+    cases = {index: sum(cell or 0 for cell in row) for index, row in enumerate(counts)}
+    few = [index for index, enough in enumerate(least) if 0 < cases[index] < enough]
+    held = with_others(few, cases, minimum_cell)
+    return [[None] * len(row) if index in held else row for index, row in enumerate(counts)]
 
 
 def released_cells(counts: _Cells, least: Sequence[int]) -> _Cells:
@@ -185,11 +221,15 @@ def released_explanation(explanation: Explanation, minimum_cell: int, patients: 
 
 
 def _places_of_enough(places: Sequence[PlaceSummary], minimum_cell: int) -> list[PlaceSummary]:
-    """The classes of enough cases and patients; with a single one left out a second, or the number of all tells its."""
-    kept = [place for place in places if place.n >= least_cases(minimum_cell, Patients(together=place.patients))]
-    if len(places) - len(kept) == 1 and kept:
-        kept.remove(min(kept, key=lambda place: place.n))
-    return kept
+    """The classes of enough cases and patients, less those that with the number of all would tell how few others are.
+
+    A class whose maps are all undefined has no places to tell; its number is its cases'.
+    """
+    cases = {place.class_index: place.n + place.undefined for place in places}
+    without = {p.class_index for p in places if not p.n and p.undefined >= minimum_cell}
+    few = {p.class_index for p in places if p.n < least_cases(minimum_cell, Patients(together=p.patients))} - without
+    held = with_others(few, {index: n for index, n in cases.items() if index not in without}, minimum_cell) | without
+    return [place for place in places if place.class_index not in held]
 
 
 def _released_place(place: PlaceSummary, minimum_cell: int) -> PlaceSummary:
@@ -205,15 +245,10 @@ def _released_place(place: PlaceSummary, minimum_cell: int) -> PlaceSummary:
 
 
 def _of_enough(classes: Sequence[ClassSummary], minimum_cell: int) -> list[ClassSummary]:
-    """The classes that enough cases hold; with a single one left out a second, or the counts of all tell it."""
-    kept = [part for part in classes if not too_few(part, minimum_cell)]
-    if len(classes) - len(kept) == 1 and kept:
-        kept.remove(min(kept, key=lambda part: (_scored(part) == 0, _scored(part))))
-    return kept
-
-
-def _scored(part: ClassSummary) -> int:
-    return max((method.scored for method in part.methods), default=0)
+    """The classes that enough cases hold, less those that with the counts of all would tell how few hold the others."""
+    cases = {part.class_index: max((method.scored for method in part.methods), default=0) for part in classes}
+    held = with_others([p.class_index for p in classes if too_few(p, minimum_cell)], cases, minimum_cell)
+    return [part for part in classes if part.class_index not in held]
 
 
 def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> MethodSummary:
@@ -227,10 +262,10 @@ def _no_more_than(method: MethodSummary, classes: Sequence[ClassSummary]) -> Met
 
 
 def _together(figures: dict[str, Figure], by_class: Sequence[dict[str, Figure]]) -> dict[str, Figure]:
-    """A figure over the classes together is held back where one class's is: from the others' it could be told."""
+    """A figure over the classes together is held back where one of a class with cases is: the others would tell it."""
     return {
         name: figure
-        if all(part[name].value is not None for part in by_class if name in part)
+        if all(part[name].value is not None or not part[name].n for part in by_class if name in part)
         else Figure(value=None, n=figure.n)
         for name, figure in figures.items()
     }

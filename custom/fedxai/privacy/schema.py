@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from fedxai.errors import ReleaseError
 from fedxai.figures import DECIMALS
 from fedxai.privacy.release import (
-    BY_CLASS,
     Patients,
     held_back,
     least_cases,
     least_of_classes,
     of_class,
+    of_classes_alike,
     told_by_the_others,
     too_few,
 )
@@ -191,7 +191,6 @@ class _Bounds:
         _require(not shown or figure.n >= minimum, "small_cell", f"a figure must be over {minimum} cases or more")
 
     def _evaluation(self, evaluation: Evaluation) -> None:
-        self._names(evaluation.metrics, self.words.metrics, "metrics")
         self._count(evaluation.cases, self.facts.total)
         self._count(evaluation.patients, self.facts.total)
         side = len(evaluation.confusion)
@@ -204,13 +203,20 @@ class _Bounds:
             _require(all(not cell or cell >= least for cell in row), "small_cell", _ONE)
             few = least > minimum and any(cell is None for cell in row)
             _require(not few or held_back(row), "small_cell", "a row of one patient's cases must be held back whole")
-        told = any(evaluation.metrics[name].value is not None for name in BY_CLASS if name in evaluation.metrics)
-        _require(not (told and any(map(held_back, evaluation.confusion))), "small_cell", _WEIGHED)
-        parts = {name: f for name, f in evaluation.metrics.items() if of_class(name, evaluation.metrics)}
-        few = any(0 < figure.n < minimum for figure in parts.values())
+        self._metrics(evaluation.metrics, evaluation.split, alone=any(map(held_back, evaluation.confusion)))
+
+    def _metrics(self, metrics: Mapping[str, Figure], split: Split, *, alone: bool) -> None:
+        """``alone``: whether the row of a class is held back."""
+        self._names(metrics, self.words.metrics, "metrics")
+        self._of_many(split, metrics)
+        minimum, patients = self.facts.minimum_cell, self.facts.patients.get(split)
+        alone = alone or (minimum > 1 and patients is not None and 1 in patients.by_class)
+        told = any(metrics[name].value is not None for name in of_classes_alike(self.facts.classes) if name in metrics)
+        _require(not (told and alone), "small_cell", "where one class is held back, so must be what weighs all alike")
+        parts = [figure for name, figure in metrics.items() if of_class(name, metrics)]
+        few = any(0 < figure.n < minimum for figure in parts)
         _require(not few, "small_cell", "in how few cases a class is must be held back")
-        self._with_interval([figure for figure in parts.values() if figure.n < evaluation.cases])
-        self._of_many(evaluation.split, evaluation.metrics)
+        self._with_interval([figure for figure in parts if figure.n < getattr(self.facts.cases, split)])
 
     def _cells(self, cells: list[int | None], most: int) -> None:
         for cell in cells:
@@ -267,8 +273,7 @@ class _Bounds:
 
     def _round(self, report: SiteRound) -> None:
         _require(report.name == self.facts.site, "names", "the site's name must be its own")
-        self._names(report.validation, self.words.metrics, "metrics")
-        self._of_many("validation", report.validation)
+        self._metrics(report.validation, "validation", alone=False)
         self._count(report.steps, _TECHNICAL)
         least = least_cases(self.facts.minimum_cell, self.facts.patients.get("training"))
         enough = report.training_loss is None or self.facts.cases.training >= least
@@ -341,7 +346,6 @@ class _Bounds:
 
 
 _ONE = "what is over one patient's cases alone must be held back"
-_WEIGHED = "where a row is held back, so must be what weighs all classes alike"
 _ALONE = "one cell held back alone is told by the others: hold back a second"
 
 

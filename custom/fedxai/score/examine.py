@@ -85,9 +85,9 @@ def examine(  # noqa: PLR0913 - the contract between rooms
         target_class: explain the ``predicted`` class or the ``label``.
         sink: called once a case, in order, while its batch is in memory.
         seed: of the bootstrap intervals and of everything drawn.
-        trust_cases: how many cases, drawn at random, get the costly scores that decide the trust tests, of a
-            segmentation so many of each class; 0: no verdict.
-        honesty_cases: how many cases with a region, drawn at random, the honesty battery asks about, of a
+        trust_cases: how many cases, drawn at random over patients, get the costly scores that decide the trust tests,
+            of a segmentation so many of each class; 0: no verdict.
+        honesty_cases: how many cases with a region, drawn at random over patients, the honesty battery asks about, of a
             segmentation so many of each class; 0: none.
         searched: batches, of any splits, among which shortcuts are searched: of these is said, class by class, in which
             place the relevance for a case's own class lies; a pass a case.

@@ -50,7 +50,7 @@ class HonestyBattery:
 
     Args:
         network: maps images to logits ``(B, K)``, or in a segmentation ``(B, K, *cells)``; left as it was.
-        limit: at most so many cases are asked about, drawn at random from all that have a region.
+        limit: at most so many cases are asked about, drawn at random over patients from all that have a region.
         of_class: of a segmentation, the class whose cases are asked about.
         black: the lower end of the network's input range, with which occlusion and blanking hide.
         seed: of the cases and places that are drawn.

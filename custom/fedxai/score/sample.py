@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few cases out of a stream, each as likely as any other, however the stream is cut into batches."""
+"""A few cases out of a stream, of as many patients as can be, however the stream is cut into batches."""
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -28,7 +28,11 @@ class Sampled:
 
 
 class Sample:
-    """Keeps the ``size`` cases with the smallest of random numbers drawn one a case; holds no more than that.
+    """Keeps ``size`` cases drawn at random, spread over patients; holds no more than that.
+
+    A random number is drawn for each case. Where one must go it is of the patient who has most of them, and of several
+    such patients' cases the one with the largest number. So with ``size`` patients or more no patient is there twice,
+    and where each has one case all cases are equally likely.
 
     Args:
         size: how many cases, at least 0.
@@ -41,7 +45,7 @@ class Sample:
         self._with_region = with_region
         self._draws = np.random.default_rng(seed)
         self._seen = 0
-        self._kept: list[tuple[float, int, Sampled]] = []  # a heap: the largest draw first
+        self._kept: list[tuple[Hashable, float, Sampled]] = []  # patient and draw, in the order of the stream
 
     def add(self, batch: Mapping[str, Any], targets: Tensor, *, only: int | None = None) -> None:
         """Look at every case of a batch with its explained class, or at those of ``only`` one class."""
@@ -50,7 +54,9 @@ class Sample:
             if (only is not None and target != only) or (self._with_region and region is None):
                 continue
             draw, self._seen = float(self._draws.random()), self._seen + 1
-            if not self._size or (len(self._kept) == self._size and -self._kept[0][0] <= draw):
+            patient = batch["group"][place] or self._seen  # without a name one of its own
+            goes = self._goes(patient, draw)
+            if goes == len(self._kept):
                 continue
             image = batch["image"][place].detach().as_subclass(Tensor).to("cpu", copy=True)
             case = Sampled(
@@ -60,13 +66,23 @@ class Sample:
                 spacing=spacing_of(batch, place),
                 region=region,
             )
-            entry = (-draw, self._seen, case)
-            (heapq.heappush if len(self._kept) < self._size else heapq.heapreplace)(self._kept, entry)
+            if goes is not None:
+                del self._kept[goes]
+            self._kept.append((patient, draw, case))
 
     @property
     def cases(self) -> list[Sampled]:
         """The kept cases in their order."""
-        return [case for _, _, case in sorted(self._kept, key=lambda entry: entry[1])]
+        return [case for *_, case in self._kept]
+
+    def _goes(self, patient: Hashable, draw: float) -> int | None:
+        """The place of the case that must go for one more, after the last for that one itself; None where none must."""
+        if len(self._kept) < self._size:
+            return None
+        all_ = [*((kept, drawn) for kept, drawn, _ in self._kept), (patient, draw)]
+        counts = Counter(one for one, _ in all_)
+        most = max(counts.values())
+        return max((i for i, (one, _) in enumerate(all_) if counts[one] == most), key=lambda i: all_[i][1])
 
     def batches(self, size: int) -> list["SampledBatch"]:
         """The kept cases in their order: at most ``size`` images of one shape together, a volume by itself."""

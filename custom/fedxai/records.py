@@ -81,7 +81,8 @@ TrustTestName = Literal["randomisation", "faithfulness", "robustness", "localisa
 class TrustTest(Record):
     """One test that an explanation can fail: ``value`` must reach ``threshold`` in the test's own direction.
 
-    ``undecided``: too few cases for the interval to lie on one side of the threshold, or the test could not run.
+    ``undecided``: too few cases for the interval to lie on one side of the threshold, or the test could not run; of all
+    sites' localisation also where E is above both its levels and only each site's own worse one is above E.
     """
 
     name: TrustTestName

@@ -118,14 +118,16 @@ def test_too_few_cases_are_named_and_stay_silent(changes):
     sites["site-2"][1] = summary(1, 0.9, **changes)
     search = find_shortcuts(sites, class_names=NAMES)
     assert search.alarms == []
-    assert search.notes == ["site-2, glioma: not enough cases to look for a shortcut."]
+    assert search.notes == ["site-2, glioma: not enough cases told, of it or of another class, to look for a shortcut."]
 
 
 def test_a_class_that_a_site_does_not_report_is_named():
     sites = consortium()
     sites["site-3"] = sites["site-3"][:2]
     search = find_shortcuts(sites, class_names=NAMES)
-    assert search.notes == ["site-3, pituitary: not enough cases to look for a shortcut."]
+    assert search.notes == [
+        "site-3, pituitary: not enough cases told, of it or of another class, to look for a shortcut."
+    ]
 
 
 def test_a_figure_that_was_held_back_is_not_tested():

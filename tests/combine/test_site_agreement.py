@@ -102,12 +102,18 @@ def test_a_site_that_looks_elsewhere_is_below_alike():
 
 
 def test_cases_without_a_region_do_not_make_a_profile_add_up_to_more_than_all():
-    """They look at the border alone; region, ring and rest are over the others, who look as everybody else does."""
-    partly = {**PROFILE, "border_0_2": 0.1 + 0.75 * 0.8, "corner_0_0": 0.05 / 4 + 0.0, "corner_4_4": 0.05 / 4}
-    part = found(a=summary(partly), b=summary())["a"]
-    left = 1 - 0.7 - 0.025
-    moved = {"inside": (left / 0.8 - 1) * np.array([0.4, 0.2, 0.2]), "outside": np.array([0.6, -0.075])}
-    assert part.agreement.value == pytest.approx(1 - sum(np.abs(v).sum() for v in moved.values()) / 2, abs=1e-4)
+    """They look at the border more; region, ring and rest are over the others, who look as everybody else does."""
+    part = found(a=summary({**PROFILE, "border_0_2": 0.1 + 0.3}), b=summary())["a"]
+    assert part.agreement.value == pytest.approx(1 - (0.3 + 0.3) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize(("border", "told"), [(0.3, True), (0.55, False), (0.9, False)])
+def test_a_site_whose_cases_with_a_region_look_elsewhere_has_no_profile(border, told):
+    """One in three of them would be made of nothing, and its width would hide what the others do."""
+    halves = {**PROFILE, "border_0_2": border}
+    parts = found(a=summary(halves), b=summary(), c=summary())
+    assert ("a" in parts) is told
+    assert parts["b"].alike > 0.7
 
 
 @pytest.mark.parametrize("gap", [{"value": None}, {"high": None}])

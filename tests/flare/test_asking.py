@@ -52,3 +52,18 @@ def test_every_site_of_the_run_answers_or_is_named_with_a_reason(controller, sur
     assert [note.split(" (")[0] for note in controller.recorder.notes] == [
         f"Task explain: nothing from {site}" for site in ("refuses", "gone", "sleeps")
     ]
+
+
+def test_answers_are_listed_in_the_order_of_sites_not_in_that_of_arrival(controller, survey, monkeypatch):
+    """Tables and the colours of a picture would else change from run to run."""
+
+    def broadcast(task, fl_ctx, **_):
+        for name in ("sleeps", "answers", "refuses"):
+            client = SimpleNamespace(name=name)
+            task.result_received_cb(SimpleNamespace(client=client, result=summary_message(survey)), fl_ctx)
+
+    monkeypatch.setattr(controller, "broadcast_and_wait", broadcast)
+    message = Shareable()
+    message.set_header(AppConstants.CURRENT_ROUND, 0)
+    answers, _ = controller._ask("explain", message, Survey, FLContext())
+    assert list(answers) == ["answers", "refuses", "sleeps"]

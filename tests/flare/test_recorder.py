@@ -88,7 +88,10 @@ def test_a_site_that_could_not_be_searched_for_shortcuts_is_named(make):
     }
     recorder.model("last", 3, {}, answers)
     assert recorder.models[0].shortcuts is not None
-    assert "site-3, glioma: not enough cases to look for a shortcut." in recorder.models[0].shortcuts.notes
+    assert (
+        "site-3, glioma: not enough cases told, of it or of another class, to look for a shortcut."
+        in recorder.models[0].shortcuts.notes
+    )
     recorder.model("best", 3, {}, {"site-3": answers["site-3"]})
     assert recorder.models[1].shortcuts is None
 

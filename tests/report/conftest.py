@@ -212,7 +212,7 @@ def shortcuts(alarms: int) -> ShortcutSearch:
         advice="site-3 has 12.0% of the relevance for glioma in corner piece 0-4 where the other sites let one expect "
         "2.1%: open that site's gallery at glioma and look there for a mark.",
     )
-    notes = ["site-4, meningioma: not enough cases to look for a shortcut."]
+    notes = ["site-4, meningioma: not enough cases told, of it or of another class, to look for a shortcut."]
     return ShortcutSearch(alarms=[alarm] * alarms, tests=204, notes=notes)
 
 

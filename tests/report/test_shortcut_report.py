@@ -23,7 +23,9 @@ def test_an_alarm_has_a_box_with_its_sentence_and_how_sure_it_is(summary: RunSum
     assert "Shortcut alarm: site-3, glioma, corner 0-4.</strong> site-3 has 12.0% of the relevance" in text
     assert "over 40 cases, expected 0.021; p &lt; 0.0001, adjusted for 204 tests." in text
     assert "1 shortcut alarm:</strong>" in text
-    assert "<li>site-4, meningioma: not enough cases to look for a shortcut.</li>" in text
+    assert (
+        "<li>site-4, meningioma: not enough cases told, of it or of another class, to look for a shortcut.</li>" in text
+    )
     (row,) = pd.read_csv(tmp_path / "tables" / "shortcuts.csv").to_dict("records")
     assert [row["model"], row["class"], row["place"], row["share"]] == ["best", "glioma", "corner 0-4", 0.12]
 

@@ -144,7 +144,9 @@ def _by_place(
             for cell in cells:
                 here[cell.place].append(cell)
             if not cells:
-                notes.append(f"{site}, {name}: not enough cases to look for a shortcut.")
+                notes.append(
+                    f"{site}, {name}: not enough cases told, of it or of another class, to look for a shortcut."
+                )
     return list(here.values()), notes
 
 

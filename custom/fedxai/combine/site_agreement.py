@@ -14,6 +14,7 @@ from fedxai.records import PLACE_KINDS, Figure, PlaceSummary, SiteAgreement, pla
 DIRECTION = "higher"
 RANGE = (0.0, 1.0)
 _LEVEL = 0.05  # of all rows together
+_FURTHEST = 2  # times that the places over the cases with a region may be scaled
 _WITH_REGION = np.isin(PLACE_KINDS, ("region", "ring", "rest"))  # over the cases with a region
 
 
@@ -84,7 +85,10 @@ def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 
 def _profile(summary: PlaceSummary) -> _Profile | None:
-    """None where a share, or its interval, is held back or undefined: a profile with a gap is no profile."""
+    """None where a share, or its interval, is held back or undefined: a profile with a gap is no profile.
+
+    Nor are two halves that do not fit: where the cases with a region look elsewhere than all cases do.
+    """
     shares, halves, uniform = (np.zeros(len(PLACE_KINDS)) for _ in range(3))
     for place, figure in summary.shares.items():
         level = summary.chance[place].value if place in summary.chance else None
@@ -94,16 +98,16 @@ def _profile(summary: PlaceSummary) -> _Profile | None:
         shares[kind] += figure.value
         halves[kind] += figure.high - figure.value
         uniform[kind] += level
-    if not summary.n or not shares[_WITH_REGION].any():
+    scale, of_uniform = _to_one(shares), _to_one(uniform)
+    if not summary.n or not 1 / _FURTHEST <= scale.min() <= scale.max() <= _FURTHEST:
         return None
-    scale = _to_one(shares)
-    return _Profile(shares=shares * scale, halves=halves * scale, uniform=uniform * _to_one(uniform), n=summary.n)
+    return _Profile(shares=shares * scale, halves=halves * scale, uniform=uniform * of_uniform, n=summary.n)
 
 
 def _to_one(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """By kind, what brings the places over the cases with a region to what those over all cases leave of 1."""
-    left, there = max(0.0, 1 - shares[~_WITH_REGION].sum()), shares[_WITH_REGION].sum()
-    return np.where(_WITH_REGION, left / there, 1)
+    left, there = 1 - shares[~_WITH_REGION].sum(), shares[_WITH_REGION].sum()
+    return np.where(_WITH_REGION, left / there if there else np.inf, 1)
 
 
 def _together(profiles: Sequence[_Profile]) -> _Profile:

@@ -144,7 +144,7 @@ def _matrix(
     for row, cells in enumerate(matrix):
         for column, cell in enumerate(cells):
             dark = share[row, column] > 0.6
-            text, colour = ("<min", MUTED) if cell is None else (count(cell), "white" if dark else INK)
+            text, colour = ("*", MUTED) if cell is None else (count(cell), "white" if dark else INK)
             axes.text(column, row, text, ha="center", va="center", fontsize=9 if bare else 10, color=colour)
     names = [short(name, 16) for name in class_names]
     names = names if len(names) == len(matrix) else [str(index) for index in range(len(matrix))]

@@ -112,7 +112,7 @@ def released_evaluation(evaluation: Evaluation, minimum_cell: int, patients: Pat
     """
     _check(minimum_cell)
     least = least_cases(minimum_cell, patients)
-    metrics = {
+    metrics = {  # over a part of the cases are only figures of a segmentation, which come with intervals
         name: released_of_several(figure, least) if figure.n < evaluation.cases else released_figure(figure, least)
         for name, figure in evaluation.metrics.items()
     }

@@ -4,6 +4,7 @@
 import json
 import math
 import runpy
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from fedxai.bundle import Bundle
 from fedxai.flare.simulate import RESULTS, prepare_job, run_job
 from fedxai.intake.cohort import Cohort, site_cohorts
+from fedxai.intake.phantom import make_phantom
 from fedxai.privacy.ledger import Ledger
 from fedxai.records import SPLITS, RunSummary
 from fedxai.settings import TrainSettings
@@ -242,6 +244,8 @@ def test_a_guided_run_works_where_a_site_has_no_regions_and_the_floor_is_out_of_
     brief_job, small_cohorts, tmp_path
 ):
     without_regions(small_cohorts / "site-3")
+    shutil.rmtree(small_cohorts / "site-1")
+    make_phantom(small_cohorts / "site-1", site="site-1", index=0, cases=80)  # six patients validate: E may leave
     results = run_job(
         brief_job,
         out=tmp_path / "run",

@@ -49,7 +49,7 @@ def test_the_run_goes_on_without_the_sites_that_fail_and_says_who_was_missing(fa
     ("faults", "sentence"),
     [
         ({"*/2": "nan loss"}, "round 2 got 0 usable updates and needs 2"),
-        ({"*/2": "nothing to select by"}, "no site reported macro_auc in round 1"),
+        ({"*/2": "nothing to select by"}, "no site reported macro_auc up to round 1"),
     ],
 )
 def test_a_run_that_did_not_do_what_it_was_asked_fails_with_a_sentence(

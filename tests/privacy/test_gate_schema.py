@@ -2,6 +2,7 @@
 """The closed schema of summaries: what is on the list passes as it was, and nothing else passes."""
 
 import copy
+from collections import Counter
 from dataclasses import replace
 from typing import get_args
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from fedxai.errors import ReleaseError
 from fedxai.privacy import schema
-from fedxai.privacy.release import Patients
+from fedxai.privacy.release import Patients, released_evaluation
 from fedxai.privacy.schema import recognised
 from fedxai.records import (
+    CaseCounts,
     ClassSummary,
     Evaluation,
     Evaluations,
@@ -160,6 +162,37 @@ def test_many_images_of_one_patient_are_a_summary_over_one_patient(words, facts,
         return
     with pytest.raises(ReleaseError, match="one patient's cases alone"):
         recognised(evaluations, Evaluations, words=words, facts=of_few, policy=POLICY)
+
+
+CASES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 6)), min_size=1, max_size=30)
+
+
+@settings(deadline=None)
+@given(cases=CASES, minimum=st.integers(1, 6))
+def test_what_an_honest_site_does_not_hold_back_passes_its_gate(words, facts, cases, minimum):
+    """Cases of a true and a found class and a patient."""
+    n, classes = len(cases), range(3)
+    by_class = tuple(len({patient for true, _, patient in cases if true == index}) for index in classes)
+    patients = Patients(together=len({patient for *_, patient in cases}), by_class=by_class)
+    found = Counter((true, found) for true, found, _ in cases)
+    whole = Evaluation(
+        split="test",
+        cases=n,
+        patients=patients.together,
+        metrics={name: Figure(value=0.5, n=n) for name in ("loss", "accuracy", "macro_f1")},
+        confusion=[[found[row, column] for column in classes] for row in classes],
+    )
+    told = released_evaluation(whole, minimum, patients)
+    both = Evaluations(validation=told.model_copy(update={"split": "validation"}), test=told).model_dump(mode="json")
+    own = replace(
+        facts,
+        classes=3,
+        minimum_cell=minimum,
+        cases=CaseCounts(training=n, validation=n, test=n),
+        patients=dict.fromkeys(facts.patients, patients),
+    )
+    for known in (own, replace(own, patients={})):  # the site's gate, and the server's, which is not told them
+        assert recognised(both, Evaluations, words=words, facts=known, policy=POLICY)
 
 
 def test_of_a_row_of_one_patients_cases_nothing_is_told(words, facts, evaluations):

@@ -73,19 +73,14 @@ def test_forty_images_of_one_patient_are_no_figure_and_no_row():
     assert released_evaluation(told, 1, ONE) == told, "a site that lets single cases out lets single patients out"
 
 
+def place_of(index, n, patients, undefined):
+    share = {"rest": Figure(value=0.5, n=n, low=0.4, high=0.6)}
+    return PlaceSummary(class_index=index, n=n, patients=patients, undefined=undefined, shares=share, chance={})
+
+
 def test_an_explanation_of_one_patients_images_says_nothing_but_counts():
     figure = Figure(value=0.5, n=40, low=0.4, high=0.6)
-    places = [
-        PlaceSummary(
-            class_index=index,
-            n=n,
-            patients=patients,
-            undefined=0,
-            shares={"rest": figure.model_copy(update={"n": n})},
-            chance={},
-        )
-        for index, (n, patients) in enumerate(((40, 1), (41, 2), (42, 2)))
-    ]
+    places = [place_of(index, *counts, 0) for index, counts in enumerate(((40, 1), (41, 2), (42, 2)))]
     told = Explanation(
         split="test", cases=40, methods=[method_over(40)], seconds=1, passes=1, places=places, agreement=figure
     )
@@ -174,18 +169,7 @@ def test_a_trust_test_of_all_classes_does_not_tell_that_of_one_which_is_held_bac
 
 def places_of(*classes):
     """Of n cases with a map and so many without one, of n patients."""
-    share = Figure(value=0.5, n=40, low=0.4, high=0.6)
-    parts = [
-        PlaceSummary(
-            class_index=index,
-            n=n,
-            patients=n,
-            undefined=undefined,
-            shares={"corner_0_0": share.model_copy(update={"n": n})},
-            chance={},
-        )
-        for index, (n, undefined) in enumerate(classes)
-    ]
+    parts = [place_of(index, n, n, undefined) for index, (n, undefined) in enumerate(classes)]
     told = Explanation(split="test", cases=40, methods=[], seconds=1, passes=1, places=parts)
     return [[place.class_index for place in released_explanation(told, least).places] for least in (5, 1)]
 

@@ -60,7 +60,8 @@ def group_interval(
         raise SettingsError(
             f"intervals need cases, resamples >= 1 and 0 < level < 1, got {len(groups)}, {resamples}, {level}"
         )
-    of_case, patients = numbered(groups), patient_count(groups)
+    of_case = numbered(groups)
+    patients = int(of_case.max()) + 1
     if patients < 2:
         return float("nan"), float("nan")
 
